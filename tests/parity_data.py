@@ -1,0 +1,185 @@
+"""Read the parity vectors: outputs of the official code on small random networks (see tests/parity/README.md).
+
+`DIFFUSEIT_PARITY` points the same tests at another folder of the same format, so nothing here or in the tests
+knows a size, a name or a weight that `config.json` and the tensors themselves do not give.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffuseit.features.clip import CLIPEnsemble
+    from diffuseit.features.crops import Crops
+    from diffuseit.features.vit import ViT
+
+# Bounds of the README, relative to the largest entry of what is compared.
+SCHEDULE = 1e-12
+UNET = 1e-5
+UNET_GRADIENT = 1e-4
+VALUE = 1e-4
+GRADIENT = 1e-3
+
+_QUANTISED = re.compile(r"_q(\d+)$")
+_THINNED = re.compile(r"_(rows|strided?)(\d+)$")
+_CLIP_VOCABULARY = 49408
+
+
+@dataclass(frozen=True)
+class ParitySet:
+    """A folder of vectors and its `config.json`."""
+
+    folder: Path
+    config: dict[str, Any]
+
+    def has(self, name: str) -> bool:
+        """Whether `<name>.safetensors` is in the set (`agg/...` is missing from some)."""
+        return (self.folder / f"{name}.safetensors").is_file()
+
+
+@lru_cache(maxsize=1)
+def parity_set() -> ParitySet:
+    """The set the tests run on: `$DIFFUSEIT_PARITY`, else tests/parity."""
+    folder = Path(os.environ.get("DIFFUSEIT_PARITY") or Path(__file__).parent / "parity").resolve()
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no parity set at {folder}: it has no config.json (DIFFUSEIT_PARITY, tests/parity)"
+        )
+    return ParitySet(folder, json.loads((folder / "config.json").read_text(encoding="utf-8")))
+
+
+def read_json(name: str) -> dict[str, Any]:
+    """`<name>.json` of the set, e.g. `read_json("traj_text")`."""
+    return json.loads((parity_set().folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=8)
+def _read(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(parity_set().folder / f"{name}.safetensors", "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def _decode(tensor: Tensor, quantum: int | None) -> Tensor:
+    if quantum is not None:
+        return tensor.float() / quantum
+    if tensor.dtype == torch.float16:
+        return tensor.float()
+    return tensor.long() if tensor.dtype == torch.uint16 else tensor
+
+
+def tensors(name: str) -> dict[str, Tensor]:
+    """The tensors of `<name>.safetensors`, decoded.
+
+    `x_q64` (int8, value / 64) and `noise_q32` (int8, value / 32) become float32 `x` and `noise`: the suffix goes.
+    fp16 becomes float32 and uint16 int64; float64 (schedules) and uint8 (pictures) stay.
+    """
+    decoded = {}
+    for key, tensor in _read(name)[0].items():
+        match = _QUANTISED.search(key)
+        decoded[_QUANTISED.sub("", key)] = _decode(tensor, int(match[1]) if match else None)
+    return decoded
+
+
+def weights(kind: str, clip: str | None = None) -> dict[str, Tensor]:
+    """The float32 state dict of "unet", "dino" or "clip" (then `clip` is its name), in its original key layout."""
+    entry = parity_set().config["weights"][kind]
+    state, metadata = _read(entry if clip is None else entry[clip])
+    state = {key: _decode(tensor, None) for key, tensor in state.items()}
+    short = state.get("token_embedding.weight")
+    if short is not None:  # row i of the vocabulary is stored at i modulo the rows stored
+        rows = int(metadata.get("vocab_size", _CLIP_VOCABULARY))
+        state["token_embedding.weight"] = short[torch.arange(rows) % len(short)]
+    return state
+
+
+def loss_sets() -> list[str]:
+    """Names of the loss vectors: file `losses_<name>`, scalars `config["losses"][<name>]`."""
+    return [key for key, value in parity_set().config["losses"].items() if isinstance(value, dict)]
+
+
+def trajectories() -> list[str]:
+    """File names of the recorded runs, e.g. "traj_text": `read_json(name)` and `tensors(name)`."""
+    return list(parity_set().config["trajectories"].values())
+
+
+@lru_cache(maxsize=1)
+def vit() -> ViT:
+    """The set's DINO network through our own loader."""
+    from diffuseit.features.vit import ViTConfig, load_vit
+
+    dino = parity_set().config["dino"]
+    # config.json has the size of the network; the number of recorded key rows tells the size of its input.
+    recorded = [tensors(f"losses_{name}") for name in loss_sets()]
+    rows = next((len(data["keys"]) for data in recorded if "keys" in data), 0)
+    grid = math.isqrt(max(rows - 1, 0)) or dino["img_size"] // dino["patch_size"]
+    input_size = (
+        dino["img_size"] if dino["img_size"] // dino["patch_size"] == grid else grid * dino["patch_size"]
+    )
+    return load_vit(
+        weights("dino"),
+        config=ViTConfig(
+            embed_dim=dino["embed_dim"],
+            depth=dino["depth"],
+            num_heads=dino["num_heads"],
+            patch_size=dino["patch_size"],
+            image_size=dino["img_size"],
+            mlp_ratio=dino["mlp_ratio"],
+            qkv_bias=dino["qkv_bias"],
+            norm_eps=dino["norm_eps"],
+            input_size=input_size,
+        ),
+    )
+
+
+@lru_cache(maxsize=1)
+def clips() -> CLIPEnsemble:
+    """The set's CLIP networks, in the order of config.json, through our own loader."""
+    from diffuseit.features.clip import CLIPEnsemble, load_clip
+
+    return CLIPEnsemble([load_clip(weights("clip", name), name=name) for name in parity_set().config["clip"]])
+
+
+def recorded_crops(entries: Sequence[dict[str, Any]]) -> Crops:
+    """`Crops` of one batch item from recorded {"angle", "crop_ijhw", "hflip"} entries, one per crop."""
+    from diffuseit.features.crops import Crops
+
+    boxes = torch.tensor([entry["crop_ijhw"] for entry in entries])[None]
+    angle = torch.tensor([entry["angle"] for entry in entries], dtype=torch.float64)[None]
+    return Crops(angle, *boxes.unbind(-1), flip=torch.tensor([entry["hflip"] for entry in entries])[None])
+
+
+def matched(data: dict[str, Tensor], name: str, actual: Tensor) -> tuple[Tensor, Tensor]:
+    """(`actual` thinned as the recorded tensor was, the recorded tensor).
+
+    The recorded tensor is called `name`, `name_rows<k>` (every k-th row) or `name_stride<k>` (every k-th pixel).
+    One recorded without a suffix but smaller is thinned by the stride its shape tells.
+    """
+    for key, expected in data.items():
+        match = _THINNED.search(key)
+        if _THINNED.sub("", key) != name:
+            continue
+        if match:
+            step = int(match[2])
+            actual = actual[..., ::step, :] if match[1] == "rows" else actual[..., ::step, ::step]
+        elif actual.shape[-1] != expected.shape[-1]:
+            step = math.ceil(actual.shape[-1] / expected.shape[-1])
+            actual = actual[..., ::step, ::step]
+        return actual.reshape(expected.shape), expected
+    raise KeyError(f"{name} is not among the recorded tensors: {sorted(data)}")
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """max |actual - expected| / max |expected|: what the README's bounds are about."""
+    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
