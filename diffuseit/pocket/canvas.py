@@ -1,0 +1,162 @@
+"""Signed distances, anti-aliased compositing and seeded numbers, batched.
+
+Shapes live in pixel units on a 64x64 picture. A scalar of a batch has shape [N, 1, 1], a row of x is
+[1, 1, 64] or [N, 1, 64], a column of y is [1, 64, 1] or [N, 64, 1]; distances are [N, 64, 64], negative inside.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SIZE = 64
+FAR = 1e3  # added to a distance, it makes a shape absent
+
+
+def uniforms(seeds: Tensor, count: int) -> Tensor:
+    """[N] int64 seeds -> [N, count] float32 in [0, 1), equal on every device (a splitmix64 hash)."""
+    index = torch.arange(1, count + 1, device=seeds.device)
+    return (_mix(_mix(seeds)[:, None] + index * -7046029254386353131) & 0xFFFFFF).float() / float(1 << 24)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * -4658895280553007687
+    z = (z ^ _shift(z, 27)) * -7723592293110705685
+    return z ^ _shift(z, 31)
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    return (z >> bits) & ((1 << (64 - bits)) - 1)  # logical: int64 shifts drag the sign along
+
+
+class Draw:
+    """Reads the columns of a [N, P] table of uniform numbers one after the other, as [N, 1, 1] scalars."""
+
+    def __init__(self, table: Tensor) -> None:
+        self._columns = iter(table.unsqueeze(-1).unsqueeze(-1).unbind(1))
+
+    def between(self, low: float | Tensor, high: float | Tensor) -> Tensor:
+        return low + (high - low) * next(self._columns)
+
+    def chance(self, probability: float) -> Tensor:
+        return next(self._columns) < probability
+
+
+class Canvas:
+    """Colours [N, 3, 64, 64] in [0, 1] and class labels [N, 64, 64]; shapes are painted back to front."""
+
+    def __init__(self, batch: int, labels: Sequence[str], device: torch.device) -> None:
+        centres = torch.arange(SIZE, device=device) + 0.5
+        self.x, self.y = centres.view(1, 1, SIZE), centres.view(1, SIZE, 1)
+        self.rgb = torch.zeros(batch, 3, SIZE, SIZE, device=device)
+        self.labels: Tensor | None = None
+        self._names = {name: index for index, name in enumerate(labels)}
+
+    def record_labels(self) -> None:
+        self.labels = torch.zeros(len(self.rgb), SIZE, SIZE, dtype=torch.int64, device=self.rgb.device)
+
+    def paint(self, coverage: Tensor, colour: Tensor, label: str | None = None) -> None:
+        """Blend a colour [N, 3, 1 or 64, 1 or 64] in by coverage [N, 64, 64]; details have no label."""
+        self.rgb.lerp_(colour, coverage.unsqueeze(1))
+        if label is not None and self.labels is not None:
+            self.labels.masked_fill_(coverage > 0.5, self._names[label])
+
+
+class Palette:
+    """Named colours of each item: table[part] lists one hex colour per style, `palette[part]` is [N, 3, 1, 1]."""
+
+    def __init__(self, table: dict[str, str], styles: Tensor) -> None:
+        colours = torch.tensor([[_rgb(code) for code in row.split()] for row in table.values()])
+        self._parts = dict(zip(table, colours.to(styles.device)[:, styles, :, None, None], strict=True))
+
+    def __getitem__(self, part: str) -> Tensor:
+        return self._parts[part]
+
+    def blend(self, start: str, end: str, weight: Tensor) -> Tensor:
+        """Gradient between two parts; weight [N, h, w] in [0, 1] -> [N, 3, h, w]."""
+        return torch.lerp(self[start], self[end], weight.unsqueeze(1))
+
+
+def _rgb(code: str) -> list[float]:
+    return [int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+
+
+def cover(distance: Tensor, softness: float = 1.2) -> Tensor:
+    """Coverage in [0, 1] of a signed distance; the edge is `softness` pixels wide."""
+    return (0.5 - distance / softness).clamp_(0, 1)
+
+
+def ramp(value: Tensor, start: float | Tensor, end: float | Tensor) -> Tensor:
+    """Smoothstep from 0 at start to 1 at end."""
+    t = ((value - start) / (end - start)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def smooth_union(a: Tensor, b: Tensor, k: float) -> Tensor:
+    """Union with a fillet of about k pixels."""
+    overlap = (k - (a - b).abs()).clamp_(min=0)
+    return torch.minimum(a, b) - overlap.square_() * (0.25 / k)
+
+
+def circle(x: Tensor, y: Tensor, radius: float | Tensor) -> Tensor:
+    return (x.square() + y.square()).sqrt_().sub_(radius)
+
+
+def ellipse(x: Tensor, y: Tensor, rx: float | Tensor, ry: float | Tensor) -> Tensor:
+    """First-order distance, exact on the outline's normal for rx = ry."""
+    norm = ((x / rx).square() + (y / ry).square()).sqrt_()
+    slope = ((x / (rx * rx)).square() + (y / (ry * ry)).square()).sqrt_().clamp_(min=1e-3)
+    return (norm - 1).mul_(norm.clamp(min=1e-3)).div_(slope)
+
+
+def box(x: Tensor, y: Tensor, half_width: float | Tensor, half_height: float | Tensor) -> Tensor:
+    return torch.maximum(x.abs() - half_width, y.abs() - half_height)
+
+
+def capsule(
+    x: Tensor,
+    y: Tensor,
+    start: tuple[float | Tensor, float | Tensor],
+    end: tuple[float | Tensor, float | Tensor],
+    radius: float | Tensor,
+    end_radius: float | Tensor | None = None,
+) -> Tensor:
+    """A thick line from start to end, tapering to end_radius."""
+    px, py = x - start[0], y - start[1]
+    bx, by = end[0] - start[0], end[1] - start[1]
+    square = bx * bx + by * by
+    along = (px * (bx / square) + py * (by / square)).clamp_(0, 1)
+    distance = (px - along * bx).square_().add_((py - along * by).square_()).sqrt_().sub_(radius)
+    return distance if end_radius is None else distance.sub_(along.mul_(end_radius - radius))
+
+
+def wave(x: Tensor, length: float | Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+    """A sine of unit height over x, phase in [0, 1): its value and its slope."""
+    angle = 2 * math.pi * (x / length + phase)
+    return angle.sin(), angle.cos() * (2 * math.pi / length)
+
+
+def stripes(position: Tensor, period: float | Tensor, width: float | Tensor, phase: Tensor) -> Tensor:
+    """Signed distance to parallel bands of the given width, one per period of position."""
+    cell = position / period + phase
+    return (cell - cell.floor() - 0.5).abs() * period - width / 2
+
+
+def scatter(table: Tensor, cell: float, radius: tuple[float, float], share: float) -> tuple[Tensor, Tensor]:
+    """Round dots, at most one in each cell of a staggered grid over the picture.
+
+    table [N, 4, K] uniform numbers (x, y, size, presence). Returns the distance [N, 64, 64] to the dot of
+    the own cell, and the dots' size number in [0, 1) for choosing colours.
+    """
+    centres = torch.arange(SIZE, device=table.device) + 0.5
+    row = (centres / cell).floor()
+    shifted = centres[None, :] / cell + 0.5 * (row[:, None] % 2)
+    column = shifted.floor()
+    columns = int(SIZE / cell) + 2
+    u, v, size, presence = table[:, :, (row[:, None] * columns + column).long()].unbind(1)
+    room = cell - 2 * radius[1]
+    dx = (shifted - column - 0.5) * cell - (u - 0.5) * room
+    dy = ((centres / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
+    distance = circle(dx, dy, radius[0] + (radius[1] - radius[0]) * size)
+    return distance + FAR * (presence > share), size
