@@ -1,4 +1,4 @@
-"""Read the parity vectors: outputs of the official code on small random networks (see tests/parity/README.md).
+"""Read the parity vectors: what the official code gives on small random networks (tests/parity/README.md).
 
 `DIFFUSEIT_PARITY` points the same tests at another folder of the same format, so nothing here or in the tests
 knows a size, a name or a weight that `config.json` and the tensors themselves do not give.
@@ -82,8 +82,8 @@ def _decode(tensor: Tensor, quantum: int | None) -> Tensor:
 def tensors(name: str) -> dict[str, Tensor]:
     """The tensors of `<name>.safetensors`, decoded.
 
-    `x_q64` (int8, value / 64) and `noise_q32` (int8, value / 32) become float32 `x` and `noise`: the suffix goes.
-    fp16 becomes float32 and uint16 int64; float64 (schedules) and uint8 (pictures) stay.
+    `x_q64` (int8, value / 64) and `noise_q32` (int8, value / 32) become float32 `x` and `noise`, without
+    suffix. fp16 becomes float32 and uint16 int64; float64 (schedules) and uint8 (pictures) stay.
     """
     decoded = {}
     for key, tensor in _read(name)[0].items():
@@ -93,7 +93,7 @@ def tensors(name: str) -> dict[str, Tensor]:
 
 
 def weights(kind: str, clip: str | None = None) -> dict[str, Tensor]:
-    """The float32 state dict of "unet", "dino" or "clip" (then `clip` is its name), in its original key layout."""
+    """The float32 state dict of "unet", "dino" or "clip" (then `clip` is its name), in the original layout."""
     entry = parity_set().config["weights"][kind]
     state, metadata = _read(entry if clip is None else entry[clip])
     state = {key: _decode(tensor, None) for key, tensor in state.items()}
@@ -163,7 +163,7 @@ def recorded_crops(entries: Sequence[dict[str, Any]]) -> Crops:
 def matched(data: dict[str, Tensor], name: str, actual: Tensor) -> tuple[Tensor, Tensor]:
     """(`actual` thinned as the recorded tensor was, the recorded tensor).
 
-    The recorded tensor is called `name`, `name_rows<k>` (every k-th row) or `name_stride<k>` (every k-th pixel).
+    The recorded tensor is called `name`, `name_rows<k>` (every k-th row) or `name_stride<k>` (of both sides).
     One recorded without a suffix but smaller is thinned by the stride its shape tells.
     """
     for key, expected in data.items():

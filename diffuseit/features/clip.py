@@ -1,0 +1,321 @@
+"""CLIP networks: unit embeddings of crops and prompts, and the direction the text loss pulls towards."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.model import build_model_from_openai_state_dict
+from open_clip.pretrained import get_pretrained_cfg
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+
+from ..checkpoint import read_checkpoint, read_config, require_kind
+from ..errors import InputError, ModelError
+from .crops import Crops, apply_crops
+from .resize import center_crop, resize_shorter
+from .templates import fill_templates
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_VOCABULARY = 49408  # of open_clip's SimpleTokenizer
+
+
+class Tokenizer(Protocol):
+    """Texts -> token numbers [n, context]."""
+
+    def __call__(self, texts: list[str]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """open_clip's `model_cfg` and the way pictures enter; JSON under "config" in a file's metadata."""
+
+    name: str
+    model_cfg: dict[str, Any]  # embed_dim, vision_cfg, text_cfg; quick_gelu, custom_text where they are set
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    std: tuple[float, float, float] = OPENAI_STD
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> CLIPConfig:
+        """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
+        if unknown := sorted(values.keys() - {field.name for field in fields(cls)}):
+            raise ModelError(f"unknown fields in the config of a CLIP: {', '.join(unknown)}")
+        try:
+            return cls(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+            )
+        except TypeError as error:
+            raise ModelError(f"the config of a CLIP is incomplete: {error}") from error
+
+    def build(self) -> nn.Module:
+        """The open_clip network, randomly initialised."""
+        cfg = deepcopy(self.model_cfg)
+        text_cfg = cfg.get("text_cfg", {})
+        if "hf_model_name" in text_cfg or "hf_tokenizer_name" in text_cfg:
+            raise ModelError(
+                f"{self.name}: text towers and tokenizers of transformers cannot be loaded from a file"
+            )
+        if text_cfg.get("vocab_size", _VOCABULARY) < _VOCABULARY:
+            raise ModelError(f"{self.name}: the standard tokenizer needs a vocab_size of {_VOCABULARY}")
+        network = open_clip.CustomTextCLIP if cfg.pop("custom_text", False) else open_clip.CLIP
+        try:
+            return network(**cfg)
+        except (TypeError, KeyError) as error:
+            raise ModelError(f"{self.name}: open_clip cannot build this model_cfg ({error})") from error
+
+
+def normalise(vectors: Tensor) -> Tensor:
+    """Unit vectors along the last dimension; zero stays zero."""
+    return F.normalize(vectors, dim=-1)
+
+
+def target_direction(
+    e_target: Tensor,
+    e_source: Tensor | None,
+    e_image: Tensor | None,
+    lambda_s: float = 0.4,
+    lambda_i: float = 0.2,
+) -> Tensor:
+    """normalise(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
+
+    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source pictures.
+    """
+    direction = e_target
+    if e_source is not None:
+        direction = direction - lambda_s * e_source
+    if e_image is not None:
+        direction = direction + lambda_i * e_image
+    return normalise(direction)
+
+
+class CLIP(nn.Module):
+    """One frozen open_clip network with its tokenizer and its way to take pictures."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        mean: tuple[float, float, float] = OPENAI_MEAN,
+        std: tuple[float, float, float] = OPENAI_STD,
+        antialias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model.float().eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.antialias = antialias
+        size = model.visual.image_size
+        self.image_size: int = size if isinstance(size, int) else size[0]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def encode_image(self, image: Tensor, crops: Crops | None = None) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
+
+        Without `crops` n = 1: the shorter side is resized to the network's input and the centre cut out.
+        """
+        batch = len(image)
+        image = 0.5 * image + 0.5
+        if crops is None:
+            image = resize_shorter(image, self.image_size, antialias=self.antialias)
+            image = center_crop(image, self.image_size)
+        else:
+            image = apply_crops(image, crops, self.image_size, antialias=self.antialias)
+        pixels = (image - self.mean) / self.std
+        embeddings = self.model.encode_image(pixels.to(self.model.logit_scale.dtype))
+        return normalise(embeddings.view(batch, -1, embeddings.shape[-1]))
+
+    def forward(self, image: Tensor, crops: Crops | None = None) -> Tensor:
+        """`encode_image`."""
+        return self.encode_image(image, crops)
+
+    @torch.no_grad()
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Un-normalised embeddings [n, D] of n texts as they are."""
+        return self.model.encode_text(self.tokenizer(texts).to(self.mean.device))
+
+    @torch.no_grad()
+    def encode_prompt(self, text: str) -> Tensor:
+        """Unit embedding [D] of a prompt: normalised mean of un-normalised embeddings over 79 templates."""
+        if not text.strip():
+            raise InputError("the prompt is empty: say in a few words what the picture should become")
+        return normalise(self.encode_text(fill_templates(text)).mean(0))
+
+
+class CLIPEnsemble(nn.Module):
+    """Any number of CLIP networks; the losses average over them."""
+
+    def __init__(self, models: Iterable[CLIP]) -> None:
+        super().__init__()
+        self._models = nn.ModuleList(models)
+        if not len(self._models):
+            raise InputError("an ensemble needs at least one CLIP")
+
+    @property
+    def models(self) -> list[CLIP]:
+        """The networks, in order."""
+        return list(self._models)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[CLIP]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def load_clip(
+    source: Mapping[str, Tensor] | str | os.PathLike[str],
+    pretrained: str | os.PathLike[str] | None = None,
+    *,
+    name: str | None = None,
+    quick_gelu: bool = True,
+    antialias: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> CLIP:
+    """A frozen CLIP, in one of three ways.
+
+    - `load_clip("ViT-B-32-quickgelu", "openai")`: an open_clip architecture with a tag (a download) or a file;
+    - `load_clip("clip.safetensors")`: a file whose metadata holds a `CLIPConfig` as JSON under "config";
+    - `load_clip("ViT-B-32.pt")` or a state dict: OpenAI's original key layout, architecture from the shapes
+      (`quick_gelu=False` for networks in that layout trained with the exact GELU).
+    """
+    if isinstance(source, Mapping):
+        return _from_openai(source, name or "CLIP", "this state dict", quick_gelu, antialias)
+    path = Path(source).expanduser()
+    if pretrained is not None or not (path.suffix in FILE_SUFFIXES or path.is_file()):
+        return _from_architecture(str(source), pretrained, name, antialias, cache_dir)
+    state, metadata = read_checkpoint(path)
+    require_kind(state, "clip-openai", str(path))
+    values = read_config(metadata, str(path))
+    if values is not None:
+        return _from_config(state, CLIPConfig.from_json(values), str(path), name, antialias)
+    return _from_openai(state, name or path.stem, str(path), quick_gelu, antialias)
+
+
+@lru_cache(maxsize=4)
+def _simple_tokenizer(context_length: int) -> SimpleTokenizer:
+    return SimpleTokenizer(context_length=context_length)
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{source} does not fit the CLIP it should be: {error}") from error
+
+
+def _from_openai(
+    state: Mapping[str, Tensor], name: str, source: str, quick_gelu: bool, antialias: bool
+) -> CLIP:
+    require_kind(state, "clip-openai", source)
+    extras = ("input_resolution", "context_length", "vocab_size")
+    state = {key: value for key, value in state.items() if key not in extras}
+    try:
+        model = build_model_from_openai_state_dict(
+            dict(state), quick_gelu=quick_gelu, cast_dtype=torch.float32
+        )
+    except (KeyError, AssertionError, RuntimeError) as error:
+        raise ModelError(
+            f"{source} is a CLIP, but not in OpenAI's layout ({error}): name its architecture"
+        ) from error
+    model.float()
+    _load(model, state, source)  # again: the builder rounds float32 weights to half precision on the way
+    return CLIP(model, _simple_tokenizer(model.context_length), name=name, antialias=antialias)
+
+
+def _from_config(
+    state: Mapping[str, Tensor], config: CLIPConfig, source: str, name: str | None, antialias: bool
+) -> CLIP:
+    model = config.build()
+    _load(model, state, source)
+    return CLIP(
+        model,
+        _simple_tokenizer(model.context_length),
+        name=name or config.name,
+        mean=config.mean,
+        std=config.std,
+        antialias=antialias,
+    )
+
+
+def resolve_architecture(name: str, tag: str | None = None) -> str:
+    """open_clip's name of the architecture whose activation is the one `tag` was trained with.
+
+    OpenAI's weights need the "-quickgelu" variants; open_clip only warns when given the plain name.
+    """
+    name = name.replace("/", "-")
+    config = open_clip.get_model_config(name)
+    if config is None:
+        close = difflib.get_close_matches(name, open_clip.list_models(), n=3)
+        hint = f": did you mean {', '.join(close)}?" if close else "; open_clip.list_models() lists them"
+        raise ModelError(f"open_clip knows no architecture {name!r}{hint}")
+    tag_config = get_pretrained_cfg(name, tag) if tag else None
+    if not tag_config or bool(tag_config.get("quick_gelu")) == bool(config.get("quick_gelu")):
+        return name
+    variant = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
+    if open_clip.get_model_config(variant) is None:
+        raise ModelError(
+            f"{name} has another activation than the weights {tag!r}, and open_clip has no {variant}"
+        )
+    return variant
+
+
+def _from_architecture(
+    architecture: str,
+    pretrained: str | os.PathLike[str] | None,
+    name: str | None,
+    antialias: bool,
+    cache_dir: str | os.PathLike[str] | None,
+) -> CLIP:
+    tag = None if pretrained is None else str(pretrained)
+    resolved = resolve_architecture(architecture, tag)
+    if tag is None:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(resolved)) or "none"
+        raise ModelError(f"{resolved} needs weights: give a file, or a tag to download ({tags})")
+    path = Path(tag).expanduser()
+    try:
+        if get_pretrained_cfg(resolved, tag):
+            model = open_clip.create_model(
+                resolved, pretrained=tag, cache_dir=None if cache_dir is None else str(cache_dir)
+            )
+        elif path.suffix in FILE_SUFFIXES or path.is_file():
+            state, _ = read_checkpoint(path)
+            require_kind(state, "clip-openai", str(path))
+            model = open_clip.create_model(resolved, pretrained_text=False)
+            _load(model, state, str(path))
+        else:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(resolved))
+            raise ModelError(f"{tag!r} is neither a file nor a tag of {resolved}; its tags: {tags}")
+        tokenizer = open_clip.get_tokenizer(resolved)
+    except (RuntimeError, OSError, ValueError, ImportError) as error:
+        raise ModelError(f"could not load {resolved} with the weights {tag!r}: {error}") from error
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    return CLIP(
+        model,
+        tokenizer,
+        name=name or f"{resolved}/{tag}",
+        mean=tuple(preprocess.get("mean", OPENAI_MEAN)),
+        std=tuple(preprocess.get("std", OPENAI_STD)),
+        antialias=antialias,
+    )

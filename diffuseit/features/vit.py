@@ -1,0 +1,253 @@
+"""Keys of a layer and the [CLS] token of a vision transformer, from one forward pass.
+
+Splice-ViT features as DiffuseIT uses them (Kwon & Ye 2023, sec. 3.2; Tumanyan et al. 2022): keys carry the
+structure of a picture, the last [CLS] its appearance.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ..checkpoint import read_checkpoint, read_config, require_kind
+from ..errors import ModelError
+from .resize import resize_shorter
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ViTFeatures:
+    """Features of a batch of pictures; N counts the prefix tokens ([CLS] first) and the patches."""
+
+    keys: Tensor  # [B, N, D] keys of the chosen layer, all heads concatenated
+    cls: Tensor  # [B, D] [CLS] after the last block, before the final norm
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A timm `VisionTransformer` and the way pictures enter it; JSON under "config" in a file's metadata."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    patch_size: int
+    image_size: int  # pictures the position embeddings were learned for
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    norm_eps: float = 1e-6
+    layer_scale: bool = False
+    reg_tokens: int = 0
+    no_embed_class: bool = False  # position embeddings leave out [CLS] and registers
+    input_size: int = 224  # shorter side of what the network sees
+    max_size: int | None = 480  # bound of the longer side
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    layer: int = -1  # block whose keys are returned
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ViTConfig:
+        """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(values.keys() - known):
+            raise ModelError(f"unknown fields in the config of a ViT: {', '.join(unknown)}")
+        try:
+            return cls(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+            )
+        except TypeError as error:
+            raise ModelError(f"the config of a ViT is incomplete: {error}") from error
+
+    def build(self) -> VisionTransformer:
+        """The timm network, randomly initialised, without a head."""
+        return VisionTransformer(
+            img_size=self.image_size,
+            patch_size=self.patch_size,
+            embed_dim=self.embed_dim,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            mlp_ratio=self.mlp_ratio,
+            qkv_bias=self.qkv_bias,
+            init_values=1.0 if self.layer_scale else None,
+            reg_tokens=self.reg_tokens,
+            no_embed_class=self.no_embed_class,
+            norm_layer=partial(nn.LayerNorm, eps=self.norm_eps),
+            num_classes=0,
+        )
+
+
+class ViT(nn.Module):
+    """A frozen timm `VisionTransformer` that returns keys and [CLS] of pictures of any size."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        *,
+        input_size: int = 224,
+        max_size: int | None = 480,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        layer: int = -1,
+        antialias: bool = False,
+    ) -> None:
+        super().__init__()
+        if model.cls_token is None:
+            raise ModelError("this vision transformer has no [CLS] token; the losses need one")
+        if not -len(model.blocks) <= layer < len(model.blocks):
+            raise ModelError(
+                f"layer {layer} does not exist: this vision transformer has {len(model.blocks)} blocks"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.input_size = input_size
+        self.max_size = None if max_size is None else max(max_size, input_size)
+        self.layer = layer
+        self.antialias = antialias
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalised."""
+        image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
+        return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
+
+    def position_embedding(self, height: int, width: int) -> Tensor:
+        """[1, tokens, D] for pictures of height x width pixels, interpolated as Facebook's DINO does.
+
+        Bicubic with the *given* scale factor (patches + 0.1) / learned patches, not the ratio of the sizes.
+        """
+        model = self.model
+        learned_height, learned_width = model.patch_embed.grid_size
+        patch_height, patch_width = model.patch_embed.patch_size
+        rows, columns = height // patch_height, width // patch_width
+        if rows * columns == learned_height * learned_width and height == width:
+            return model.pos_embed
+        prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+        grid = model.pos_embed[:, prefix:].unflatten(1, (learned_height, learned_width)).permute(0, 3, 1, 2)
+        scale = ((rows + 0.1) / learned_height, (columns + 0.1) / learned_width)
+        grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
+        return torch.cat([model.pos_embed[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        """Preprocessed pixels [B, 3, H, W] -> tokens [B, N, D] that enter the first block."""
+        model = self.model
+        # The projection itself, not patch_embed: that one refuses sizes that are no multiple of the patch.
+        patches = model.patch_embed.norm(model.patch_embed.proj(pixels).flatten(2).transpose(1, 2))
+        prefix = [
+            token.expand(len(pixels), -1, -1)
+            for token in (model.cls_token, model.reg_token)
+            if token is not None
+        ]
+        if model.pos_embed is None:
+            tokens = torch.cat([*prefix, patches], dim=1)
+        elif model.no_embed_class:
+            tokens = torch.cat([*prefix, patches + self.position_embedding(*pixels.shape[-2:])], dim=1)
+        else:
+            tokens = torch.cat([*prefix, patches], dim=1) + self.position_embedding(*pixels.shape[-2:])
+        return model.norm_pre(tokens)
+
+    def forward(self, image: Tensor) -> ViTFeatures:
+        """Features of pictures [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
+        qkv: list[Tensor] = []
+        handle = self.model.blocks[self.layer].attn.qkv.register_forward_hook(
+            lambda _module, _inputs, output: qkv.append(output)
+        )
+        try:
+            tokens = self.model.blocks(self._tokens(self.preprocess(image)))
+        finally:
+            handle.remove()
+        return ViTFeatures(keys=qkv[0].chunk(3, dim=-1)[1], cls=tokens[:, 0])
+
+
+def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None) -> ViTConfig:
+    """The architecture as tensor shapes tell it; heads are 64 wide (as in DINO S and B) unless given."""
+    embed_dim, _, patch_size, _ = state_dict["patch_embed.proj.weight"].shape
+    depth = 1 + max(int(key.split(".")[1]) for key in state_dict if key.startswith("blocks."))
+    reg_tokens = state_dict["reg_token"].shape[1] if "reg_token" in state_dict else 0
+    if "pos_embed" not in state_dict or "cls_token" not in state_dict:
+        raise ModelError("this vision transformer has no learned position embeddings or no [CLS] token")
+    tokens = state_dict["pos_embed"].shape[1]
+    no_embed_class = math.isqrt(tokens) ** 2 == tokens
+    grid = math.isqrt(tokens if no_embed_class else tokens - 1 - reg_tokens)
+    if not no_embed_class and grid**2 != tokens - 1 - reg_tokens:
+        raise ModelError(
+            "the position embeddings of this vision transformer are not those of a square picture"
+        )
+    return ViTConfig(
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads or max(1, embed_dim // 64),
+        patch_size=patch_size,
+        image_size=grid * patch_size,
+        mlp_ratio=state_dict["blocks.0.mlp.fc1.weight"].shape[0] / embed_dim,
+        qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
+        layer_scale="blocks.0.ls1.gamma" in state_dict,
+        reg_tokens=reg_tokens,
+        no_embed_class=no_embed_class,
+        input_size=min(grid * patch_size, 224),
+    )
+
+
+def load_vit(
+    state_dict_or_path: Mapping[str, Tensor] | str | os.PathLike[str],
+    *,
+    config: ViTConfig | None = None,
+    num_heads: int | None = None,
+    input_size: int | None = None,
+    layer: int | None = None,
+    antialias: bool = False,
+) -> ViT:
+    """A frozen ViT from a state dict or a file (timm's and Facebook's DINO keys are the same).
+
+    The architecture is `config`, else the JSON under "config" in a safetensors file's metadata, else what the
+    tensor shapes tell; `num_heads`, `input_size` and `layer` override it.
+    """
+    if isinstance(state_dict_or_path, Mapping):
+        source, state, metadata = "this state dict", dict(state_dict_or_path), {}
+    else:
+        source = str(state_dict_or_path)
+        state, metadata = read_checkpoint(state_dict_or_path)
+    require_kind(state, "vit", source)
+    if config is None:
+        values = read_config(metadata, source)
+        config = infer_config(state, num_heads) if values is None else ViTConfig.from_json(values)
+    overrides = {"num_heads": num_heads, "input_size": input_size, "layer": layer}
+    config = replace(config, **{key: value for key, value in overrides.items() if value is not None})
+    if config.embed_dim % config.num_heads:
+        raise ModelError(f"{source}: {config.num_heads} heads do not divide a width of {config.embed_dim}")
+
+    model = config.build()
+    # Training heads and mask tokens play no part in the features.
+    state = {
+        key: value.float() for key, value in state.items() if not key.startswith(("head.", "mask_token"))
+    }
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{source} does not fit the vision transformer it describes: {error}") from error
+    return ViT(
+        model,
+        input_size=config.input_size,
+        max_size=config.max_size,
+        mean=config.mean,
+        std=config.std,
+        layer=config.layer,
+        antialias=antialias,
+    )
