@@ -9,7 +9,7 @@ from diffuseit.errors import InputError
 from diffuseit.pocket.captions import ADJECTIVES, COATS, ENDINGS
 from diffuseit.pocket.render import DOMAINS, SEGMENTS, STYLES, caption, render, sample_geometry, segment
 
-BATCH = 24  # more than one chunk of the renderer
+BATCH = 36  # more than one chunk of the renderer
 
 
 @pytest.fixture(params=DOMAINS)
@@ -26,8 +26,11 @@ def contours(pictures: torch.Tensor) -> torch.Tensor:
 
 def test_shape_range_and_dtype(domain: str) -> None:
     pictures = render(sample_geometry(domain, range(BATCH)), [i % 6 for i in range(BATCH)], range(BATCH))
-    assert pictures.shape == (BATCH, 3, 64, 64) and pictures.dtype == torch.float32
-    assert pictures.isfinite().all() and pictures.min() >= -1 and pictures.max() <= 1
+    assert pictures.shape == (BATCH, 3, 64, 64)
+    assert pictures.dtype == torch.float32
+    assert pictures.isfinite().all()
+    assert pictures.min() >= -1
+    assert pictures.max() <= 1
     assert (pictures.amax((1, 2, 3)) - pictures.amin((1, 2, 3)) > 0.4).all()
 
 
@@ -54,7 +57,7 @@ def test_styles_change_colours_and_keep_contours(domain: str) -> None:
     borders = segment(geometry)
     borders = (borders[:, :-1, 1:] != borders[:, :-1, :-1]) | (borders[:, 1:, :-1] != borders[:, :-1, :-1])
     for index, picture in enumerate(pictures):
-        assert contours(picture)[borders].float().mean() > 0.6, STYLES[domain][index]
+        assert contours(picture)[borders].float().mean() > 0.7, STYLES[domain][index]
         for other in pictures[:index]:
             assert (picture - other).abs().mean((1, 2, 3)).min() > 0.03
 
@@ -64,7 +67,8 @@ def test_the_wall_behind_an_animal_is_the_same_in_every_coat() -> None:
     background = torch.nn.functional.max_pool2d((segment(geometry) != 0).float(), 5, 1, 2) == 0
     lion, zebra = (render(geometry, [style] * BATCH, range(BATCH)) for style in (0, 5))
     same = (lion - zebra).abs().amax(1) == 0
-    assert same[background].all() and not same.all()
+    assert same[background].all()
+    assert not same.all()
 
 
 def test_texture_seeds_change_a_small_part(domain: str) -> None:
@@ -72,13 +76,15 @@ def test_texture_seeds_change_a_small_part(domain: str) -> None:
     styles = [i % 6 for i in range(BATCH)]
     first, second = render(geometry, styles, range(BATCH)), render(geometry, styles, range(900, 900 + BATCH))
     changed = ((first - second).abs().amax(1) > 0.02).float().mean((1, 2))
-    assert 0 < changed.mean() < 0.12 and changed.max() < 0.35
+    assert 0 < changed.mean() < 0.12
+    assert changed.max() < 0.35
 
 
 def test_segments_name_what_is_there(domain: str) -> None:
     geometry = sample_geometry(domain, range(64))
     labels = segment(geometry)
-    assert labels.shape == (64, 64, 64) and labels.dtype == torch.int64
+    assert labels.shape == (64, 64, 64)
+    assert labels.dtype == torch.int64
     assert set(labels.unique().tolist()) == set(range(len(SEGMENTS[domain])))
     torch.testing.assert_close(labels[3:4], segment(geometry[3]))
 
@@ -87,26 +93,27 @@ def test_captions_and_segments_agree_on_the_content() -> None:
     geometry = sample_geometry("landscape", range(64))
     lakes = (segment(geometry) == SEGMENTS["landscape"].index("lake")).flatten(1).any(1).tolist()
     texts = caption(geometry, [1] * 64, None)
-    assert lakes == ["a lake" in text for text in texts] and 0 < sum(lakes) < 64
-    eyes = (
-        (segment(sample_geometry("animal", range(64))) == SEGMENTS["animal"].index("tail"))
-        .flatten(1)
-        .any(1)
-        .tolist()
-    )
-    texts = caption(sample_geometry("animal", range(64)), [1] * 64, None)
-    assert eyes == ["head" not in text for text in texts] and 0 < sum(eyes) < 64
+    assert lakes == ["a lake" in text for text in texts]
+    assert 0 < sum(lakes) < 64
+    animals = sample_geometry("animal", range(64))
+    tails = (segment(animals) == SEGMENTS["animal"].index("tail")).flatten(1).any(1).tolist()
+    texts = caption(animals, [1] * 64, None)
+    assert tails == ["head" not in text for text in texts]
+    assert 0 < sum(tails) < 64
 
 
 def test_geometry_can_be_indexed(domain: str) -> None:
     geometry = sample_geometry(domain, range(6))
-    assert len(geometry) == 6 and len(geometry[2]) == 1 and len(geometry[1:4]) == 3
+    assert len(geometry) == 6
+    assert len(geometry[2]) == 1
+    assert len(geometry[1:4]) == 3
     assert torch.equal(geometry[torch.tensor([4, 0])].params, sample_geometry(domain, [4, 0]).params)
 
 
 def test_no_pictures_is_fine(domain: str) -> None:
     geometry = sample_geometry(domain, [])
-    assert render(geometry, [], []).shape == (0, 3, 64, 64) and segment(geometry).shape == (0, 64, 64)
+    assert render(geometry, [], []).shape == (0, 3, 64, 64)
+    assert segment(geometry).shape == (0, 64, 64)
 
 
 def test_bad_input_is_named(domain: str) -> None:

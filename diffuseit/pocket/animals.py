@@ -26,7 +26,7 @@ STYLES = ("lion", "leopard", "tiger", "panther", "polar bear", "zebra")
 SEGMENTS = (
     "background", "floor", "body", "neck", "head", "ear", "muzzle", "nose", "mouth", "eye", "leg", "tail",
 )  # fmt: skip
-PARAMS = 32
+PARAMS = 24
 
 # one colour per style: lion, leopard, tiger, panther, polar bear, zebra
 PALETTE = {
@@ -113,8 +113,8 @@ def draw_head(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     palette, more = Palette(PALETTE, styles), pose.rest
     _backdrop(canvas, pose)
     r = 17.5 + 3 * pose.size
-    x, y = ((canvas.x - 32 - pose.x).abs() / r, (canvas.y - 34 - pose.y) / r)  # in head radii
-    ear_x, ear_y, ear = (more.between(0.62, 0.76), more.between(-0.82, -0.7), more.between(0.3, 0.4))
+    x, y = (canvas.x - 32 - pose.x).abs() / r, (canvas.y - 34 - pose.y) / r  # in head radii
+    ear_x, ear_y, ear = more.between(0.62, 0.76), more.between(-0.82, -0.7), more.between(0.3, 0.4)
     tall, cheek = more.between(0.88, 0.98), more.between(0.5, 0.6)
     eye_x, eye_y = more.between(0.33, 0.4), more.between(-0.16, -0.06)
     muzzle_y = more.between(0.36, 0.42)
@@ -131,7 +131,7 @@ def draw_head(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     face = cover(ellipse(x, y - 0.03, 0.8, 0.8 * tall) * r)
     canvas.paint(face, palette["coat"])
     eyes = ellipse(x - eye_x, y - eye_y, 0.145, 0.135) * r
-    _head_marks(canvas, head * cover(2.2 - eyes), x, y, r, palette, styles, texture)
+    _head_marks(canvas, head, (3.6 - eyes).clamp_(min=0), x, y, r, palette, styles, texture)
 
     lips = circle(x - 0.2, y - muzzle_y, 0.26)
     muzzle = smooth_union(lips, circle(x, y - muzzle_y - 0.2, 0.24), 0.15) * r
@@ -152,6 +152,7 @@ def draw_head(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
 def _head_marks(
     canvas: Canvas,
     head: Tensor,
+    thinning: Tensor,
     x: Tensor,
     y: Tensor,
     r: Tensor,
@@ -159,11 +160,11 @@ def _head_marks(
     styles: Tensor,
     texture: Tensor,
 ) -> None:
-    """Spots of the leopard, stripes of tiger and zebra."""
+    """Spots of the leopard, stripes of tiger and zebra; thinning keeps them off the eyes."""
     phase, width = texture[:, 0, :1, None], texture[:, 1, :1, None]
     if bool(_is(styles, SPOTTED).any()):
-        spots, _ = scatter(texture, 6.6, (1.5, 2.1), 0.92)
-        canvas.paint(head * cover(spots) * _is(styles, SPOTTED), palette["mark"])
+        spots, _, _ = scatter(texture, 6.6, (1.5, 2.1), 0.92)
+        canvas.paint(head * cover(spots + thinning) * _is(styles, SPOTTED), palette["mark"])
     striped = _is(styles, TIGER) | _is(styles, ZEBRA)
     if bool(striped.any()):
         zebra = _is(styles, ZEBRA)
@@ -171,7 +172,7 @@ def _head_marks(
         brow = stripes((x * 0.9 + y) * r, period, 2.0 + 0.5 * width + 0.8 * zebra, 0.3 * phase)
         inner = torch.where(zebra, -0.1, 0.42) * r
         outside = (inner - (x.square() + (y - 0.15).square()).sqrt() * r + torch.where(zebra, 0, 1.5)) * 0.5
-        canvas.paint(head * cover(torch.maximum(brow, outside)) * striped, palette["mark"])
+        canvas.paint(head * cover(torch.maximum(brow, outside) + thinning) * striped, palette["mark"])
 
 
 def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> None:
@@ -180,10 +181,10 @@ def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     _backdrop(canvas, pose)
     s = 1.02 + 0.12 * pose.size
     facing = torch.where(pose.faces_left, -1.0, 1.0)
-    x, y = ((canvas.x - 32 - pose.x * 0.8) * facing / s + 1.5, (canvas.y - 35 - pose.y) / s)
+    x, y = (canvas.x - 32 - pose.x * 0.5) * facing / s + 1.5, (canvas.y - 35 - pose.y) / s
     chest, hip = more.between(8, 10), more.between(-10, -8)
     head_x, head_y = chest + more.between(6.5, 8.5), more.between(-11, -7)
-    foot, swing, swing2 = (more.between(16, 18), more.between(-1, 2.5), more.between(-2.5, 1))
+    foot, swing, hind_swing = more.between(16, 18), more.between(-1, 2.5), more.between(-2.5, 1)
     tail_x, tail_y = more.between(-23.5, -20), more.between(-13, 6)
     ear = more.between(2.1, 2.7)
 
@@ -201,8 +202,8 @@ def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
 
     trunk = smooth_union(ellipse(x - chest + 1, y, 8.0, 7.3), ellipse(x - hip - 1, y - 0.3, 7.6, 6.9), 6.0)
     trunk = smooth_union(trunk, capsule(x, y, (hip, 0.0), (chest, 0.0), 5.6), 2.0)
-    near = torch.minimum(_leg(x, y, chest, chest + swing, foot), _leg(x, y, hip, hip - 1 + swing2, foot))
-    body_mask, leg_mask = (cover(trunk * s), cover(smooth_union(near, trunk + 1.5, 2.0) * s))
+    near = torch.minimum(_leg(x, y, chest, chest + swing, foot), _leg(x, y, hip, hip - 1 + hind_swing, foot))
+    body_mask, leg_mask = cover(trunk * s), cover(smooth_union(near, trunk + 1.5, 2.0) * s)
     coat = palette.blend("coat", "belly", ramp(y, 1.0, 7.5))
     canvas.paint(leg_mask, palette["coat"], "leg")
     canvas.paint(body_mask, coat, "body")
@@ -262,13 +263,13 @@ def _body_marks(
     texture: Tensor,
 ) -> None:
     if bool(_is(styles, SPOTTED).any()):
-        spots, _ = scatter(texture, 6.6, (1.5, 2.1), 0.92)
+        spots, _, _ = scatter(texture, 6.6, (1.5, 2.1), 0.92)
         canvas.paint(torch.maximum(coat, tail) * cover(spots) * _is(styles, SPOTTED), palette["mark"])
     striped = _is(styles, TIGER) | _is(styles, ZEBRA)
     if bool(striped.any()):
         zebra = _is(styles, ZEBRA)
         phase, width = texture[:, 0, :1, None], texture[:, 1, :1, None]
-        bent = x + 0.012 * y.square() * torch.where(zebra, 1.0, 2.0) + 1.0 * (y * 0.35 + 6 * phase).sin()
+        bent = x + 0.012 * y.square() * torch.where(zebra, 1.0, 2.0) + (y * 0.35 + 6 * phase).sin()
         taper = torch.where(zebra, 0.0, 2.4) * ramp(y, -2.0, 6.0)
         upright = stripes(bent, torch.where(zebra, 5.8, 6.2), 2.0 + 0.5 * width + 0.6 * zebra - taper, phase)
         level = stripes(y + 0.3 * x, 4.8, 2.0, phase)

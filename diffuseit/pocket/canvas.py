@@ -1,7 +1,7 @@
 """Signed distances, anti-aliased compositing and seeded numbers, batched.
 
 Shapes live in pixel units on a 64x64 picture. A scalar of a batch has shape [N, 1, 1], a row of x is
-[1, 1, 64] or [N, 1, 64], a column of y is [1, 64, 1] or [N, 64, 1]; distances are [N, 64, 64], negative inside.
+[1, 1, 64] or [N, 1, 64], a column of y is [1, 64, 1] or [N, 64, 1]; distances are [N, 64, 64], inside < 0.
 """
 
 import math
@@ -64,7 +64,7 @@ class Canvas:
 
 
 class Palette:
-    """Named colours of each item: table[part] lists one hex colour per style, `palette[part]` is [N, 3, 1, 1]."""
+    """Named colours of each item: table[part] lists a hex colour per style, palette[part] is [N, 3, 1, 1]."""
 
     def __init__(self, table: dict[str, str], styles: Tensor) -> None:
         colours = torch.tensor([[_rgb(code) for code in row.split()] for row in table.values()])
@@ -143,11 +143,13 @@ def stripes(position: Tensor, period: float | Tensor, width: float | Tensor, pha
     return (cell - cell.floor() - 0.5).abs() * period - width / 2
 
 
-def scatter(table: Tensor, cell: float, radius: tuple[float, float], share: float) -> tuple[Tensor, Tensor]:
+def scatter(
+    table: Tensor, cell: float, radius: tuple[float, float], share: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Round dots, at most one in each cell of a staggered grid over the picture.
 
-    table [N, 4, K] uniform numbers (x, y, size, presence). Returns the distance [N, 64, 64] to the dot of
-    the own cell, and the dots' size number in [0, 1) for choosing colours.
+    table [N, 4, K] uniform numbers (x, y, size, presence); share is the part of cells that hold a dot. Of the
+    dot in each pixel's cell, all [N, 64, 64]: distance, size number in [0, 1), how far the pixel is below it.
     """
     centres = torch.arange(SIZE, device=table.device) + 0.5
     row = (centres / cell).floor()
@@ -159,4 +161,4 @@ def scatter(table: Tensor, cell: float, radius: tuple[float, float], share: floa
     dx = (shifted - column - 0.5) * cell - (u - 0.5) * room
     dy = ((centres / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
     distance = circle(dx, dy, radius[0] + (radius[1] - radius[0]) * size)
-    return distance + FAR * (presence > share), size
+    return distance + FAR * (presence > share), size, dy

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from . import animals, landscape
@@ -52,7 +53,7 @@ def caption(geometry: "Geometry", styles: Sequence[int] | Tensor, rng: random.Ra
 def landscape_contents(params: Tensor) -> list[list[str]]:
     """What stands in each scene, the most telling first."""
     scene = landscape.layout(params.cpu())
-    tree_count = sum(there.long() for there, *_ in scene.trees)
+    tree_count = torch.stack([there for there, *_ in scene.trees]).sum(0)
     flags = (scene.has_lake, scene.has_house, scene.has_path, scene.pine, tree_count > 1, scene.clouds[0][0],
              scene.clouds[1][0])  # fmt: skip
     rows = [flag.flatten().tolist() for flag in flags]

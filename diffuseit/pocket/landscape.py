@@ -13,47 +13,47 @@ SEGMENTS = (
     "sky", "sun", "cloud", "mountain", "far hill", "near hill", "ground",
     "path", "lake", "wall", "roof", "door", "window", "trunk", "crown",
 )  # fmt: skip
-PARAMS = 80
+PARAMS = 72
 TREES = 5
 
 # one colour per style: summer, winter, autumn, desert, sunset, night
 PALETTE = {
     "sky top": "3f8fe0 8fa9c4 7fa3bf 5fb0d8 4b2a78 0e1540",
-    "sky low": "c9ebfa e9eff5 f6e3bd fbe9c2 ff9a4a 3a4a86",
+    "sky low": "c9ebfa e9eff5 f6e3bd fbe9c2 ff9a4a 34437e",
     "sun": "ffe14a fff6d8 ffd763 fff0a0 ffd24a f4f1d6",
     "moon shade": "ffffff ffffff ffffff ffffff ffffff c3c6c8",
     "glow": "fff7c8 ffffff ffe9b0 fffbe0 ff7a5a 5a6cae",
-    "cloud": "ffffff ffffff fff4e0 fffaf0 ffb08a 6676aa",
-    "cloud base": "dcebf7 d3dde8 e6d3bd f2dfc0 d9658a 4a5890",
-    "mountain": "8a9bb5 a3b4c8 a99a97 d08a5c 8a4a86 46568f",
-    "mountain foot": "a9c0cc cbd7e2 cdb9a0 e6b57e c4607c 56689c",
-    "mountain dark": "566a88 73879f 75666c a35f40 5a2d6c 2a3568",
-    "cap": "eef4f8 ffffff e8ded6 efc08c ffa08c 93a3d2",
-    "far hill": "7dbb78 dbe6ef d8a548 ecc07a a34870 3c5680",
-    "far hill foot": "5da35f c3d3e1 bd8233 d9a35c 7c3464 2c4470",
-    "near hill": "5dae4e eaf1f7 cf8a34 f0cd86 7a3260 30527a",
-    "near hill foot": "43913f cfdde9 a96827 dcae62 56224f 223c62",
-    "ground": "86cc52 fbfdff e0b84e f8dfa0 80385c 2c5a68",
-    "ground foot": "4f9f3c d3e1ee b9822f e2b56c 4a2148 18364c",
+    "cloud": "ffffff ffffff fff4e0 fffaf0 ffb08a 7b8bc2",
+    "cloud base": "dcebf7 d3dde8 e6d3bd f2dfc0 d9658a 5262a0",
+    "mountain": "8a9bb5 a3b4c8 a99a97 d08a5c 8a4a86 5460a4",
+    "mountain foot": "a9c0cc cbd7e2 cdb9a0 e6b57e c4607c 5f72b0",
+    "mountain dark": "566a88 73879f 75666c a35f40 5a2d6c 2a3268",
+    "cap": "eef4f8 ffffff e8ded6 efc08c ffa08c a3b3e0",
+    "far hill": "7dbb78 dbe6ef d8a548 ecc07a a34870 496aa0",
+    "far hill foot": "5da35f c3d3e1 bd8233 d9a35c 7c3464 2f4880",
+    "near hill": "5dae4e eaf1f7 cf8a34 f0cd86 7a3260 33548c",
+    "near hill foot": "43913f cfdde9 a96827 dcae62 56224f 1d2f60",
+    "ground": "86cc52 fbfdff e0b84e f8dfa0 80385c 3f7f7c",
+    "ground foot": "4f9f3c d3e1ee b9822f e2b56c 4a2148 1f4858",
     "dot": "ffffff ffffff d9401a ffffff ffffff ffffff",
     "second dot": "ffd933 ffffff f59a1f ffffff ffffff ffffff",
     "third dot": "f27399 ffffff b3291f ffffff ffffff ffffff",
-    "path": "e6cf9a b9c3d2 a8774a c48f55 c46a74 6a7594",
-    "lake": "3f9be6 b6d9ee 5b93b3 3fb5b8 ff9d5c 3d62ae",
+    "path": "e6cf9a b9c3d2 a8774a c48f55 c46a74 8790b4",
+    "lake": "3f9be6 b6d9ee 5b93b3 3fb5b8 ff9d5c 4a74cc",
     "lake deep": "2568bd 8bb4d3 3a6b8c 2a8a96 a2407a 1f3a80",
-    "bank": "d8c78a e9f0f6 8f6a35 c99a56 4a1f48 1c3350",
+    "bank": "d8c78a e9f0f6 8f6a35 c99a56 4a1f48 1f3c58",
     "glint": "9fd4fa f4fbff a5cbd9 a0e2da ffe08a aebfea",
-    "wall": "f7e3bd c9ad92 ecd2a4 f6d8ac b3607a 66729e",
+    "wall": "f7e3bd c9ad92 ecd2a4 f6d8ac b3607a 8490bc",
     "wall dark": "d8b98a b09c8c c4a070 d9ab76 6a3357 47517f",
     "roof": "d0463c f6f9fc 9c4a34 b5653c 4c1d48 2a2f5e",
     "roof dark": "a5302e a5705f 74331f 8f4a2a 3c1740 1b1f45",
     "door": "7a4a2c 6a4a3a 6b3a22 7c4a2a 34153a 1d2148",
     "window": "8cc8ee 9fc4dd b9d4d6 8fc7cf ffd070 ffd95e",
     "trunk": "7b5233 6b5346 6a452c 8a6238 3a1a3e 1a2348",
-    "crown": "3d9a3f 5b8f86 e0701f 8ba04a 4a2050 2c6a70",
-    "crown light": "6cc255 fdfeff f6a52c b3bd63 a04a6c 4d9294",
-    "crown dark": "236e36 38675f ad4318 5f7c38 2c1038 153c50",
-    "shadow": "35803a aabfd6 8a5c22 bd8a48 220f30 0f2438",
+    "crown": "3d9a3f 5b8f86 e0701f 8ba04a 4a2050 2a6468",
+    "crown light": "6cc255 fdfeff f6a52c b3bd63 a04a6c 5fab9e",
+    "crown dark": "236e36 38675f ad4318 5f7c38 2c1038 113040",
+    "shadow": "35803a aabfd6 8a5c22 bd8a48 220f30 12303c",
 }  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
     for tree in scene.trees:
         _tree(canvas, tree, scene, palette)
     if bool(style["winter"].any()):
-        distance, _ = scatter(texture, 11, (1.0, 1.7), 0.5)
+        distance, _, _ = scatter(texture, 11, (1.0, 1.7), 0.5)
         snow = cover(distance, 1.6) * style["winter"] * 0.95
         canvas.paint(snow, torch.ones_like(palette["sun"]))
 
@@ -190,8 +190,9 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
     halo = (1 - distance.clamp(min=0) / (20 + 12 * style["sunset"])).clamp_(min=0).square_().mul_(0.55)
     canvas.paint(halo, palette["glow"])
     if bool(style["night"].any()):
-        stars, _ = scatter(texture, 10, (0.7, 1.15), 0.5)
-        canvas.paint(cover(stars) * (style["night"] & (distance > 3)), palette["sun"])
+        stars, _, _ = scatter(texture, 10, (0.7, 1.15), 0.5)
+        fade = cover(5 - distance, 5.0)  # towards the moon
+        canvas.paint(cover(stars) * fade * style["night"], palette["sun"])
     disc = cover(distance)
     canvas.paint(disc, palette["sun"], "sun")
     if bool(style["night"].any()):
@@ -222,7 +223,7 @@ def _mountain(canvas: Canvas, mountain: tuple[Tensor, ...], scene: Layout, palet
     cap = cover(y - 6.5 - zigzag) * mask
     canvas.paint(cap, palette["cap"])
     light = torch.where(scene.sun[0] < peak_x, 1.0, -1.0)  # the sun lights its own side
-    ridge = light * (1.0 * wave(y, 11.0, wobble)[0] - x)
+    ridge = light * (wave(y, 11.0, wobble)[0] - x)
     canvas.paint(mask * cover(ridge) * (0.62 - 0.4 * ramp(y, 8.0, 24.0)), palette["mountain dark"])
 
 
@@ -246,10 +247,10 @@ def _hills(
         canvas.paint(mask * ripples * style["desert"] * 0.45, palette["ground foot"])
     dotted = style["summer"] | style["autumn"]
     if bool(dotted.any()):
-        dots, kind = scatter(texture, 9, (1.1, 1.5), 0.4)
+        dots, kind, dy = scatter(texture, 9, (1.1, 1.5), 0.4)
         warm = palette.blend("dot", "second dot", (kind > 0.4).float())
         colour = torch.where((kind > 0.7).unsqueeze(1), palette["third dot"], warm)
-        canvas.paint(cover(dots) * cover(4.0 - depth) * dotted, colour)
+        canvas.paint(cover(dots) * (depth - dy > 4) * dotted, colour)
 
 
 def _path(canvas: Canvas, scene: Layout, palette: Palette) -> None:
@@ -265,7 +266,8 @@ def _lake(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     canvas.paint(cover(distance - 1.2), palette["bank"])
     water = cover(distance)
     canvas.paint(water, palette.blend("lake", "lake deep", ramp(y, -ry, ry)), "lake")
-    upper, lower = ((x + 0.3 * rx, y + 0.3 * ry, 0.3 * rx), (x - 0.25 * rx, y - 0.25 * ry, 0.35 * rx))
+    upper = x + 0.3 * rx, y + 0.3 * ry, 0.3 * rx
+    lower = x - 0.25 * rx, y - 0.25 * ry, 0.35 * rx
     streaks = torch.minimum(box(*upper, 0.7), box(*lower, 0.7))
     canvas.paint(water * cover(streaks) * 0.8, palette["glint"])
 
@@ -273,6 +275,7 @@ def _lake(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     """Of the trees and the house, as one soft layer."""
     hx, base, half_width, _ = scene.house
+    spots: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | float]]
     spots = [(scene.has_house, hx, base, half_width + 2, 1.6)]
     spots += [(there, x, base, 0.33 * tall, 0.085 * tall) for there, x, base, tall in scene.trees]
     nearest: Tensor | None = None

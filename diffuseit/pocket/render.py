@@ -30,7 +30,7 @@ SEGMENTS: dict[str, tuple[str, ...]] = {"landscape": landscape.SEGMENTS, "animal
 _PAINTERS: dict[str, ModuleType] = {"landscape": landscape, "animal": animals}
 _TEXTURE_CELLS = 132
 _TEXTURE_STREAM = 1 << 61  # so that a texture seed and an equal geometry seed give unrelated numbers
-_CPU_CHUNK = 16  # keeps the working set of a chunk in the CPU's cache
+_CPU_CHUNK = 32  # keeps the working set of a chunk in the CPU's cache
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Geometry:
 
     def __getitem__(self, index: int | slice | Tensor) -> "Geometry":
         """A part of the batch; a single index keeps the batch dimension."""
-        if isinstance(index, int):
-            index = torch.tensor([index], device=self.params.device)
+        if not isinstance(index, slice):
+            index = torch.as_tensor(index).reshape(-1)
         return Geometry(self.domain, self.params[index])
 
     def to(self, device: torch.device | str) -> "Geometry":
