@@ -8,14 +8,17 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import ModelError
+
+Config = TypeVar("Config")
 
 LABELS = {
     "adm-unet": "an ADM U-Net (guided-diffusion) checkpoint",
@@ -30,7 +33,7 @@ _WRAPPERS = ("teacher", "ema", "state_dict", "model_state_dict", "model")
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(state dict on the CPU, metadata) of a .safetensors, .pt or .pth file; metadata is {} for pickles.
 
-    Training wrappers are taken off: {"teacher": ...}, {"state_dict": ...}, prefixes "module." and "backbone.".
+    Training wrappers are taken off: {"teacher": ...}, {"state_dict": ...}, "module." and "backbone.".
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -73,8 +76,8 @@ def _read_pickle(path: Path, head: bytes) -> Any:
     except Exception as error:  # torch.load raises nearly anything on damaged files
         if "torchscript" in str(error).lower():
             raise ModelError(
-                f"{path} is a TorchScript archive, which is code and is not opened: for OpenAI's CLIP name the "
-                "architecture and the tag 'openai' instead, or save its state dict as safetensors"
+                f"{path} is a TorchScript archive, which is code and is not opened: for OpenAI's CLIP name "
+                "the architecture and the tag 'openai' instead, or save its state dict as safetensors"
             ) from error
         raise ModelError(_damaged(path, head)) from error
 
@@ -99,6 +102,18 @@ def read_config(metadata: Mapping[str, str], source: str) -> dict[str, Any] | No
     if not isinstance(values, dict):
         raise ModelError(f"{source}: the config in its metadata is no JSON object")
     return values
+
+
+def config_from_json(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
+    """A config dataclass from its JSON object; ModelError names unknown or missing fields."""
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - known):
+        raise ModelError(f"unknown fields in the config of {what}: {', '.join(unknown)}")
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ModelError(f"the config of {what} is incomplete: {error}") from error
 
 
 def unwrap(checkpoint: Any) -> dict[str, Tensor]:

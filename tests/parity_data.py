@@ -93,7 +93,7 @@ def tensors(name: str) -> dict[str, Tensor]:
 
 
 def weights(kind: str, clip: str | None = None) -> dict[str, Tensor]:
-    """The float32 state dict of "unet", "dino" or "clip" (then `clip` is its name), in the original layout."""
+    """The float32 state dict of "unet", "dino" or "clip" (then `clip` is its name), in its own layout."""
     entry = parity_set().config["weights"][kind]
     state, metadata = _read(entry if clip is None else entry[clip])
     state = {key: _decode(tensor, None) for key, tensor in state.items()}
@@ -114,8 +114,8 @@ def trajectories() -> list[str]:
     return list(parity_set().config["trajectories"].values())
 
 
-@lru_cache(maxsize=1)
-def vit() -> ViT:
+@lru_cache(maxsize=2)
+def vit(antialias: bool = False) -> ViT:
     """The set's DINO network through our own loader."""
     from diffuseit.features.vit import ViTConfig, load_vit
 
@@ -140,15 +140,17 @@ def vit() -> ViT:
             norm_eps=dino["norm_eps"],
             input_size=input_size,
         ),
+        antialias=antialias,
     )
 
 
-@lru_cache(maxsize=1)
-def clips() -> CLIPEnsemble:
+@lru_cache(maxsize=2)
+def clips(antialias: bool = False) -> CLIPEnsemble:
     """The set's CLIP networks, in the order of config.json, through our own loader."""
     from diffuseit.features.clip import CLIPEnsemble, load_clip
 
-    return CLIPEnsemble([load_clip(weights("clip", name), name=name) for name in parity_set().config["clip"]])
+    names = parity_set().config["clip"]
+    return CLIPEnsemble(load_clip(weights("clip", name), name=name, antialias=antialias) for name in names)
 
 
 def recorded_crops(entries: Sequence[dict[str, Any]]) -> Crops:

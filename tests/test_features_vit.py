@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from parity_data import (
+    GRADIENT,
     VALUE,
     loss_sets,
     matched,
@@ -21,7 +23,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from diffuseit.checkpoint import describe, read_checkpoint
 from diffuseit.errors import ModelError
-from diffuseit.features.vit import ViT, ViTConfig, load_vit
+from diffuseit.features.vit import ViT, ViTConfig, ViTFeatures, load_vit
 
 SMALL = ViTConfig(
     embed_dim=32,
@@ -35,8 +37,14 @@ SMALL = ViTConfig(
 )
 
 
-def features(name: str, picture: str):
-    return vit()(tensors(f"losses_{name}")[picture])
+def features(name: str, picture: str, antialias: bool = False) -> ViTFeatures:
+    return vit(antialias)(tensors(f"losses_{name}")[picture])
+
+
+def self_similarity(keys: torch.Tensor) -> torch.Tensor:
+    """Cosine similarities [N, N] of key rows [N, D]."""
+    norms = keys.norm(dim=-1, keepdim=True)
+    return keys @ keys.T / (norms * norms.T).clamp(min=1e-8)
 
 
 @pytest.mark.parametrize("name", loss_sets())
@@ -51,18 +59,47 @@ def test_keys_and_cls(name: str) -> None:
         assert relative_error(features(name, picture).cls[0], expected) < VALUE, picture
 
 
-@pytest.mark.parametrize("name", loss_sets())
-@pytest.mark.parametrize("prefix", ["", "aa_"])
+RECORDED_INPUTS = [
+    (name, prefix)
+    for name in loss_sets()
+    for prefix in ("", "aa_")
+    if any(key.startswith(f"{prefix}dino_input") for key in tensors(f"losses_{name}"))
+]
+RECORDED_LOSSES = [
+    (name, prefix, loss)
+    for name in loss_sets()
+    for prefix in ("", "aa_")
+    for loss in ("ssim", "dir_cls", "style_cls")
+    if f"{prefix}{loss}" in parity_set().config["losses"][name]
+]
+
+
+@pytest.mark.parametrize(("name", "prefix"), RECORDED_INPUTS)
 def test_input_of_the_network(name: str, prefix: str) -> None:
     data = tensors(f"losses_{name}")
-    if not any(key.startswith(f"{prefix}dino_input") for key in data):
-        pytest.skip("not recorded")
-    network = vit()
-    other = ViT(
-        network.model, input_size=network.input_size, max_size=network.max_size, antialias=prefix == "aa_"
-    )
-    actual, expected = matched(data, f"{prefix}dino_input", other.preprocess(data["x"]))
-    assert relative_error(actual, expected) < VALUE
+    pixels = vit(antialias=prefix == "aa_").preprocess(data["x"])
+    assert relative_error(*matched(data, f"{prefix}dino_input", pixels)) < VALUE
+
+
+@pytest.mark.parametrize(("name", "prefix", "loss"), RECORDED_LOSSES)
+def test_loss_values_and_gradients(name: str, prefix: str, loss: str) -> None:
+    """What the losses make of keys and [CLS], and its gradient at the picture."""
+    scalars = parity_set().config["losses"][name][f"{prefix}{loss}"]
+    data = tensors(f"losses_{name}")
+    x = data["x"].clone().requires_grad_()
+    antialias = prefix == "aa_"
+    found = vit(antialias)(x)
+    if loss == "ssim":
+        source = features(name, "source", antialias)
+        value = F.mse_loss(self_similarity(found.keys[0]), self_similarity(source.keys[0]))
+    else:
+        other = features(name, "prev" if loss == "dir_cls" else "target", antialias)
+        value = F.mse_loss(found.cls, other.cls) * (-1 if loss == "dir_cls" else 1)
+    assert value.item() == pytest.approx(scalars["value"], rel=VALUE)
+    (gradient,) = torch.autograd.grad(value, x)
+    assert gradient.norm().item() == pytest.approx(scalars["grad_norm"], rel=GRADIENT)
+    if f"grad/{prefix}{loss}" in data:
+        assert relative_error(*matched(data, f"grad/{prefix}{loss}", gradient)) < GRADIENT
 
 
 def recorded_positions() -> list[tuple[str, str]]:
@@ -214,7 +251,7 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         "noise.safetensors": (b"\xff" * 64, "damaged"),
         "noise.pth": (b"\xff" * 64, "damaged"),
         "page.pth": (b"<!DOCTYPE html><html></html>", "text file"),
-        "code.pth": (pickle.dumps({"weights": Malicious()}), "code"),
+        "code.pth": (pickle.dumps({"weights": Malicious()}, protocol=2), "code"),
     }
     for name, (content, message) in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -249,7 +286,7 @@ def test_wrong_kind() -> None:
 
 def test_incomplete_state_dict() -> None:
     state = {key: value for key, value in SMALL_STATE.items() if not key.startswith("norm.")}
-    with pytest.raises(ModelError, match="norm.weight"):
+    with pytest.raises(ModelError, match=r"norm\.weight"):
         load_vit(state, config=SMALL)
     with pytest.raises(ModelError, match="do not divide"):
         load_vit(SMALL_STATE, num_heads=5)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from open_clip.pretrained import get_pretrained_cfg
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
-from ..checkpoint import read_checkpoint, read_config, require_kind
+from ..checkpoint import config_from_json, read_checkpoint, read_config, require_kind
 from ..errors import InputError, ModelError
 from .crops import Crops, apply_crops
 from .resize import center_crop, resize_shorter
@@ -54,14 +54,7 @@ class CLIPConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CLIPConfig:
         """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
-        if unknown := sorted(values.keys() - {field.name for field in fields(cls)}):
-            raise ModelError(f"unknown fields in the config of a CLIP: {', '.join(unknown)}")
-        try:
-            return cls(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            )
-        except TypeError as error:
-            raise ModelError(f"the config of a CLIP is incomplete: {error}") from error
+        return config_from_json(cls, values, "a CLIP")
 
     def build(self) -> nn.Module:
         """The open_clip network, randomly initialised."""
@@ -107,6 +100,7 @@ def target_direction(
 class CLIP(nn.Module):
     """One frozen open_clip network with its tokenizer and its way to take pictures."""
 
+    model: Any  # open_clip's CLIP or CustomTextCLIP
     mean: Tensor
     std: Tensor
 
@@ -125,7 +119,7 @@ class CLIP(nn.Module):
         self.tokenizer = tokenizer
         self.name = name
         self.antialias = antialias
-        size = model.visual.image_size
+        size = self.model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -195,7 +189,7 @@ def load_clip(
 ) -> CLIP:
     """A frozen CLIP, in one of three ways.
 
-    - `load_clip("ViT-B-32-quickgelu", "openai")`: an open_clip architecture with a tag (a download) or a file;
+    - `load_clip("ViT-B-32-quickgelu", "openai")`: an open_clip architecture and a tag (download) or a file;
     - `load_clip("clip.safetensors")`: a file whose metadata holds a `CLIPConfig` as JSON under "config";
     - `load_clip("ViT-B-32.pt")` or a state dict: OpenAI's original key layout, architecture from the shapes
       (`quick_gelu=False` for networks in that layout trained with the exact GELU).
@@ -270,10 +264,10 @@ def resolve_architecture(name: str, tag: str | None = None) -> str:
         close = difflib.get_close_matches(name, open_clip.list_models(), n=3)
         hint = f": did you mean {', '.join(close)}?" if close else "; open_clip.list_models() lists them"
         raise ModelError(f"open_clip knows no architecture {name!r}{hint}")
-    tag_config = get_pretrained_cfg(name, tag) if tag else None
+    variant = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
+    tag_config = (get_pretrained_cfg(name, tag) or get_pretrained_cfg(variant, tag)) if tag else None
     if not tag_config or bool(tag_config.get("quick_gelu")) == bool(config.get("quick_gelu")):
         return name
-    variant = name.removesuffix("-quickgelu") if config.get("quick_gelu") else f"{name}-quickgelu"
     if open_clip.get_model_config(variant) is None:
         raise ModelError(
             f"{name} has another activation than the weights {tag!r}, and open_clip has no {variant}"

@@ -102,7 +102,7 @@ def _rotate(image: Tensor, angle: Tensor) -> Tensor:
 
 
 def _resampling(start: Tensor, length: Tensor, side: int, size: int, *, antialias: bool) -> Tensor:
-    """Matrices [K, size, side] that cut `length` pixels from `start` on out of `side` and resize them to `size`.
+    """Matrices [K, size, side] that cut `length` pixels from `start` on and resize them to `size`.
 
     Bilinear with half-pixel centres: `F.interpolate(..., align_corners=False)` of the cut. With
     `antialias` the triangle widens to the scale when shrinking.

@@ -25,7 +25,8 @@ def resize_shorter(
     image: Tensor, shorter: int, longest: int | None = None, *, antialias: bool = False
 ) -> Tensor:
     """torchvision's `Resize(shorter, max_size=longest)` on a tensor [B, C, H, W]."""
-    return resize(image, output_size(*image.shape[-2:], shorter, longest), antialias=antialias)
+    height, width = image.shape[-2:]
+    return resize(image, output_size(height, width, shorter, longest), antialias=antialias)
 
 
 def center_crop(image: Tensor, size: int) -> Tensor:

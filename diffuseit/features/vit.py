@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ..checkpoint import read_checkpoint, read_config, require_kind
+from ..checkpoint import config_from_json, read_checkpoint, read_config, require_kind
 from ..errors import ModelError
 from .resize import resize_shorter
 
@@ -63,15 +63,7 @@ class ViTConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ViTConfig:
         """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - known):
-            raise ModelError(f"unknown fields in the config of a ViT: {', '.join(unknown)}")
-        try:
-            return cls(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            )
-        except TypeError as error:
-            raise ModelError(f"the config of a ViT is incomplete: {error}") from error
+        return config_from_json(cls, values, "a ViT")
 
     def build(self) -> VisionTransformer:
         """The timm network, randomly initialised, without a head."""
@@ -94,6 +86,7 @@ class ViTConfig:
 class ViT(nn.Module):
     """A frozen timm `VisionTransformer` that returns keys and [CLS] of pictures of any size."""
 
+    model: VisionTransformer
     mean: Tensor
     std: Tensor
 
@@ -133,17 +126,19 @@ class ViT(nn.Module):
 
         Bicubic with the *given* scale factor (patches + 0.1) / learned patches, not the ratio of the sizes.
         """
-        model = self.model
+        model, learned = self.model, self.model.pos_embed
+        if learned is None:
+            raise ModelError("this vision transformer has no learned position embeddings")
         learned_height, learned_width = model.patch_embed.grid_size
         patch_height, patch_width = model.patch_embed.patch_size
         rows, columns = height // patch_height, width // patch_width
         if rows * columns == learned_height * learned_width and height == width:
-            return model.pos_embed
+            return learned
         prefix = 0 if model.no_embed_class else model.num_prefix_tokens
-        grid = model.pos_embed[:, prefix:].unflatten(1, (learned_height, learned_width)).permute(0, 3, 1, 2)
+        grid = learned[:, prefix:].unflatten(1, (learned_height, learned_width)).permute(0, 3, 1, 2)
         scale = ((rows + 0.1) / learned_height, (columns + 0.1) / learned_width)
         grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
-        return torch.cat([model.pos_embed[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([learned[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
 
     def _tokens(self, pixels: Tensor) -> Tensor:
         """Preprocessed pixels [B, 3, H, W] -> tokens [B, N, D] that enter the first block."""
@@ -166,9 +161,8 @@ class ViT(nn.Module):
     def forward(self, image: Tensor) -> ViTFeatures:
         """Features of pictures [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
         qkv: list[Tensor] = []
-        handle = self.model.blocks[self.layer].attn.qkv.register_forward_hook(
-            lambda _module, _inputs, output: qkv.append(output)
-        )
+        block: Any = self.model.blocks[self.layer]
+        handle = block.attn.qkv.register_forward_hook(lambda _module, _inputs, output: qkv.append(output))
         try:
             tokens = self.model.blocks(self._tokens(self.preprocess(image)))
         finally:
@@ -228,7 +222,7 @@ def load_vit(
     if config is None:
         values = read_config(metadata, source)
         config = infer_config(state, num_heads) if values is None else ViTConfig.from_json(values)
-    overrides = {"num_heads": num_heads, "input_size": input_size, "layer": layer}
+    overrides: dict[str, Any] = {"num_heads": num_heads, "input_size": input_size, "layer": layer}
     config = replace(config, **{key: value for key, value in overrides.items() if value is not None})
     if config.embed_dim % config.num_heads:
         raise ModelError(f"{source}: {config.num_heads} heads do not divide a width of {config.embed_dim}")
