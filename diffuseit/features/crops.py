@@ -76,7 +76,7 @@ def _rotate(image: Tensor, angle: Tensor) -> Tensor:
     """
     batch, n = angle.shape
     channels, height, width = image.shape[1:]
-    theta = torch.deg2rad(angle.double().cpu().reshape(-1, 1, 1))
+    theta = torch.deg2rad(angle.cpu().double().reshape(-1, 1, 1))
     cos, sin = theta.cos().float().to(image.device), theta.sin().float().to(image.device)
     x = torch.arange(width, device=image.device, dtype=torch.float32) - 0.5 * (width - 1)
     y = (torch.arange(height, device=image.device, dtype=torch.float32) - 0.5 * (height - 1)).unsqueeze(-1)
