@@ -1,0 +1,1 @@
+"""Training recipes of the pocket models: `python -m diffuseit.pocket.train`."""

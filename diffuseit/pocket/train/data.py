@@ -1,0 +1,37 @@
+"""An endless stream of rendered training pictures."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..render import STYLES, Geometry, render, sample_geometry
+
+
+def draw_seeds(count: int, seeds: range, generator: torch.Generator) -> list[int]:
+    """`count` seeds from `seeds`, with repetition."""
+    return torch.randint(seeds.start, seeds.stop, (count,), generator=generator).tolist()
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """N pictures of one domain: images [N, 3, 64, 64] in [-1, 1], styles [N] int64."""
+
+    geometry: Geometry
+    styles: Tensor
+    images: Tensor
+
+
+def draw_scenes(
+    domain: str, count: int, seeds: range, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Scenes:
+    """`count` pictures of `domain`, every style equally likely."""
+    geometry = sample_geometry(domain, draw_seeds(count, seeds, generator)).to(device)
+    styles = torch.randint(len(STYLES[domain]), (count,), generator=generator)
+    return Scenes(geometry, styles, render(geometry, styles, draw_seeds(count, seeds, generator)))
+
+
+def draw_images(count: int, seeds: range, generator: torch.Generator, device: torch.device | str) -> Tensor:
+    """[count, 3, 64, 64] pictures, half landscapes and half animals."""
+    halves = (("landscape", count // 2), ("animal", count - count // 2))
+    return torch.cat([draw_scenes(domain, n, seeds, generator, device).images for domain, n in halves])

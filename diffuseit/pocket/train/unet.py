@@ -1,0 +1,51 @@
+"""The pocket U-Net: 64x64, velocity prediction, cosine schedule, two-pixel space-to-depth stem."""
+
+import torch
+from torch import Tensor, nn
+
+from ...backbones.pixel import DiffusionConfig, PixelDDPM
+from ...unet import UNet, UNetConfig
+from ..seeds import TRAINING
+from .data import draw_images
+from .loop import Recipe
+
+RECIPE = Recipe(batch=64, minutes=100, snapshots=10)
+
+UNET = UNetConfig(
+    image_size=64,
+    model_channels=64,
+    out_channels=3,
+    num_res_blocks=1,
+    attention_resolutions=(4,),
+    channel_mult=(1, 2, 3),
+    num_head_channels=32,
+    norm_groups=8,
+    space_to_depth=2,
+)
+DIFFUSION = DiffusionConfig(noise_schedule="cosine", prediction="v", variance="fixed_small")
+
+
+def build() -> PixelDDPM:
+    return PixelDDPM(UNet(UNET), DIFFUSION)
+
+
+class VelocityLoss:
+    """Mean squared error of v at timesteps spread evenly over the process (one stratum per picture)."""
+
+    def __init__(self, batch: int, device: torch.device):
+        self.batch, self.device = batch, device
+        schedule = build().schedule()
+        self.signal = torch.tensor(schedule.sqrt_alphas_cumprod, dtype=torch.float32, device=device)
+        self.sigma = torch.tensor(schedule.sqrt_one_minus_alphas_cumprod, dtype=torch.float32, device=device)
+
+    def __call__(self, network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        x_start = draw_images(self.batch, TRAINING, generator, self.device)
+        strata = (torch.randperm(self.batch, generator=generator) + torch.rand(self.batch, generator=generator))
+        t = (strata / self.batch * len(self.signal)).long().clamp_(max=len(self.signal) - 1).to(self.device)
+        noise = torch.randn(x_start.shape, generator=generator).to(self.device)
+        signal, sigma = self.signal[t][:, None, None, None], self.sigma[t][:, None, None, None]
+        x_t = signal * x_start + sigma * noise
+        v = signal * noise - sigma * x_start
+        dtype = next(network.parameters()).dtype
+        x_t = x_t.to(dtype).contiguous(memory_format=torch.channels_last)
+        return {"v": (network(x_t, t.float()).float() - v).square().mean()}
