@@ -1,0 +1,91 @@
+"""Set up and run the project with nothing but Python 3.10 to 3.13, pip and git.
+
+    python dev.py demo [options of `diffuseit demo`]
+    python dev.py test [options of pytest]
+    python dev.py lint
+
+Each makes `.venv` from `uv.lock` first, where that is not done yet; the second time starts at once.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+WINDOWS = os.name == "nt"
+SCRIPTS = VENV / ("Scripts" if WINDOWS else "bin")
+EXE = ".exe" if WINDOWS else ""
+PYTHON = SCRIPTS / f"python{EXE}"
+UV = VENV / "uv" / "bin" / f"uv{EXE}"
+
+COMMANDS = {
+    "demo": [[SCRIPTS / f"diffuseit{EXE}", "demo", "-o", Path("output", "demo")]],
+    "test": [[PYTHON, "-m", "pytest"]],
+    "lint": [
+        [PYTHON, "-m", "ruff", "check"],
+        [PYTHON, "-m", "ruff", "format", "--check"],
+        [PYTHON, "-m", "mypy"],
+    ],
+}
+
+
+def run(command: list, **environment: str) -> int:
+    """The exit code of `command`. Ctrl-C goes to the command too, which is given the time to tidy up."""
+    with subprocess.Popen([str(part) for part in command], cwd=ROOT, env=os.environ | environment) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def require(command: list, **environment: str) -> None:
+    if code := run(command, **environment):
+        sys.exit(code)
+
+
+def create() -> None:
+    """`.venv` with uv in a folder of its own; pip is the caller's, so Debian's missing ensurepip is no matter."""
+    if not find_spec("pip"):
+        sys.exit(
+            f"{sys.executable} has no pip: install it (Debian, Ubuntu: apt install python3-pip) and run again."
+        )
+    print(f"Creating {VENV} with Python {sys.version.split()[0]}", flush=True)
+    venv.create(VENV, clear=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    require([*pip, "--target", UV.parent.parent, "uv"], PIP_USER="0")
+
+
+def synchronise(development: bool) -> None:
+    """Install what the lock says: the product alone, or with the tools of its developers."""
+    inputs = [(ROOT / name).read_bytes() for name in ("uv.lock", "pyproject.toml")]
+    wanted = hashlib.sha256(b"".join(inputs)).hexdigest()
+    stamps = [VENV / "synchronised-dev"] + ([] if development else [VENV / "synchronised"])
+    healthy = UV.exists() and PYTHON.exists() and run([PYTHON, "-c", ""]) == 0
+    if healthy and any(stamp.exists() and stamp.read_text() == wanted for stamp in stamps):
+        return
+    if not healthy:
+        create()
+    groups = [] if development else ["--no-dev", "--inexact"]
+    require([UV, "sync", "--locked", *groups], UV_PROJECT_ENVIRONMENT=str(VENV), UV_PYTHON=str(PYTHON))
+    stamps[-1].write_text(wanted)
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        sys.exit(__doc__)
+    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+        sys.exit(f"Python 3.10 to 3.13 is needed, and this is {sys.version.split()[0]} ({sys.executable}).")
+    name, *options = sys.argv[1:]
+    synchronise(development=name != "demo")
+    codes = [run([*command, *options]) for command in COMMANDS[name]]
+    sys.exit(next((code for code in codes if code), 0))
+
+
+if __name__ == "__main__":
+    main()
