@@ -7,6 +7,7 @@ q(x_t | x_0) = N(sqrt(alphas_cumprod[t]) x_0, (1 - alphas_cumprod[t]) I).
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ def cosine_betas(num_timesteps: int, max_beta: float = 0.999) -> np.ndarray:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
     edges = [alpha_bar(i / num_timesteps) for i in range(num_timesteps + 1)]
-    return np.array([min(1 - b / a, max_beta) for a, b in zip(edges, edges[1:], strict=False)])
+    return np.array([min(1 - b / a, max_beta) for a, b in pairwise(edges)])
 
 
 def named_betas(name: NoiseSchedule, num_timesteps: int) -> np.ndarray:
@@ -63,18 +64,20 @@ def space_timesteps(num_timesteps: int, respacing: str) -> list[int]:
         length = size + (section < extra)
         if count > length:
             raise InputError(f"cannot take {count} steps out of {length}: ask for at most {length}")
-        stride = (length - 1) / (count - 1) if count > 1 else 1.0
+        spacing = (length - 1) / (count - 1) if count > 1 else 1.0
         position = 0.0
         for _ in range(count):
             kept.append(start + round(position))
-            position += stride
+            position += spacing
         start += length
     return sorted(set(kept))
 
 
 def _positive(text: str, respacing: str) -> int:
-    if not text.strip().isdigit() or int(text) < 1:
-        raise InputError(f"respacing {respacing!r} is not a number of steps such as '100', '10,10' or 'ddim25'")
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise InputError(
+            f"respacing {respacing!r} is not a number of steps such as '100', '10,10' or 'ddim25'"
+        )
     return int(text)
 
 

@@ -64,9 +64,17 @@ class UNetConfig:
 
     @classmethod
     def from_guided_diffusion(cls, flags: dict[str, Any]) -> "UNetConfig":
-        """Reads guided-diffusion's own flags (`model_and_diffusion_defaults`), diffusion flags ignored."""
+        """Reads guided-diffusion's own flags (`model_and_diffusion_defaults`), diffusion flags ignored.
+
+        Raises `InputError` where `channel_mult` is not given and guided-diffusion has no default for the size.
+        """
         image_size = int(flags["image_size"])
-        mult = flags.get("channel_mult") or ""
+        if flags.get("channel_mult"):
+            channel_mult = tuple(float(m) for m in str(flags["channel_mult"]).split(","))
+        elif image_size in _DEFAULT_CHANNEL_MULT:
+            channel_mult = _DEFAULT_CHANNEL_MULT[image_size]
+        else:
+            raise InputError(f"no default channel_mult for pictures of {image_size} pixels: give it")
         resolutions = str(flags["attention_resolutions"]).split(",")
         return cls(
             image_size=image_size,
@@ -75,7 +83,7 @@ class UNetConfig:
             num_res_blocks=int(flags["num_res_blocks"]),
             attention_resolutions=tuple(image_size // int(r) for r in resolutions),
             dropout=float(flags.get("dropout", 0.0)),
-            channel_mult=tuple(float(m) for m in mult.split(",")) if mult else _DEFAULT_CHANNEL_MULT[image_size],
+            channel_mult=channel_mult,
             num_classes=1000 if flags.get("class_cond") else None,
             num_heads=int(flags.get("num_heads", 4)),
             num_head_channels=int(flags.get("num_head_channels", -1)),
@@ -109,13 +117,14 @@ class GroupNorm32(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == self.weight.dtype:
             return super().forward(x)
-        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
 class EmbeddedSequential(nn.Sequential):
     """A sequence that hands the timestep embedding to its residual blocks."""
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:  # type: ignore[override]
         for layer in self:
             x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
         return x
@@ -199,8 +208,12 @@ class AttentionBlock(nn.Module):
         super().__init__()
         if config.num_head_channels != -1:
             if channels % config.num_head_channels:
-                raise InputError(f"{channels} channels do not divide into heads of {config.num_head_channels}")
+                raise InputError(
+                    f"{channels} channels do not divide into heads of {config.num_head_channels}"
+                )
             num_heads = channels // config.num_head_channels
+        if channels % num_heads:
+            raise InputError(f"{channels} channels do not divide into {num_heads} heads")
         self.num_heads = num_heads
         self.split_qkv_first = config.use_new_attention_order
         self.norm = GroupNorm32(config.norm_groups, channels)
@@ -215,7 +228,8 @@ class AttentionBlock(nn.Module):
             qkv = qkv.reshape(b, 3, self.num_heads, c // self.num_heads, -1).transpose(1, 2)
         else:
             qkv = qkv.reshape(b, self.num_heads, 3, c // self.num_heads, -1)
-        q, k, v = qkv.transpose(-1, -2).unbind(dim=2)
+        # Contiguous, or PyTorch falls back to attention that keeps all length x length weights.
+        q, k, v = qkv.transpose(-1, -2).contiguous().unbind(dim=2)
         attended = F.scaled_dot_product_attention(q, k, v)
         attended = attended.transpose(-1, -2).reshape(b, c, -1)
         return (tokens + self.proj_out(attended)).reshape(b, c, height, width)
@@ -225,7 +239,7 @@ class UNet(nn.Module):
     """ADM U-Net: `forward(x [B, C, H, W], timesteps [B], y [B] | None) -> [B, out_channels, H, W]`.
 
     H and W must be multiples of `config.size_multiple`. `y` are class labels, given exactly when the network is
-    class-conditional.
+    class-conditional. `forward` raises `InputError` otherwise.
     """
 
     def __init__(self, config: UNetConfig):
@@ -292,6 +306,12 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None) -> Tensor:
         if (y is not None) != (self.config.num_classes is not None):
             raise InputError("class labels are needed exactly when the U-Net is class-conditional")
+        height, width = x.shape[-2:]
+        if height % self.config.size_multiple or width % self.config.size_multiple:
+            raise InputError(
+                f"a picture of {width}x{height} pixels does not fit this U-Net: "
+                f"both sides must be multiples of {self.config.size_multiple}"
+            )
         emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(self.dtype))
         if y is not None:
             emb = emb + self.label_emb(y)
@@ -312,7 +332,7 @@ class UNet(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Precision the network computes in."""
-        return self.time_embed[0].weight.dtype
+        return next(self.time_embed.parameters()).dtype
 
 
 def _zero(module: nn.Module) -> nn.Module:

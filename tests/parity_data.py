@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from diffuseit.backbones.pixel import PixelDDPM
     from diffuseit.features.clip import CLIPEnsemble
     from diffuseit.features.crops import Crops
     from diffuseit.features.vit import ViT
@@ -112,6 +113,18 @@ def loss_sets() -> list[str]:
 def trajectories() -> list[str]:
     """File names of the recorded runs, e.g. "traj_text": `read_json(name)` and `tensors(name)`."""
     return list(parity_set().config["trajectories"].values())
+
+
+@lru_cache(maxsize=1)
+def ddpm() -> PixelDDPM:
+    """The set's diffusion model through our own loader."""
+    from diffuseit.backbones.load import load_ddpm
+    from diffuseit.backbones.pixel import DiffusionConfig
+    from diffuseit.unet import UNetConfig
+
+    flags = parity_set().config["model_config"]
+    config = UNetConfig.from_guided_diffusion(flags), DiffusionConfig.from_guided_diffusion(flags)
+    return load_ddpm(weights("unet"), config)
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,7 @@
 """Pixel-space DDPM: an ADM U-Net with the diffusion process it was trained for."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..schedule import NoiseSchedule, Schedule, make_schedule
-from ..unet import UNet, UNetConfig
+from ..unet import UNet
 from .base import Prediction
+
+PredictionKind = Literal["eps", "v", "xstart"]
+VarianceKind = Literal["learned_range", "fixed_small", "fixed_large"]
 
 
 @dataclass(frozen=True)
@@ -19,14 +22,20 @@ class DiffusionConfig:
 
     `prediction`: what the first channels are, the noise "eps", the velocity "v" or "xstart" itself.
     `variance`: "learned_range" (further channels interpolate between posterior variance and beta in log space),
-    or one of the two fixed choices of Ho et al.
+    or one of the two fixed choices of Ho et al. Raises `InputError` for anything else.
     """
 
     train_timesteps: int = 1000
     noise_schedule: NoiseSchedule = "linear"
-    prediction: Literal["eps", "v", "xstart"] = "eps"
-    variance: Literal["learned_range", "fixed_small", "fixed_large"] = "learned_range"
+    prediction: PredictionKind = "eps"
+    variance: VarianceKind = "learned_range"
     rescale_timesteps: bool = True
+
+    def __post_init__(self) -> None:
+        kinds = {"noise_schedule": NoiseSchedule, "prediction": PredictionKind, "variance": VarianceKind}
+        for name, kind in kinds.items():
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(f"{name} {getattr(self, name)!r} is none of {', '.join(get_args(kind))}")
 
     @classmethod
     def from_guided_diffusion(cls, flags: dict[str, Any]) -> "DiffusionConfig":
