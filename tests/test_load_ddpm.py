@@ -212,6 +212,15 @@ def test_every_published_network_is_recognised_by_its_shapes(name: str) -> None:
     assert name == "lsun" or match == name
 
 
+def test_published_diffusion_processes() -> None:
+    """As guided-diffusion's README has them: all alike, but for the cosine of the smallest."""
+    for name, (_, diffusion) in CONFIGS.items():
+        schedule = "cosine" if name == "adm64-class" else "linear"
+        assert diffusion == DiffusionConfig(1000, schedule, "eps", "learned_range", rescale_timesteps=True), (
+            name
+        )
+
+
 def test_configuration_by_name(known_tiny: None) -> None:
     assert load_ddpm(tiny_state(), "tiny").unet.config == TINY
     with pytest.raises(InputError, match=r"adm257.*adm256-uncond"):
