@@ -58,7 +58,7 @@ def create() -> None:
     print(f"Creating {VENV} with Python {sys.version.split()[0]}", flush=True)
     venv.create(VENV, clear=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    require([*pip, "--target", UV.parent.parent, "uv"], PIP_USER="0")
+    require([*pip, "--target", UV.parent.parent, "uv"], PIP_USER="0", PIP_ROOT_USER_ACTION="ignore")
 
 
 def synchronise(development: bool) -> None:
@@ -71,6 +71,7 @@ def synchronise(development: bool) -> None:
         return
     if not healthy:
         create()
+    print("Installing what uv.lock says (torch alone is a large download the first time)", flush=True)
     groups = [] if development else ["--no-dev", "--inexact"]
     require([UV, "sync", "--locked", *groups], UV_PROJECT_ENVIRONMENT=str(VENV), UV_PYTHON=str(PYTHON))
     stamps[-1].write_text(wanted)
