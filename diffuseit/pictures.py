@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .errors import InputError
@@ -62,22 +61,26 @@ def fit_to(image: Image.Image, size: int, multiple: int, *, stretch: bool = Fals
     The shorter side becomes `size` (itself a multiple), and what rounding leaves over is cropped evenly. `stretch`
     squashes to `size` x `size` instead, as the official code does.
     """
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise InputError(f"The picture is {width}x{height} pixels: at least {MIN_SIDE}x{MIN_SIDE} are needed")
     if stretch:
-        return image.resize((size, size), Image.Resampling.LANCZOS)
+        return _not_tiny(image).resize((size, size), Image.Resampling.LANCZOS)
+    width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(
             f"The picture is {width}x{height} pixels: crop it so that no side is over {MAX_ASPECT} times the other"
         )
     scale = size / min(width, height) / multiple
-    fitted = (round(width * scale) * multiple, round(height * scale) * multiple)
-    return ImageOps.fit(image, fitted, Image.Resampling.LANCZOS)
+    return cover(image, (round(width * scale) * multiple, round(height * scale) * multiple))
+
+
+def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at exactly width x height, its aspect kept and what is over cropped evenly."""
+    return ImageOps.fit(_not_tiny(image), size, Image.Resampling.LANCZOS)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
     """RGB to [1, 3, H, W] in [-1, 1]."""
+    import torch  # here, so that a bad picture is refused before the seconds that torch takes
+
     pixels = torch.from_numpy(np.array(image.convert("RGB")))
     return pixels.permute(2, 0, 1)[None].float().div(255).mul(2).sub(1)
 
@@ -119,6 +122,14 @@ def save_picture(image: Image.Image, path: Path) -> None:
             image.save(temporary, **OPTIONS[path.suffix.lower()])
     except OSError as error:
         raise InputError(f"{path} cannot be written: {_reason(error)}") from None
+
+
+def _not_tiny(image: Image.Image) -> Image.Image:
+    if min(image.size) < MIN_SIDE:
+        raise InputError(
+            f"The picture is {image.width}x{image.height} pixels: at least {MIN_SIDE}x{MIN_SIDE} are needed"
+        )
+    return image
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
