@@ -1,5 +1,6 @@
-"""`python -m diffuseit.pocket.train NETWORK [--minutes M] [--out DIR] [--device cpu|cuda]`."""
+"""`python -m diffuseit.pocket.train NETWORK [--minutes M] [--out DIR] [--device cpu|cuda]`, and `export`."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -7,22 +8,63 @@ from typing import Annotated
 import torch
 import typer
 
-from . import unet
+from ..models import WEIGHTS
+from .export import export
 from .loop import fit
+from .networks import NETWORKS
+
+Minutes = Annotated[float | None, typer.Option(help="Length of the whole run; resuming counts it on.")]
+Out = Annotated[Path, typer.Option(help="Where states, logs and weights go.")]
+Device = Annotated[str, typer.Option(help="Where to train.")]
+
+app = typer.Typer(no_args_is_help=True, help="Train the pocket networks on freshly rendered pictures.")
 
 
-def main(
-    network: Annotated[str, typer.Argument(help="unet, vit, clip or judge")],
-    minutes: Annotated[float | None, typer.Option(help="Length of the whole run; resuming counts it on.")] = None,
-    out: Annotated[Path, typer.Option(help="Where states, logs and weights go.")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="Where to train.")] = "cpu",
-) -> None:
-    """Trains one pocket network on freshly rendered pictures; run again to resume."""
+def train(name: str, minutes: float | None, out: Path, device: torch.device) -> None:
+    """One network from its recipe, resuming what lies in `out`, and its weights and card there."""
     torch.manual_seed(0)
-    recipe = unet.RECIPE if minutes is None else replace(unet.RECIPE, minutes=minutes)
-    model = unet.build()
-    loss = unet.VelocityLoss(recipe.batch, torch.device(device))
-    fit(network, model.unet, loss, recipe, out, torch.device(device))
+    network = NETWORKS[name]
+    recipe = network.RECIPE if minutes is None else replace(network.RECIPE, minutes=minutes)
+    fit(name, network.build(), network.Loss(recipe.batch, device), recipe, out, device)
+    _report(name, out, out)
 
 
-typer.run(main)
+def _report(name: str, out: Path, folder: Path) -> None:
+    card = export(name, out, folder)
+    figures = json.dumps(card["figures"])
+    typer.echo(f"{folder / name}.safetensors: {card['bytes']:,} bytes, {card['images']:,} images, {figures}")
+
+
+def _add_command(name: str) -> None:
+    @app.command(name, help=f"Train the {name}; run again to resume.")
+    def command(minutes: Minutes = None, out: Out = Path("runs"), device: Device = "cpu") -> None:
+        train(name, minutes, out, torch.device(device))
+
+
+for _name in NETWORKS:
+    _add_command(_name)
+
+
+@app.command("all")
+def train_all(minutes: Minutes = None, out: Out = Path("runs"), device: Device = "cpu") -> None:
+    """Train one network after the other (--minutes: each of them)."""
+    for name in NETWORKS:
+        train(name, minutes, out, torch.device(device))
+
+
+@app.command("export")
+def export_weights(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Networks; all with a state in --out if none.")
+    ] = None,
+    out: Out = Path("runs"),
+    to: Annotated[Path, typer.Option(help="Folder of the weights and cards.")] = WEIGHTS,
+) -> None:
+    """Write the averaged weights of training runs (finished or not) into the package, with their cards."""
+    for name in names or [name for name in NETWORKS if (out / f"{name}.state.pt").exists()]:
+        if name not in NETWORKS:
+            raise typer.BadParameter(f"no network {name!r}: use {', '.join(NETWORKS)}")
+        _report(name, out, to)
+
+
+app()

@@ -35,3 +35,25 @@ def draw_images(count: int, seeds: range, generator: torch.Generator, device: to
     """[count, 3, 64, 64] pictures, half landscapes and half animals."""
     halves = (("landscape", count // 2), ("animal", count - count // 2))
     return torch.cat([draw_scenes(domain, n, seeds, generator, device).images for domain, n in halves])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N geometries of one domain in two different styles: styles [N, 2] int64, images [N, 2, 3, 64, 64]."""
+
+    geometry: Geometry
+    styles: Tensor
+    images: Tensor
+
+
+def draw_pairs(
+    domain: str, count: int, seeds: range, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Pairs:
+    """`count` geometries of `domain`, each with its own texture in either style."""
+    first = draw_scenes(domain, count, seeds, generator, device)
+    number = len(STYLES[domain])
+    others = (first.styles + torch.randint(1, number, (count,), generator=generator)) % number
+    second = render(first.geometry, others, draw_seeds(count, seeds, generator))
+    return Pairs(
+        first.geometry, torch.stack([first.styles, others], 1), torch.stack([first.images, second], 1)
+    )

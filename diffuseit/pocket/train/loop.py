@@ -4,18 +4,18 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import timm.optim
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from timm.optim.muon import Muon
 from torch import Tensor, nn
 
 from ...files import atomic_path
 
-Loss = Callable[[nn.Module, torch.Generator], dict[str, Tensor]]
+Loss = Callable[[Any, torch.Generator], dict[str, Tensor]]  # (network, random numbers) -> terms to add up
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,16 @@ def learning_rate(recipe: Recipe, progressed: Progressed) -> float:
     return recipe.lr * warm * min(1.0, max(left, 0.0) / recipe.decay)
 
 
-def fit(name: str, model: nn.Module, loss: Loss, recipe: Recipe, out: Path, device: torch.device) -> Progressed:
-    """Trains `model` in place for `recipe.minutes` and leaves the averaged weights in it.
+def fit(
+    name: str,
+    model: nn.Module,
+    loss: Loss,
+    recipe: Recipe,
+    out: Path,
+    device: torch.device,
+    max_steps: int | None = None,
+) -> Progressed:
+    """Trains `model` in place for `recipe.minutes`, or to `max_steps`, and leaves the averaged weights in it.
 
     `loss(network, generator)` draws its own batch and returns the terms to add up, by name. State lies in
     `out/NAME.state.pt`; a second call goes on from it. One JSON line per ~30 s goes to `out/NAME.log.jsonl`, and
@@ -65,17 +73,14 @@ def fit(name: str, model: nn.Module, loss: Loss, recipe: Recipe, out: Path, devi
     model.to(device).train()
     network = _compute_copy(model, recipe, device)
     average = {key: value.detach().clone().float() for key, value in model.state_dict().items()}
-    optimizer = timm.optim.Muon(
-        timm.optim.param_groups_weight_decay(model, recipe.weight_decay), lr=recipe.lr, nesterov=True
-    )
+    optimizer = Muon(_parameter_groups(model, recipe), lr=recipe.lr, nesterov=True)
     progressed = Progressed()
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         average, progressed = state["average"], Progressed(**state["progressed"])
-        if progressed.seconds < 60 * recipe.minutes:
-            _copy_weights(model, network)
+        _copy_weights(model, network)
 
     def save() -> None:
         state = {
@@ -83,6 +88,8 @@ def fit(name: str, model: nn.Module, loss: Loss, recipe: Recipe, out: Path, devi
             "optimizer": optimizer.state_dict(),
             "average": average,
             "progressed": vars(progressed),
+            "recipe": asdict(recipe),
+            "device": describe_device(device),
         }
         with atomic_path(state_file) as path:
             torch.save(state, path)
@@ -92,8 +99,8 @@ def fit(name: str, model: nn.Module, loss: Loss, recipe: Recipe, out: Path, devi
     running: dict[str, float] = {}
     logged = saved = time.monotonic()
     with Progress(*columns) as bar, (out / f"{name}.log.jsonl").open("a") as log:
-        task = bar.add_task("", total=60 * recipe.minutes, completed=progressed.seconds)
-        while progressed.seconds < 60 * recipe.minutes:
+        task = bar.add_task("", total=60 * recipe.minutes)
+        while progressed.seconds < 60 * recipe.minutes and progressed.steps != max_steps:
             start = time.monotonic()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, progressed)
@@ -112,11 +119,16 @@ def fit(name: str, model: nn.Module, loss: Loss, recipe: Recipe, out: Path, devi
                 now = value.item()
                 running[key] = 0.98 * running.get(key, now) + 0.02 * now
             shown = " ".join(f"{key} {value:.4f}" for key, value in running.items())
-            bar.update(task, completed=progressed.seconds, description=f"{progressed.images:,} images {shown}")
+            bar.update(
+                task, completed=progressed.seconds, description=f"{progressed.images:,} images {shown}"
+            )
             if _passed_snapshot(before, progressed.seconds, recipe):
                 _save_snapshot(average, out / f"{name}-{progressed.images}.pt")
             if time.monotonic() - logged > 30:
-                log.write(json.dumps({**vars(progressed), "lr": learning_rate(recipe, progressed), **running}) + "\n")
+                log.write(
+                    json.dumps({**vars(progressed), "lr": learning_rate(recipe, progressed), **running})
+                    + "\n"
+                )
                 log.flush()
                 logged = time.monotonic()
             if time.monotonic() - saved > 240:
@@ -128,11 +140,34 @@ def fit(name: str, model: nn.Module, loss: Loss, recipe: Recipe, out: Path, devi
     return progressed
 
 
+def describe_device(device: torch.device) -> str:
+    """What a card says about where a network was trained."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} thread(s)"
+
+
+def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Vectors do not decay; tables of embeddings stay out of Muon, which is for matrices that multiply."""
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    rest = [parameter for parameter in model.parameters() if not any(parameter is table for table in tables)]
+    groups = [
+        {"params": [parameter for parameter in rest if parameter.ndim < 2], "weight_decay": 0.0},
+        {
+            "params": [parameter for parameter in rest if parameter.ndim >= 2],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": tables, "weight_decay": 0.0, "use_fallback": True},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def _compute_copy(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """The network that runs: the model itself, or a bfloat16 twin."""
     if not recipe.half:
         return model
-    return copy.deepcopy(model).to(device, torch.bfloat16, memory_format=torch.channels_last)
+    twin = copy.deepcopy(model).to(device, torch.bfloat16)
+    return twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @torch.no_grad()

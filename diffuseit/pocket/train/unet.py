@@ -1,9 +1,12 @@
 """The pocket U-Net: 64x64, velocity prediction, cosine schedule, two-pixel space-to-depth stem."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ...backbones.pixel import DiffusionConfig, PixelDDPM
+from ...schedule import make_schedule
 from ...unet import UNet, UNetConfig
 from ..seeds import TRAINING
 from .data import draw_images
@@ -25,22 +28,27 @@ UNET = UNetConfig(
 DIFFUSION = DiffusionConfig(noise_schedule="cosine", prediction="v", variance="fixed_small")
 
 
-def build() -> PixelDDPM:
-    return PixelDDPM(UNet(UNET), DIFFUSION)
+def build() -> UNet:
+    return UNet(UNET)
 
 
-class VelocityLoss:
+def ships(unet: UNet) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State dict and config of a checkpoint that `load_ddpm` reads."""
+    return unet.state_dict(), PixelDDPM(unet, DIFFUSION).config()
+
+
+class Loss:
     """Mean squared error of v at timesteps spread evenly over the process (one stratum per picture)."""
 
-    def __init__(self, batch: int, device: torch.device):
-        self.batch, self.device = batch, device
-        schedule = build().schedule()
+    def __init__(self, batch: int, device: torch.device, seeds: range = TRAINING):
+        self.batch, self.device, self.seeds = batch, device, seeds
+        schedule = make_schedule(DIFFUSION.noise_schedule, DIFFUSION.train_timesteps)
         self.signal = torch.tensor(schedule.sqrt_alphas_cumprod, dtype=torch.float32, device=device)
         self.sigma = torch.tensor(schedule.sqrt_one_minus_alphas_cumprod, dtype=torch.float32, device=device)
 
     def __call__(self, network: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        x_start = draw_images(self.batch, TRAINING, generator, self.device)
-        strata = (torch.randperm(self.batch, generator=generator) + torch.rand(self.batch, generator=generator))
+        x_start = draw_images(self.batch, self.seeds, generator, self.device)
+        strata = torch.randperm(self.batch, generator=generator) + torch.rand(self.batch, generator=generator)
         t = (strata / self.batch * len(self.signal)).long().clamp_(max=len(self.signal) - 1).to(self.device)
         noise = torch.randn(x_start.shape, generator=generator).to(self.device)
         signal, sigma = self.signal[t][:, None, None, None], self.sigma[t][:, None, None, None]

@@ -1,0 +1,31 @@
+"""The pocket networks that ship with the package, read by the very loaders of the large ones."""
+
+from pathlib import Path
+
+from ..backbones.load import load_ddpm
+from ..backbones.pixel import PixelDDPM
+from ..features.clip import CLIPEnsemble, load_clip
+from ..features.vit import ViT, load_vit
+from .judge import Judge, load_judge
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def pocket_ddpm(folder: Path = WEIGHTS) -> PixelDDPM:
+    """The U-Net of 64x64 scenes with its diffusion process."""
+    return load_ddpm(folder / "unet.safetensors")
+
+
+def pocket_vit(folder: Path = WEIGHTS) -> ViT:
+    """The ViT whose keys tell structure and whose [CLS] tells style."""
+    return load_vit(folder / "vit.safetensors")
+
+
+def pocket_clip(folder: Path = WEIGHTS) -> CLIPEnsemble:
+    """An ensemble of the one pocket CLIP."""
+    return CLIPEnsemble([load_clip(folder / "clip.safetensors", name="pocket")])
+
+
+def pocket_judge(folder: Path = WEIGHTS) -> Judge:
+    """The classifier that measures results; no loss uses it."""
+    return load_judge(folder / "judge.safetensors")

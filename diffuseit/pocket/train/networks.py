@@ -1,0 +1,7 @@
+"""The networks of the pocket world, by name. Each module has a RECIPE, `build`, a `Loss` and what it `ships`."""
+
+from types import ModuleType
+
+from . import clip, judge, unet, vit
+
+NETWORKS: dict[str, ModuleType] = {"judge": judge, "clip": clip, "vit": vit, "unet": unet}
