@@ -1,0 +1,37 @@
+"""What an installation beside ComfyUI relies on."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_requirements_leave_alone_what_comfyui_owns():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    needed = [line for line in lines if line and not line.startswith("#")]
+    assert not {re.split(r"[^\w-]", line)[0] for line in needed} & {
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "numpy",
+    }
+    project = (ROOT / "pyproject.toml").read_text()
+    assert all(f'    "{line}",\n' in project for line in needed), "pyproject.toml says otherwise"
+
+
+def test_the_lock_names_public_addresses_only():
+    addresses = re.findall(r'(?:url|registry|path|find-links) = "([^"]*)"', (ROOT / "uv.lock").read_text())
+    assert {address.split("/")[2] for address in addresses} == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_the_folder_imports_under_any_name_and_imports_nothing():
+    name = "any-name with.dots_x_"
+    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    spec.loader.exec_module(module)
+    assert set(sys.modules) == before
+    assert callable(module.comfy_entrypoint)
+    assert (ROOT / module.WEB_DIRECTORY).is_dir()
