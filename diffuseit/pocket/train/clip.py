@@ -22,7 +22,7 @@ from .augment import attack, corrupt, jitter_colours, mix_styles
 from .data import draw_pairs
 from .loop import Recipe
 
-RECIPE = Recipe(batch=96, minutes=12)
+RECIPE = Recipe(batch=96, minutes=8)
 
 HALF = (0.5, 0.5, 0.5)
 CONFIG = CLIPConfig(

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...features.clip import CLIP
-from ..judge import CLASSES, Judge, class_index
-from ..models import pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
-from ..render import DOMAINS, STYLES
+from ...features.vit import ViT
+from ..judge import CLASSES, class_index
+from ..models import WEIGHTS, pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
+from ..render import DOMAINS, STYLES, render
 from ..seeds import TUNING
 from . import unet
 from .augment import blur
@@ -84,40 +85,57 @@ def _clip(folder: Path, generator: torch.Generator, count: int = 192) -> Figures
                 accuracy = _accuracy(embeddings @ prompt_embeddings(clip, domain, sentence).T, styles)
                 figures.setdefault(key, []).append(accuracy)
     result = {key: sum(values) / len(values) for key, values in figures.items()}
-    if (folder / "judge.safetensors").exists():
-        _, success = guided_pictures(clip, pocket_judge(folder), generator)
-        result["guided pixels reach style"] = success
+    result["style by gradient alone"] = _reach(folder, generator, lambda pairs: text_loss(clip, pairs))
     return result
 
 
 @torch.enable_grad()
-def guided_pictures(
-    clip: CLIP, judge: Judge, generator: torch.Generator, count: int = 30, steps: int = 50, size: float = 0.02
-) -> tuple[dict[str, Tensor], float]:
-    """Pixels at a quarter of the resolution that follow the CLIP's gradient alone, from one style to another.
+def follow_gradient(
+    source: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 50, size: float = 0.02
+) -> Tensor:
+    """Pictures [N, 3, 64, 64] changed at a quarter of the resolution, by normalised steps down a loss [N] alone."""
+    change = torch.zeros_like(source[..., ::4, ::4])
 
-    The pictures [N, 2, 3, 64, 64] (before, after) of each domain, and the share whose style of that domain the
-    judge then names as asked: whether the gradient changes what a picture shows.
+    def changed(change: Tensor) -> Tensor:
+        return source + F.interpolate(change, source.shape[-2:], mode="bicubic")
+
+    for _ in range(steps):
+        leaf = change.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(changed(leaf)).sum(), leaf)
+        change -= size * gradient / gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+    return changed(change).clamp(-1, 1)
+
+
+def _reach(
+    folder: Path, generator: torch.Generator, make_loss: Callable[[Pairs], Callable[[Tensor], Tensor]]
+) -> float:
+    """Share of sources whose style the judge names as asked (of 6) once they follow a loss: chance is 1 in 6.
+
+    It tells whether a gradient changes what a picture shows, or adds what only the network sees.
     """
-    pictures, reached = {}, []
+    judge = pocket_judge(folder if (folder / "judge.safetensors").exists() else WEIGHTS)
+    reached = []
     for domain in DOMAINS:
-        pairs = draw_pairs(domain, count, TUNING, generator)
-        source, target = pairs.images[:, 0], pairs.styles[:, 1]
-        texts = prompt_embeddings(clip, domain)[target]
-        change = torch.zeros(count, 3, 16, 16)
-        for _ in range(steps):
-            leaf = change.clone().requires_grad_()
-            image = source + F.interpolate(leaf, source.shape[-2:], mode="bicubic")
-            similarity = (clip.encode_image(image)[:, 0] * texts).sum()
-            (gradient,) = torch.autograd.grad(similarity, leaf)
-            rms = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
-            change += size * gradient / rms
-        image = (source + F.interpolate(change, source.shape[-2:], mode="bicubic")).clamp(-1, 1)
-        pictures[domain] = torch.stack([source, image], 1)
+        pairs = draw_pairs(domain, 30, TUNING, generator)
+        images = follow_gradient(pairs.images[:, 0], make_loss(pairs))
         start = CLASSES.index((domain, STYLES[domain][0]))
-        logits = judge.classify(image)[:, start : start + len(STYLES[domain])]
-        reached.append(_accuracy(logits, target))
-    return pictures, sum(reached) / len(reached)
+        logits = judge.classify(images)[:, start : start + len(STYLES[domain])]
+        reached.append(_accuracy(logits, pairs.styles[:, 1]))
+    return sum(reached) / len(reached)
+
+
+def text_loss(clip: CLIP, pairs: Pairs) -> Callable[[Tensor], Tensor]:
+    """Towards the name of each pair's second style."""
+    texts = prompt_embeddings(clip, pairs.geometry.domain)[pairs.styles[:, 1]]
+    return lambda images: -(clip.encode_image(images)[:, 0] * texts).sum(1)
+
+
+def cls_loss(vit: ViT, pairs: Pairs) -> Callable[[Tensor], Tensor]:
+    """Towards the [CLS] of other geometries in each pair's second style."""
+    styles = pairs.styles[:, 1]
+    geometry = pairs.geometry[torch.arange(len(styles)).roll(1)]
+    targets = vit(render(geometry, styles, range(TUNING.start, TUNING.start + len(styles)))).cls.detach()
+    return lambda images: (vit(images).cls - targets).square().mean(1)
 
 
 def _vit(folder: Path, generator: torch.Generator, count: int = 96) -> Figures:
@@ -131,7 +149,9 @@ def _vit(folder: Path, generator: torch.Generator, count: int = 96) -> Figures:
         ).items():
             figures.setdefault(key, []).append(value)
         figures.setdefault("[CLS] nearest style", []).append(_nearest_style(first.cls, second.cls, pairs))
-    return {key: sum(values) / len(values) for key, values in figures.items()}
+    result = {key: sum(values) / len(values) for key, values in figures.items()}
+    result["style by gradient alone"] = _reach(folder, generator, lambda pairs: cls_loss(vit, pairs))
+    return result
 
 
 def _structure(first: Tensor, second: Tensor) -> Figures:

@@ -13,7 +13,7 @@ from .augment import corrupt
 from .data import draw_scenes
 from .loop import Recipe
 
-RECIPE = Recipe(batch=64, minutes=4)
+RECIPE = Recipe(batch=64, minutes=3)
 
 
 def build() -> Judge:

@@ -17,7 +17,7 @@ from .augment import attack, corrupt, mix_styles
 from .data import Pairs, draw_pairs
 from .loop import Recipe
 
-RECIPE = Recipe(batch=32, minutes=14, lr=3e-3, warmup_steps=20)
+RECIPE = Recipe(batch=32, minutes=10, lr=3e-3, warmup_steps=20)
 
 HALF = (0.5, 0.5, 0.5)
 CONFIG = ViTConfig(
