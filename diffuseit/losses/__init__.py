@@ -1,0 +1,19 @@
+"""The guidance losses, one file each; `base.py` has their contract."""
+
+from .base import Loss, Term, View
+from .divergence import SemanticDivergenceLoss
+from .image_style import ImageStyleLoss
+from .range import RangeLoss
+from .structure import StructureLoss
+from .text_style import TextStyleLoss
+
+__all__ = [
+    "ImageStyleLoss",
+    "Loss",
+    "RangeLoss",
+    "SemanticDivergenceLoss",
+    "StructureLoss",
+    "Term",
+    "TextStyleLoss",
+    "View",
+]

@@ -1,0 +1,84 @@
+"""Structure: the source's layout, held by the keys of a ViT layer (Kwon & Ye 2023, eq. 5 and 6)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from ..features.vit import ViT
+from .base import FeaturesOf, Look, Term, check_finite, require
+
+
+def self_similarity(keys: Tensor) -> Tensor:
+    """Cosine similarity of all pairs of keys: [B, N, D] -> [B, N, N] (Tumanyan et al. 2022, arXiv 2201.00424)."""
+    norm = keys.norm(dim=-1, keepdim=True)
+    return (keys @ keys.mT) / (norm @ norm.mT).clamp_min(1e-8)
+
+
+def self_similarity_loss(keys: Tensor, source_similarity: Tensor) -> Tensor:
+    """Mean squared difference of self-similarity matrices, [B]: eq. 5."""
+    return (self_similarity(keys) - source_similarity).square().mean(dim=(1, 2))
+
+
+def key_contrastive_loss(keys: Tensor, source_keys: Tensor, tau: float) -> Tensor:
+    """InfoNCE over key rows, [B]: a key's positive is the source key at its own place, eq. 6.
+
+    As in the official code every row has one more negative, of similarity -10.
+    """
+    similarity = F.normalize(keys, dim=-1) @ F.normalize(source_keys, dim=-1).mT / tau
+    extra = torch.tensor(-10 / tau, dtype=similarity.dtype, device=similarity.device)
+    partition = torch.logaddexp(similarity.logsumexp(dim=-1), extra)
+    return (partition - similarity.diagonal(dim1=1, dim2=2)).mean(dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureLoss:
+    """Keeps the source's layout: `self_similarity` and `contrastive` are the weights of the two terms.
+
+    The contrastive weight follows the previous evaluation's text style loss, if there is one: halved while that
+    is above -0.5 with `progressive_contrast` (style first), doubled once it is below -0.5 with
+    `regularize_content` (then structure). Raises `InputError` for settings that are not finite or a `tau` <= 0.
+    """
+
+    vit: ViT | None = None
+    self_similarity: float = 1000.0
+    contrastive: float = 200.0
+    tau: float = 0.07
+    progressive_contrast: bool = False
+    regularize_content: bool = False
+
+    def __post_init__(self) -> None:
+        check_finite(self)
+        if self.tau <= 0:
+            raise InputError(f"StructureLoss.tau is {self.tau}: it must be above 0 (the paper uses 0.07)")
+
+    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
+        vit = require(self.vit, self, "a ViT")
+        source_keys = features_of(vit, source).keys
+        source_similarity = self_similarity(source_keys)
+
+        def similarity_value(look: Look) -> Tensor:
+            return self_similarity_loss(look.features.keys, source_similarity)
+
+        def contrastive_value(look: Look) -> Tensor:
+            return key_contrastive_loss(look.features.keys, source_keys, self.tau)
+
+        return [
+            Term("self_similarity", self.self_similarity, similarity_value, vit),
+            Term("contrastive", self.contrastive, contrastive_value, vit, scale=self.contrast_scale),
+        ]
+
+    def contrast_scale(self, look: Look) -> Tensor:
+        """Factor [B] of the contrastive weight, from the previous text style loss."""
+        style = look.last.get("text_style")
+        if style is None:
+            return torch.ones(())
+        scale = torch.ones_like(style)
+        if self.progressive_contrast:
+            scale = torch.where(style > -0.5, 0.5, scale)
+        if self.regularize_content:
+            scale = torch.where(style < -0.5, 2.0, scale)
+        return scale
