@@ -1,0 +1,67 @@
+"""`diffuseit demo`: three translations of held-out pocket scenes beside SDEdit and the ground truth."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ..api import load_models
+from ..pictures import save_picture, to_pil
+from ..progress import step_bar
+from .benchmark import METHODS, translate_tasks
+from .judge import Judge
+from .metrics import edge_f1, ssim
+from .models import pocket_judge
+from .render import STYLES
+from .seeds import HELD_OUT
+from .sheet import save_sheet
+from .tasks import Spec, Tasks, build_tasks
+
+_SEEDS = HELD_OUT.start + (1 << 30)  # none of the benchmark's
+SHOWN = (("text", "landscape", "summer", "winter", 0), ("text", "animal", "lion", "leopard", 8),
+         ("image", "landscape", "summer", "sunset", 16))  # fmt: skip
+"""Method, domain, style of the source, style wanted, seed."""
+
+
+def run_demo(output: Path) -> None:
+    """Translate, print what was reached, and write the contact sheet and the single pictures into `output`."""
+    console = Console()
+    models, judge = load_models("pocket"), pocket_judge()
+    table = Table("translation", "style reached", "SSIM", "edge F1", title="Translated (SDEdit beside it)")
+    columns: dict[str, list[Tensor]] = {"source": [], "SDEdit": [], "translated": [], "ground truth": []}
+    for method, domain, old, new, seed in SHOWN:
+        styles = STYLES[domain]
+        tasks = build_tasks([Spec(domain, styles.index(old), styles.index(new), _SEEDS + seed)])
+        label = f"{old} → {new} ({'text' if method == 'text' else 'style picture'})"
+        with step_bar(label) as show:
+            translated = translate_tasks(tasks, models, METHODS[method], on_step=show)
+        plain = translate_tasks(tasks, models, METHODS["sdedit"])
+        table.add_row(label, *_compare(translated, plain, tasks, judge))
+        for name, picture in zip(columns, (tasks.source, plain, translated, tasks.truth), strict=True):
+            columns[name].append(picture)
+            save_picture(to_pil(picture), output / f"{old}-{new}-{name.lower().replace(' ', '-')}.png")
+        if method == "image":
+            save_picture(to_pil(tasks.style), output / f"{old}-{new}-style.png")
+    save_sheet(
+        {name: torch.cat(pictures) for name, pictures in columns.items()}, output / "demo.png", scale=4
+    )
+    console.print(table)
+    console.print(f"Saved {output / 'demo.png'} and the single pictures beside it", soft_wrap=True)
+
+
+@torch.no_grad()
+def _compare(translated: Tensor, plain: Tensor, tasks: Tasks, judge: Judge) -> list[str]:
+    """Style with the judge's probability, SSIM and edge F1 to the ground truth, each with SDEdit's in brackets."""
+
+    def style(picture: Tensor) -> str:
+        chances = judge(picture).softmax(1)[0]
+        wanted = int(tasks.classes[0])
+        return f"{'yes' if int(chances.argmax()) == wanted else 'no'} {chances[wanted].item():.2f}"
+
+    cells = [f"{style(translated)} ({style(plain)})"]
+    for metric in (ssim, edge_f1):
+        ours, theirs = (metric(picture, tasks.truth).item() for picture in (translated, plain))
+        cells.append(f"{ours:.2f} ({theirs:.2f})")
+    return cells

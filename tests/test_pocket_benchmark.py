@@ -1,0 +1,47 @@
+"""The benchmark and the demo, on very few pictures."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("diffuseit.sampler")
+
+from diffuseit.presets import PRESETS
+
+from diffuseit.errors import InputError
+from diffuseit.pocket.benchmark import ROWS, run_benchmark
+from diffuseit.pocket.demo import run_demo
+from diffuseit.pocket.seeds import TUNING
+
+
+def test_every_row_has_its_figures(tmp_path):
+    settings = replace(PRESETS["pocket-text"].sampler, steps=6, skip=3, resample=1)
+    report = run_benchmark(3, tmp_path, seeds=TUNING, settings=settings, batch=2)
+    assert json.loads((tmp_path / "benchmark.json").read_text())["n"] == 3
+    assert [row["name"] for row in report["rows"]] == list(ROWS)
+    rows = {row["name"]: row for row in report["rows"]}
+    assert rows["ceiling"]["style_success"] == 1 and rows["source"]["style_success"] == 0
+    for row in rows.values():
+        low, high = row["style_success_ci"]
+        assert 0 <= low <= row["style_success"] <= high <= 1
+        assert {"ssim", "edge_f1", "mae", "frechet", "frechet_floor", "seconds"} <= row.keys()
+    assert Image.open(tmp_path / "contact_sheet.png").width > 5 * 192
+
+
+def test_one_picture_and_some_rows():
+    report = run_benchmark(1, rows=("source", "ceiling"))
+    assert [row["frechet"] for row in report["rows"]] == [None, None]
+
+
+def test_unknown_rows_are_named():
+    with pytest.raises(InputError, match="nonsense"):
+        run_benchmark(1, rows=("nonsense",))
+
+
+@pytest.mark.slow
+def test_the_demo_writes_its_sheet(tmp_path, capsys):
+    run_demo(tmp_path)
+    assert Image.open(tmp_path / "demo.png").width > 4 * 256
+    assert "lion" in capsys.readouterr().out
