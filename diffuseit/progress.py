@@ -30,7 +30,7 @@ def step_bar(label: str, console: Console | None = None) -> Iterator[Callable[[S
         if not progress.tasks:
             progress.add_task(label, total=step.total, losses="")
             progress.start()
-        progress.update(progress.task_ids[0], completed=step.index + 1, losses=losses)
+        progress.update(progress.task_ids[0], completed=step.number + 1, total=step.total, losses=losses)
 
     try:
         yield show

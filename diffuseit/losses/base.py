@@ -63,6 +63,10 @@ class Loss(Protocol):
         """Terms for `source` [B, 3, H, W] in [-1, 1]. Raises `InputError` for settings that cannot work."""
         ...
 
+    def item(self, index: int) -> "Loss":
+        """The loss of one picture of a batch, where settings differ by picture."""
+        ...
+
 
 def check_finite(loss: Any) -> None:
     """Raises `InputError` if a numeric setting of the dataclass `loss` is NaN or infinite."""

@@ -24,6 +24,10 @@ class SemanticDivergenceLoss:
     def __post_init__(self) -> None:
         check_finite(self)
 
+    def item(self, index: int) -> "SemanticDivergenceLoss":
+        """The loss of one picture of the batch: itself."""
+        return self
+
     def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
         vit = require(self.vit, self, "a ViT")
 

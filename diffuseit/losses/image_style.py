@@ -1,7 +1,7 @@
 """Image style: the [CLS] token and the colours of a target picture (Kwon & Ye 2023, eq. 9)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -35,6 +35,12 @@ class ImageStyleLoss:
 
     def __post_init__(self) -> None:
         check_finite(self)
+
+    def item(self, index: int) -> "ImageStyleLoss":
+        """The loss of one picture of the batch."""
+        if self.target is None or len(self.target) == 1:
+            return self
+        return replace(self, target=self.target[index : index + 1])
 
     def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
         vit = require(self.vit, self, "a ViT")

@@ -22,6 +22,10 @@ class RangeLoss:
     def __post_init__(self) -> None:
         check_finite(self)
 
+    def item(self, index: int) -> "RangeLoss":
+        """The loss of one picture of the batch: itself."""
+        return self
+
     def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
         def value(look: Look) -> Tensor:
             return range_loss(look.features)

@@ -55,6 +55,10 @@ class StructureLoss:
         if self.tau <= 0:
             raise InputError(f"StructureLoss.tau is {self.tau}: it must be above 0 (the paper uses 0.07)")
 
+    def item(self, index: int) -> "StructureLoss":
+        """The loss of one picture of the batch: itself."""
+        return self
+
     def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
         vit = require(self.vit, self, "a ViT")
         source_keys = features_of(vit, source).keys

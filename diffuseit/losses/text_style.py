@@ -1,7 +1,7 @@
 """Text style: crops of the picture agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,14 +20,16 @@ def text_style_loss(embeddings: Tensor, direction: Tensor) -> Tensor:
 class TextStyleLoss:
     """Pulls towards the prompt `to`; `from_` says what the source shows and may be left out.
 
+    A tuple of prompts gives each picture of a batch its own.
+
     The target of each network is normalise(E_to - lambda_s E_from + lambda_i E_source). `crops` random crops are
     seen per network and step; 0 is the deterministic mode, the whole picture once. The ensemble's mean counts.
     Raises `InputError` for an empty prompt, a negative number of crops or settings that are not finite.
     """
 
     clip: CLIPEnsemble | None = None
-    to: str | None = None
-    from_: str | None = None
+    to: str | tuple[str, ...] | None = None
+    from_: str | tuple[str, ...] | None = None
     weight: float = 2000.0
     lambda_s: float = 0.4
     lambda_i: float = 0.2
@@ -37,21 +39,39 @@ class TextStyleLoss:
         check_finite(self)
         if self.crops < 0:
             raise InputError(f"TextStyleLoss.crops is {self.crops}: use 0 (no crops) or more")
-        for name, prompt in (("to", self.to), ("from", self.from_)):
-            if prompt is not None and not prompt.strip():
+        for name, prompts in (("to", self.to), ("from", self.from_)):
+            if prompts is not None and not all(prompt.strip() for prompt in _each(prompts)):
                 raise InputError(f"the prompt '{name}' is empty: say in words what you want, or leave it out")
+
+    def item(self, index: int) -> "TextStyleLoss":
+        """The loss of one picture of the batch."""
+
+        def pick(prompts: str | tuple[str, ...] | None) -> str | None:
+            return prompts[index] if isinstance(prompts, tuple) else prompts
+
+        return replace(self, to=pick(self.to), from_=pick(self.from_))
 
     def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
         clip = require(self.clip, self, "a CLIP ensemble")
-        prompt: str = require(self.to, self, "the prompt 'to'")
-        return [self._term(model, prompt, source, features_of, 1 / len(clip)) for model in clip]
+        to = require(self.to, self, "the prompt 'to'")
+        for prompts in (to, self.from_ or ()):
+            if isinstance(prompts, tuple) and prompts and len(prompts) != len(source):
+                raise InputError(
+                    f"{len(prompts)} prompts for {len(source)} pictures: give one, or one for each"
+                )
+        return [self._term(model, to, source, features_of, 1 / len(clip)) for model in clip]
 
-    def _term(self, model: CLIP, prompt: str, source: Tensor, features_of: FeaturesOf, share: float) -> Term:
-        e_source = None if self.from_ is None else model.encode_prompt(self.from_)
+    def _term(
+        self,
+        model: CLIP,
+        to: str | tuple[str, ...],
+        source: Tensor,
+        features_of: FeaturesOf,
+        share: float,
+    ) -> Term:
+        e_source = None if self.from_ is None else _embed(model, self.from_)
         e_image = features_of(model, source)
-        direction = target_direction(
-            model.encode_prompt(prompt), e_source, e_image[:, 0], self.lambda_s, self.lambda_i
-        )
+        direction = target_direction(_embed(model, to), e_source, e_image[:, 0], self.lambda_s, self.lambda_i)
 
         def value(look: Look) -> Tensor:
             return share * text_style_loss(look.features, direction)
@@ -59,3 +79,13 @@ class TextStyleLoss:
         with torch.no_grad():
             initial = share * text_style_loss(e_image, direction)
         return Term("text_style", self.weight, value, model, view="noised", crops=self.crops, initial=initial)
+
+
+def _each(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (prompts,) if isinstance(prompts, str) else prompts
+
+
+def _embed(model: CLIP, prompts: str | tuple[str, ...]) -> Tensor:
+    """Unit embeddings [1 or B, D]; equal prompts are embedded once."""
+    embedded = {prompt: model.encode_prompt(prompt) for prompt in dict.fromkeys(_each(prompts))}
+    return torch.stack([embedded[prompt] for prompt in _each(prompts)])

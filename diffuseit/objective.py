@@ -1,0 +1,124 @@
+"""The weighted sum of all losses and its gradient at the views, one network at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import DivergedError
+from .features.clip import CLIP
+from .losses.base import Look, Loss, Term, View
+from .randomness import Randomness
+
+
+@dataclass
+class _Group:
+    """Terms that share one forward and one backward pass: same network, same view, same number of crops."""
+
+    network: nn.Module | None
+    view: View
+    crops: int
+    previous: Any
+    terms: list[Term] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`terms`: weighted values [B] by name, which add up to the loss. `gradients`: d(loss)/d(view) by view."""
+
+    terms: dict[str, Tensor]
+    gradients: dict[View, Tensor]
+
+
+class Objective:
+    """The losses bound to a source picture [B, 3, H, W] in [-1, 1].
+
+    Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
+    forward and once backward and frees its graph before the next one runs.
+    """
+
+    def __init__(self, losses: Sequence[Loss], source: Tensor, default_view: View):
+        self._features: dict[tuple[int, int], tuple[Tensor, Any]] = {}
+        self._groups: list[_Group] = []
+        self._last: dict[str, Tensor] = {}
+        for loss in losses:
+            for term in loss.bind(source, self._features_of):
+                if term.weight > 0:
+                    self._add(term, source, term.view or default_view)
+                if term.initial is not None:
+                    self._last[term.name] = self._last.get(term.name, 0) + term.initial
+        self._features.clear()
+
+    @property
+    def views(self) -> set[View]:
+        """The views that some term looks at."""
+        return {group.view for group in self._groups}
+
+    def _features_of(self, network: nn.Module, picture: Tensor) -> Any:
+        key = (id(network), id(picture))
+        if key not in self._features:
+            with torch.no_grad():
+                self._features[key] = (picture, network(picture))
+        return self._features[key][1]
+
+    def _add(self, term: Term, source: Tensor, view: View) -> None:
+        for group in self._groups:
+            if group.network is term.network and group.view == view and group.crops == term.crops:
+                break
+        else:
+            needs_previous = term.network is not None and not isinstance(term.network, CLIP)
+            previous = self._features_of(term.network, source) if needs_previous and term.network else None
+            group = _Group(term.network, view, term.crops, previous)
+            self._groups.append(group)
+        group.terms.append(term)
+
+    def evaluate(self, views: Mapping[View, Tensor], index: int, randomness: Randomness) -> Evaluation:
+        """Values and gradients at step `index` for the given pictures [B, 3, H, W], one for each of `views`."""
+        terms: dict[str, Tensor] = {}
+        gradients: dict[View, Tensor] = {}
+        values: dict[str, Tensor] = {}
+        for group in self._groups:
+            active = [term for term in group.terms if term.active(index)]
+            if not active:
+                continue
+            view = views[group.view].detach().requires_grad_()
+            features = self._forward(group, view, randomness)
+            look = Look(index, features, group.previous, self._last)
+            total = view.new_zeros(len(view))
+            for term in active:
+                value = term.value(look)
+                weighted = term.weight * value
+                if term.scale is not None:
+                    weighted = weighted * term.scale(look)
+                total = total + weighted
+                values[term.name] = values.get(term.name, 0) + value.detach()
+                terms[term.name] = terms.get(term.name, 0) + weighted.detach()
+                if not torch.isfinite(weighted).all():
+                    raise DivergedError(
+                        f"the loss '{term.name}' is not finite; lower the weights or skip more"
+                    )
+            gradient = torch.autograd.grad(total.sum(), view)[0]
+            if not torch.isfinite(gradient).all():
+                names = ", ".join(sorted({term.name for term in active}))
+                raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
+            if group.previous is not None:
+                group.previous = _detached(features)
+            gradients[group.view] = gradients[group.view] + gradient if group.view in gradients else gradient
+        self._last.update(values)
+        return Evaluation(terms, gradients)
+
+    @staticmethod
+    def _forward(group: _Group, view: Tensor, randomness: Randomness) -> Any:
+        if group.network is None:
+            return view
+        if group.crops == 0:
+            return group.network(view)
+        return group.network(view, randomness.crops(group.crops, (view.shape[-2], view.shape[-1])))
+
+
+def _detached(features: Any) -> Any:
+    if is_dataclass(features) and not isinstance(features, type):
+        return replace(features, **{name: value.detach() for name, value in vars(features).items()})
+    return features.detach()

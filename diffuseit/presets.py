@@ -1,0 +1,125 @@
+"""Every default, once. Nodes, command line and documents read them here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from .errors import InputError
+from .losses import ImageStyleLoss, Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+from .sampler import SamplerSettings
+
+if TYPE_CHECKING:
+    from .api import Models
+
+Prompts = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A way to translate: loss settings without networks, sampler settings, and what happens to the result.
+
+    `kind` says what guides: "text" or "image". `colour_match` gives the result the style picture's colours.
+    """
+
+    name: str
+    description: str
+    kind: Literal["text", "image"]
+    losses: tuple[Loss, ...]
+    sampler: SamplerSettings
+    colour_match: bool = False
+
+    def build(
+        self,
+        models: "Models",
+        to: Prompts | None = None,
+        from_: Prompts | None = None,
+        style: Tensor | None = None,
+    ) -> list[Loss]:
+        """The losses with their networks, prompts (one, or one per picture) or style picture(s) filled in."""
+        if self.kind == "text" and to is None:
+            raise InputError(f"the preset {self.name} is guided by text: say what the picture should become")
+        if self.kind == "image" and style is None:
+            raise InputError(f"the preset {self.name} is guided by a picture: give a style picture")
+        return [_fill(loss, models, _tuple(to), _tuple(from_), style) for loss in self.losses]
+
+
+def _tuple(prompts: Prompts | None) -> str | tuple[str, ...] | None:
+    return prompts if prompts is None or isinstance(prompts, str) else tuple(prompts)
+
+
+def _fill(
+    loss: Loss,
+    models: "Models",
+    to: str | tuple[str, ...] | None,
+    from_: str | tuple[str, ...] | None,
+    style: Tensor | None,
+) -> Loss:
+    if isinstance(loss, TextStyleLoss):
+        return replace(loss, clip=models.clip, to=to, from_=from_)
+    if isinstance(loss, ImageStyleLoss):
+        return replace(loss, vit=models.vit, target=style)
+    if isinstance(loss, StructureLoss | SemanticDivergenceLoss):
+        return replace(loss, vit=models.vit)
+    return loss
+
+
+_OFFICIAL_TEXT = Preset(
+    name="official-text",
+    description="The paper's text guidance as its code runs it, for the full-size networks",
+    kind="text",
+    losses=(
+        TextStyleLoss(),
+        StructureLoss(regularize_content=True),
+        SemanticDivergenceLoss(until=50),
+        RangeLoss(),
+    ),
+    sampler=SamplerSettings(steps=100, skip=40, resample=10, view="noised", restart_above=0.01),
+)
+
+_OFFICIAL_IMAGE = Preset(
+    name="official-image",
+    description="The paper's image guidance as its code runs it, for the full-size networks",
+    kind="image",
+    losses=(ImageStyleLoss(), StructureLoss(), SemanticDivergenceLoss(until=100), RangeLoss()),
+    sampler=SamplerSettings(steps=200, skip=80, resample=10, view="noised", restart_above=0.01),
+    colour_match=True,
+)
+
+_POCKET_TEXT = Preset(
+    name="pocket-text",
+    description="Text guidance for the small networks that ship with the package: seconds on a laptop",
+    kind="text",
+    losses=(
+        TextStyleLoss(weight=2.0, crops=3),
+        StructureLoss(self_similarity=1.0, contrastive=0.1),
+        SemanticDivergenceLoss(weight=0.01, until=16),
+        RangeLoss(weight=0.2),
+    ),
+    sampler=SamplerSettings(steps=40, skip=15, resample=5, step_rule="normalized", step_size=0.5),
+)
+
+_POCKET_IMAGE = Preset(
+    name="pocket-image",
+    description="Image guidance for the small networks that ship with the package: seconds on a laptop",
+    kind="image",
+    losses=(
+        ImageStyleLoss(cls=1.0, pixels=0.1),
+        StructureLoss(self_similarity=1.0, contrastive=0.1),
+        SemanticDivergenceLoss(weight=0.01, until=16),
+        RangeLoss(weight=0.2),
+    ),
+    sampler=SamplerSettings(steps=40, skip=15, resample=5, step_rule="normalized", step_size=0.5),
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset for preset in (_OFFICIAL_TEXT, _OFFICIAL_IMAGE, _POCKET_TEXT, _POCKET_IMAGE)
+}
+
+
+def preset_named(name: str) -> Preset:
+    """A preset by name. Raises `InputError` naming the ones there are."""
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name!r}: use one of {', '.join(PRESETS)}")
+    return PRESETS[name]
