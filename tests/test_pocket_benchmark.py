@@ -6,18 +6,15 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-pytest.importorskip("diffuseit.sampler")
-
-from diffuseit.presets import PRESETS
-
 from diffuseit.errors import InputError
 from diffuseit.pocket.benchmark import ROWS, run_benchmark
 from diffuseit.pocket.demo import run_demo
 from diffuseit.pocket.seeds import TUNING
+from diffuseit.presets import PRESETS
 
 
 def test_every_row_has_its_figures(tmp_path):
-    settings = replace(PRESETS["pocket-text"].sampler, steps=6, skip=3, resample=1)
+    settings = replace(PRESETS["pocket-text"].sampler, steps=6, skip=3, resample=2)
     report = run_benchmark(3, tmp_path, seeds=TUNING, settings=settings, batch=2)
     assert json.loads((tmp_path / "benchmark.json").read_text())["n"] == 3
     assert [row["name"] for row in report["rows"]] == list(ROWS)

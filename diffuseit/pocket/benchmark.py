@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from torch import Tensor
 
-from ..api import Models, load_models
+from ..api import Models, _match_colours, load_models
 from ..errors import InputError
 from ..files import atomic_path
 from ..losses import Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss
-from ..presets import PRESETS, Preset
+from ..presets import PRESETS
 from ..sampler import SamplerSettings, Step, sample
 from . import metrics
 from .judge import Judge
@@ -67,7 +68,7 @@ METHODS: dict[str, Method] = {
     "without_contrastive": Method("pocket-text", _without_contrastive),
     "without_divergence": Method("pocket-text", _without(SemanticDivergenceLoss)),
     "without_resampling": Method(
-        "pocket-text", lambda losses, settings: (losses, replace(settings, resample=0))
+        "pocket-text", lambda losses, settings: (losses, replace(settings, resample=1))
     ),
     "structure_only": Method("pocket-text", _structure_only),
 }
@@ -83,17 +84,17 @@ def translate_tasks(
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Tensor:
     """Translate one batch, item i with seed + i: [N, 3, 64, 64] in [-1, 1]. `settings` replaces the preset's."""
-    preset: Preset = PRESETS[method.preset]
-    if preset.kind == "image":
-        losses = preset.build(models, to=None, from_=None, style=tasks.style)
-    else:
-        losses = preset.build(models, to=tasks.to, from_=tasks.from_, style=None)
-    losses, settings = method.edit(losses, settings or preset.sampler)
-    result = tasks.source
-    for step in sample(models.ddpm, tasks.source, losses, settings, seed=seed, allow_unguided=True):
+    preset = PRESETS[method.preset]
+    style = tasks.style.to(models.ddpm.device) if preset.kind == "image" else None
+    to, from_ = (None, None) if preset.kind == "image" else (tasks.to, tasks.from_)
+    losses, settings = method.edit(preset.build(models, to, from_, style), settings or preset.sampler)
+    result = tasks.source.clone()
+    for step in sample(models.ddpm, tasks.source, losses, settings, seed, allow_unguided=True):
         on_step(step)
-        result = step.pred_xstart
-    return result.clamp(-1, 1)
+        result[step.items.start : step.items.stop] = step.pred_xstart.cpu()
+    result = result.clamp(-1, 1)
+    matched = preset.colour_match and losses and style is not None
+    return _match_colours(result, tasks.style) if matched else result
 
 
 @torch.no_grad()
@@ -151,9 +152,7 @@ def run_benchmark(
         for name in rows:
             began = time.monotonic()
             bar = progress.add_task(name, total=float(n))
-            pictures = _pictures(
-                name, tasks, models, settings, batch, lambda x, bar=bar: progress.advance(bar, x)
-            )
+            pictures = _pictures(name, tasks, models, settings, batch, partial(progress.advance, bar))
             progress.update(bar, completed=n)
             seconds = round(time.monotonic() - began, 1)
             report["rows"].append(
@@ -165,8 +164,9 @@ def run_benchmark(
         output.mkdir(parents=True, exist_ok=True)
         with atomic_path(output / "benchmark.json") as path:
             path.write_text(json.dumps(report, indent=1) + "\n")
-        shown = {name: sheet[name] for name in ("sdedit", "text", "image") if name in sheet}
-        shown = {"source": tasks.source[:SHEET_ROWS], **shown, "ground truth": tasks.truth[:SHEET_ROWS]}
+        shown: dict[str, Tensor] = {"source": tasks.source[:SHEET_ROWS]}
+        shown.update({name: sheet[name] for name in ("sdedit", "text", "image") if name in sheet})
+        shown["ground truth"] = tasks.truth[:SHEET_ROWS]
         save_sheet(shown, output / "contact_sheet.png")
         console.print(f"Saved {output / 'benchmark.json'} and {output / 'contact_sheet.png'}", soft_wrap=True)
     return report
@@ -185,17 +185,11 @@ def _pictures(
     parts = []
     for start in range(0, len(tasks), batch):
         part = tasks[start : start + batch]
-        size = len(part)
-        parts.append(
-            translate_tasks(
-                part,
-                models,
-                METHODS[name],
-                settings,
-                start,
-                lambda step, size=size: advance(size / step.total),
-            )
-        )
+
+        def on_step(step: Step, size: int = len(part)) -> None:
+            advance(size / step.total)
+
+        parts.append(translate_tasks(part, models, METHODS[name], settings, start, on_step))
     return torch.cat(parts)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,10 +48,6 @@ class Tasks:
 
     def __getitem__(self, part: slice) -> "Tasks":
         return Tasks(**{field.name: getattr(self, field.name)[part] for field in fields(self)})
-
-    def to_device(self, device: torch.device | str) -> "Tasks":
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Tasks(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
 
 
 def draw_specs(indices: Iterable[int], seeds: range = HELD_OUT) -> list[Spec]:
