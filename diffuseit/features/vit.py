@@ -214,7 +214,8 @@ def load_vit(
     tensor shapes tell; `num_heads`, `input_size` and `layer` override it.
     """
     if isinstance(state_dict_or_path, Mapping):
-        source, state, metadata = "this state dict", dict(state_dict_or_path), {}
+        metadata: Mapping[str, str] = {}
+        source, state = "this state dict", dict(state_dict_or_path)
     else:
         source = str(state_dict_or_path)
         state, metadata = read_checkpoint(state_dict_or_path)

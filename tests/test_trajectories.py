@@ -1,0 +1,194 @@
+"""Whole runs against the official code's, with its recorded noise and crops (tests/parity/README.md)."""
+
+from collections import Counter
+
+import pytest
+import torch
+from parity_data import (
+    clips,
+    ddpm,
+    matched,
+    parity_set,
+    read_json,
+    recorded_crops,
+    relative_error,
+    tensors,
+    trajectories,
+    vit,
+)
+from PIL import Image
+
+from diffuseit.colour import match_colours
+from diffuseit.losses import (
+    ImageStyleLoss,
+    RangeLoss,
+    SemanticDivergenceLoss,
+    StructureLoss,
+    TextStyleLoss,
+)
+from diffuseit.pictures import to_pil, to_tensor
+from diffuseit.sampler import SamplerSettings, sample
+
+
+class Recorded:
+    """Replays a recorded stream of noise and crops."""
+
+    def __init__(self, noise, crops):
+        self.stream, self.recorded = list(noise), list(crops)
+
+    def noise(self, shape):
+        return self.stream.pop(0).reshape(shape)
+
+    def crops(self, count, image_size):
+        taken, self.recorded[:count] = self.recorded[:count], []
+        return recorded_crops(taken)
+
+    def labels(self, num_classes):
+        raise AssertionError("the recorded networks have no classes")
+
+
+def picture(name):
+    size = ddpm().image_size
+    image = Image.open(parity_set().folder / name).convert("RGB")
+    return to_tensor(image.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def setup(record):
+    """The official flags of a recorded run as our losses and settings."""
+    args = record["args"]
+    image = args["target_image"] is not None
+    vit_weight = args["vit_lambda"]
+    losses = [
+        StructureLoss(
+            vit=vit(),
+            self_similarity=args["lambda_ssim"] * vit_weight,
+            contrastive=args["lambda_contra_ssim"] * vit_weight,
+            progressive_contrast=args["use_prog_contrast"],
+            regularize_content=args["regularize_content"],
+        ),
+        SemanticDivergenceLoss(
+            vit=vit(), weight=args["lambda_dir_cls"] * vit_weight, until=args["diff_iter"]
+        ),
+        RangeLoss(weight=args["range_lambda"]),
+    ]
+    if image:
+        losses.append(
+            ImageStyleLoss(
+                vit=vit(),
+                target=picture(args["target_image"]),
+                cls=args["lambda_trg"] * vit_weight,
+                pixels=args["l2_trg_lambda"],
+            )
+        )
+    else:
+        losses.append(
+            TextStyleLoss(
+                clip=clips(),
+                to=args["prompt"],
+                from_=args["source"],
+                weight=args["clip_guidance_lambda"],
+                crops=args["aug_num"],
+            )
+        )
+    settings = SamplerSettings(
+        steps=int(args["timestep_respacing"].removeprefix("ddim")),
+        skip=args["skip_timesteps"],
+        resample=10,
+        method="diffuseit-ddim" if args["ddim"] else "diffuseit",
+        view="noised" if args["use_noise_aug_all"] else "pred_xstart",
+        restart_above=(0.1 if args["use_ffhq"] else 0.01) if args["use_range_restart"] else None,
+        max_restarts=100,
+    )
+    return losses, settings
+
+
+def settings_of_terms(args):
+    """Our term -> (its name in the record, the weight it was multiplied with)."""
+    return {
+        "self_similarity": ("loss_global_ssim", args["lambda_ssim"]),
+        "divergence": ("loss_dir_cls", args["lambda_dir_cls"]),
+        "style_cls": ("loss_trg", args["lambda_trg"]),
+        "style_pixels": ("l2_trg", args["l2_trg_lambda"]),
+        "text_style": ("clip_loss", args["clip_guidance_lambda"]),
+    }
+
+
+def replay(name):
+    record, data = read_json(name), tensors(name)
+    noise = data["noise"] if "noise" in data else tensors("noise_stream")["noise"]
+    crops = [crop for step in record["steps"] for crop in step.get("aug", [])]
+    randomness = Recorded(noise[: record["n_noise"]], crops)
+    losses, settings = setup(record)
+    steps = list(sample(ddpm(), picture(record["args"]["init_image"]), losses, settings, 0, randomness))
+    return record, data, randomness, steps
+
+
+@pytest.mark.parametrize("name", trajectories())
+def test_a_run_is_the_official_codes(name):
+    record, data, randomness, steps = replay(name)
+    assert [step.index for step in steps] == [step["t"] for step in record["steps"]]
+    restarts = [bool(step["flag"]) and step["t"] > 0 for step in record["steps"]]
+    assert [step.restarted for step in steps] == restarts
+    assert not randomness.stream
+    assert not randomness.recorded
+    bound = 10 * record["suggested_max_abs_dx_fp32"]
+    pictures = {
+        "x": torch.cat([step.x_t for step in steps]),
+        "pred_xstart": torch.cat([step.pred_xstart for step in steps]),
+        "final_pred_xstart": steps[-1].pred_xstart,
+    }
+    for key, ours in pictures.items():
+        actual, recorded = matched(data, key, ours)
+        assert (actual - recorded).abs().max().item() <= bound, key
+    actual, recorded = matched(data, "gradient", torch.cat([-step.gradient for step in steps]))
+    assert relative_error(actual, recorded) < 0.05  # of runs that have drifted apart by rounding
+    weights = settings_of_terms(record["args"])
+    for step, expected in zip(steps, record["steps"], strict=True):
+        for ours_name, (their_name, weight) in weights.items():
+            if weight > 0 and ours_name in step.terms and expected.get(their_name) is not None:
+                value = step.terms[ours_name].item() / weight
+                assert value == pytest.approx(expected[their_name], rel=2e-2, abs=1e-3), ours_name
+
+
+def test_colours_are_matched_as_the_official_code_does():
+    name = next((n for n in trajectories() if read_json(n)["args"]["use_colormatch"]), None)
+    if name is None:
+        pytest.skip("this set records no colour-matched picture")
+    record, data, _, steps = replay(name)
+    result = match_colours(
+        to_pil(steps[-1].pred_xstart, truncate=True),
+        to_pil(picture(record["args"]["target_image"])),
+    )
+    expected = data["saved_png_u8"].squeeze()
+    if expected.shape[0] == 3:
+        expected = expected.permute(1, 2, 0)
+    actual = torch.tensor(list(result.getdata())).reshape(expected.shape)
+    assert (actual.int() - expected.int()).abs().max().item() <= 2
+
+
+def test_each_network_runs_once_per_step(monkeypatch):
+    name = next(
+        n for n in trajectories() if read_json(n)["mode"] == "text" and not read_json(n)["args"]["ddim"]
+    )
+    forward, backward = Counter(), Counter()
+
+    def count(key, module):
+        def hook(_module, inputs, output):
+            forward[key] += 1
+            tensor = output.cls if hasattr(output, "cls") else output
+            if tensor.requires_grad:
+                tensor.register_hook(lambda grad: backward.update([key]))
+
+        return module.register_forward_hook(hook)
+
+    handles = [count("unet", ddpm().unet), count("vit", vit())]
+    handles += [count(model.name, model) for model in clips()]
+    try:
+        _, _, _, steps = replay(name)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert forward["unet"] == backward["unet"] == len(steps)
+    for key in ["vit", *(model.name for model in clips())]:
+        assert forward[key] == len(steps) + 1  # once more for the source
+        assert backward[key] <= len(steps)
