@@ -29,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     def translate(source: torch.Tensor, *, on_step: Callable, **settings) -> torch.Tensor:
         recorded.append({"source": source, **settings})
         for index in range(3):
-            on_step(SimpleNamespace(index=index, total=3, terms={"structure": torch.tensor([0.125])}))
+            on_step(SimpleNamespace(number=index, total=3, terms={"structure": torch.tensor([0.125])}))
         return -source
 
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
@@ -200,7 +200,7 @@ import diffuseit
 from diffuseit import cli
 
 def slow_translate(source, *, on_step, **_):
-    on_step(SimpleNamespace(index=0, total=100, terms={"loss": torch.zeros(1)}))
+    on_step(SimpleNamespace(number=0, total=100, terms={"loss": torch.zeros(1)}))
     if WHERE == "translate":
         wait()
     return source
