@@ -113,8 +113,9 @@ def check_writable_folder(folder: Path) -> None:
         raise InputError(f"Cannot write in {folder}: {_reason(error)}; give another place with -o") from None
 
 
-def save_picture(image: Image.Image, path: Path) -> None:
+def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write the picture whole or not at all, and the folders above it. The extension says the format."""
+    path = Path(path)
     check_writable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
