@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .backbones.base import Backbone
+from .colour import match_colours_batch
 from .errors import InputError, ModelError
 from .features.clip import CLIPEnsemble
 from .features.vit import ViT
@@ -74,7 +75,7 @@ def translate(
         if on_step is not None:
             on_step(step)
     result = torch.cat(results).clamp(-1, 1).cpu()
-    return _match_colours(result, style) if chosen.colour_match and style is not None else result
+    return match_colours_batch(result, style) if chosen.colour_match and style is not None else result
 
 
 def _override(
@@ -98,14 +99,3 @@ def _rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
         for loss in preset.losses
     )
     return replace(preset, losses=losses, sampler=settings)
-
-
-def _match_colours(result: Tensor, style: Tensor) -> Tensor:
-    from .colour import match_colours
-    from .pictures import to_pil, to_tensor
-
-    matched = [
-        to_tensor(match_colours(to_pil(result[i : i + 1]), to_pil(style[i % len(style)][None])))
-        for i in range(len(result))
-    ]
-    return torch.cat(matched)

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from torch import Tensor
 
-from ..api import Models, _match_colours, load_models
+from ..api import Models, load_models
+from ..colour import match_colours_batch
 from ..errors import InputError
 from ..files import atomic_path
 from ..losses import Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss
@@ -94,7 +95,7 @@ def translate_tasks(
         result[step.items.start : step.items.stop] = step.pred_xstart.cpu()
     result = result.clamp(-1, 1)
     matched = preset.colour_match and losses and style is not None
-    return _match_colours(result, tasks.style) if matched else result
+    return match_colours_batch(result, tasks.style) if matched else result
 
 
 @torch.no_grad()
