@@ -230,6 +230,8 @@ def test_ctrl_c_leaves_no_half_file(source: Path, where: str):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": ROOT},
+        # A runner in the background ignores SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "waiting\n"
     began = time.monotonic()
