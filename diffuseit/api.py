@@ -11,6 +11,7 @@ from .colour import match_colours_batch
 from .errors import InputError, ModelError
 from .features.clip import CLIPEnsemble
 from .features.vit import ViT
+from .mask import blend, check_mask
 from .presets import Preset, Prompts, preset_named
 from .sampler import SamplerSettings, Step, check_source, sample
 
@@ -47,13 +48,15 @@ def translate(
     steps: int | None = None,
     skip: int | None = None,
     resample: int | None = None,
+    mask: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Tensor:
     """Translates `source` to what `to` says or `style` shows: [B, 3, H, W] in [-1, 1], as the source.
 
     Exactly one of `to` and `style` ([1 or B, 3, H, W], of the source's size) is given; `from_` says what the source
     shows. `models` default to the pocket ones, `preset` to the models' own. `steps`, `skip` and `resample` replace
-    the preset's; `steps` alone keeps the preset's proportion of skipped ones. Picture i uses `seed + i`.
+    the preset's; `steps` alone keeps the preset's proportion of skipped ones. Picture i uses `seed + i`. Where `mask`
+    ([1 or B, 1, H, W] in [0, 1]) is 0, the source survives exactly.
     Raises `InputError` before heavy work, `DivergedError` while sampling.
     """
     if (to is None) == (style is None):
@@ -66,16 +69,20 @@ def translate(
         raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but a {wanted} was given")
     settings = _override(chosen.sampler, steps, skip, resample)
     check_source(source, models.ddpm)
+    if mask is not None:
+        check_mask(mask, source)
     chosen = _rescaled(chosen, settings)
     losses = chosen.build(models, to, from_, style)
     results: list[Tensor] = [source[i : i + 1] for i in range(len(source))]
-    for step in sample(models.ddpm, source, losses, settings, seed):
+    for step in sample(models.ddpm, source, losses, settings, seed, mask=mask):
         for i, picture in zip(step.items, step.pred_xstart, strict=True):
             results[i] = picture[None]
         if on_step is not None:
             on_step(step)
     result = torch.cat(results).clamp(-1, 1).cpu()
-    return match_colours_batch(result, style) if chosen.colour_match and style is not None else result
+    if chosen.colour_match and style is not None:
+        result = match_colours_batch(result, style)
+    return blend(result, source.cpu(), None if mask is None else mask.cpu())
 
 
 def _override(

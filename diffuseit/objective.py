@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from .errors import DivergedError
-from .features.clip import CLIP
 from .losses.base import Look, Loss, Term, View
 from .randomness import Randomness
 
 
 @dataclass
 class _Group:
-    """Terms that share one forward and one backward pass: same network, same view, same number of crops."""
+    """Terms that share one forward and one backward pass: same network, same view, same number of crops, same mask."""
 
     network: nn.Module | None
     view: View
     crops: int
-    previous: Any
+    mask: Tensor | None
+    previous: Any = None
     terms: list[Term] = field(default_factory=list)
 
 
@@ -36,10 +36,14 @@ class Objective:
     """The losses bound to a source picture [B, 3, H, W] in [-1, 1].
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
-    forward and once backward and frees its graph before the next one runs.
+    forward and once backward and frees its graph before the next one runs. `crop_batch` bounds how many crops go
+    through a network at a time, for little memory: each is then computed once more on the way back.
     """
 
-    def __init__(self, losses: Sequence[Loss], source: Tensor, default_view: View):
+    def __init__(
+        self, losses: Sequence[Loss], source: Tensor, default_view: View, crop_batch: int | None = None
+    ):
+        self._crop_batch = crop_batch
         self._features: dict[tuple[int, int], tuple[Tensor, Any]] = {}
         self._groups: list[_Group] = []
         self._last: dict[str, Tensor] = {}
@@ -65,13 +69,14 @@ class Objective:
 
     def _add(self, term: Term, source: Tensor, view: View) -> None:
         for group in self._groups:
-            if group.network is term.network and group.view == view and group.crops == term.crops:
+            shared = group.network is term.network and group.mask is term.mask
+            if shared and group.view == view and group.crops == term.crops:
                 break
         else:
-            needs_previous = term.network is not None and not isinstance(term.network, CLIP)
-            previous = self._features_of(term.network, source) if needs_previous and term.network else None
-            group = _Group(term.network, view, term.crops, previous)
+            group = _Group(term.network, view, term.crops, term.mask)
             self._groups.append(group)
+        if term.needs_previous and group.previous is None and group.network is not None:
+            group.previous = self._features_of(group.network, source)
         group.terms.append(term)
 
     def evaluate(self, views: Mapping[View, Tensor], index: int, randomness: Randomness) -> Evaluation:
@@ -105,17 +110,19 @@ class Objective:
                 raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
             if group.previous is not None:
                 group.previous = _detached(features)
+            if group.mask is not None:
+                gradient = gradient * group.mask
             gradients[group.view] = gradients[group.view] + gradient if group.view in gradients else gradient
         self._last.update(values)
         return Evaluation(terms, gradients)
 
-    @staticmethod
-    def _forward(group: _Group, view: Tensor, randomness: Randomness) -> Any:
+    def _forward(self, group: _Group, view: Tensor, randomness: Randomness) -> Any:
         if group.network is None:
             return view
         if group.crops == 0:
             return group.network(view)
-        return group.network(view, randomness.crops(group.crops, (view.shape[-2], view.shape[-1])))
+        crops = randomness.crops(group.crops, (view.shape[-2], view.shape[-1]))
+        return group.network(view, crops, self._crop_batch)
 
 
 def _detached(features: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .backbones.base import Backbone, Prediction
 from .errors import DivergedError, InputError
 from .losses.base import Loss, View
+from .mask import blend, check_mask
 from .methods import METHODS, State, StepRule
 from .objective import Evaluation, Objective
 from .randomness import Randomness, Seeded
@@ -91,22 +92,31 @@ def sample(
     seed: int = 0,
     randomness: Randomness | None = None,
     allow_unguided: bool = False,
+    mask: Tensor | None = None,
+    crop_batch: int | None = None,
 ) -> Iterator[Step]:
     """Translates `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
     Picture i of the batch at `seed` equals a single run at `seed + i`. `randomness` replaces the seeded one.
-    `allow_unguided` permits an empty `losses`, which is SDEdit. Raises `InputError` before any heavy work for what
-    cannot run and `DivergedError` when a value leaves the finite numbers.
+    `allow_unguided` permits an empty `losses`, which is SDEdit. Where `mask` [1 or B, 1, H, W] in [0, 1] is 0, the
+    source survives exactly, and is put back at every step (Avrahami et al. 2022, arXiv 2111.14818). `crop_batch`:
+    see `Objective`. Raises `InputError` before any heavy work for what cannot run and `DivergedError` when a value
+    leaves the finite numbers.
     """
     if not losses and not allow_unguided:
         raise InputError("there are no losses: nothing would guide the picture; add at least one")
     check_source(source, backbone)
     source = source.detach().to(backbone.device, torch.float32)
+    if mask is not None:
+        check_mask(mask, source)
+        mask = mask.detach().to(source)
     schedule = backbone.schedule(settings.steps)
     if settings.restart_above is not None and len(source) > 1 and randomness is None:
-        return _one_by_one(backbone, source, losses, settings, seed)
+        return _one_by_one(backbone, source, losses, settings, seed, mask, crop_batch)
     randomness = randomness or Seeded(seed, len(source))
-    return _run(backbone, source, losses, settings, schedule, randomness, range(len(source)))
+    return _run(
+        backbone, source, losses, settings, schedule, randomness, range(len(source)), mask, crop_batch
+    )
 
 
 def check_source(source: Tensor, backbone: Backbone) -> None:
@@ -123,17 +133,25 @@ def check_source(source: Tensor, backbone: Backbone) -> None:
 
 
 def _one_by_one(
-    backbone: Backbone, source: Tensor, losses: Sequence[Loss], settings: SamplerSettings, seed: int
+    backbone: Backbone,
+    source: Tensor,
+    losses: Sequence[Loss],
+    settings: SamplerSettings,
+    seed: int,
+    mask: Tensor | None,
+    crop_batch: int | None,
 ) -> Iterator[Step]:
     """Restarts take pictures out of step with each other, so each runs alone."""
     schedule = backbone.schedule(settings.steps)
     number = 0
     for i in range(len(source)):
         own = [loss.item(i) for loss in losses]
+        own_mask = mask if mask is None or len(mask) == 1 else mask[i : i + 1]
         left = (len(source) - i - 1) * settings.visits
         last = number
+        picture, items = source[i : i + 1], range(i, i + 1)
         for step in _run(
-            backbone, source[i : i + 1], own, settings, schedule, Seeded(seed + i, 1), range(i, i + 1)
+            backbone, picture, own, settings, schedule, Seeded(seed + i, 1), items, own_mask, crop_batch
         ):
             last = number + step.number
             yield replace(step, number=last, total=number + step.total + left)
@@ -148,8 +166,10 @@ def _run(
     schedule: Schedule,
     randomness: Randomness,
     items: range,
+    mask: Tensor | None,
+    crop_batch: int | None,
 ) -> Iterator[Step]:
-    objective = Objective(losses, source, settings.view)
+    objective = Objective(losses, source, settings.view, crop_batch)
     x_start = backbone.encode(source)
     first = len(schedule) - settings.skip - 1
     number, restarts = 0, 0
@@ -158,16 +178,15 @@ def _run(
     position = 0
     while position < len(levels):
         index = levels[position]
-        step, x_next = _step(backbone, objective, settings, schedule, randomness, x, index)
+        step, x_next = _step(backbone, objective, settings, schedule, randomness, x, index, x_start, mask)
         restart = (
             settings.restart_above is not None
             and 0 < index < first
             and restarts < settings.max_restarts
             and bool((step.terms.get("range", x.new_zeros(1)) > settings.restart_above).any())
         )
-        total = number + len(levels) - position
-        yield Step(
-            number, total, index, items, step.x_t, step.gradient, step.pred_xstart, step.terms, restart
+        yield replace(
+            step, number=number, total=number + len(levels) - position, items=items, restarted=restart
         )
         number += 1
         if restart:
@@ -175,6 +194,8 @@ def _run(
             position = 0
             x = schedule.q_sample(x_start, first, _noise(randomness, x_start))
             continue
+        if mask is not None and index > 0:
+            x_next = blend(x_next, schedule.q_sample(x_start, index - 1, _noise(randomness, x_next)), mask)
         position += 1
         if position < len(levels) and levels[position] == index:
             beta = float(schedule.betas[index - 1])
@@ -196,6 +217,8 @@ def _step(
     randomness: Randomness,
     x: Tensor,
     index: int,
+    x_start: Tensor,
+    mask: Tensor | None,
 ) -> tuple[Step, Tensor]:
     labels = None
     if backbone.num_classes is not None:
@@ -204,6 +227,8 @@ def _step(
     with torch.enable_grad():
         x_t = x.detach().requires_grad_()
         prediction = backbone.predict(x_t, schedule, index, labels)
+        if mask is not None:
+            prediction = replace(prediction, pred_xstart=blend(prediction.pred_xstart, x_start, mask))
         views = _views(backbone, objective, schedule, prediction, x_t, index)
         evaluation = _evaluate(objective, views, index, randomness)
         gradient = _pull_back(evaluation, views, x_t)
@@ -217,7 +242,7 @@ def _step(
             raise DivergedError(
                 f"step at level {index}: the sample is not finite; lower the weights or skip more"
             )
-        picture = backbone.decode(move.pred_xstart)
+        picture = backbone.decode(blend(move.pred_xstart, x_start, mask))
     step = Step(0, 0, index, range(len(x)), x.detach(), gradient, picture, evaluation.terms)
     return step, move.sample
 

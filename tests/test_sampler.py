@@ -3,19 +3,23 @@
 import dataclasses
 
 import pytest
+import torch
 
 from diffuseit import api
 from diffuseit.errors import DivergedError, InputError
 from diffuseit.losses import (
     ImageStyleLoss,
+    MaskedLoss,
     RangeLoss,
     SemanticDivergenceLoss,
     StructureLoss,
     TextStyleLoss,
 )
 from diffuseit.losses.base import Term
+from diffuseit.objective import Objective
 from diffuseit.pocket.render import render, sample_geometry
 from diffuseit.presets import PRESETS
+from diffuseit.randomness import Seeded
 from diffuseit.sampler import SamplerSettings, sample
 
 QUICK = SamplerSettings(steps=6, skip=2, resample=2, step_rule="normalized", step_size=0.5)
@@ -152,3 +156,52 @@ def test_other_step_counts_keep_the_proportion_of_skipped_steps(models, scenes):
         seen[0].index
         == 8 - 8 * PRESETS["pocket-text"].sampler.skip // PRESETS["pocket-text"].sampler.steps - 1
     )
+
+
+def half(scenes):
+    """1 in the left half."""
+    mask = torch.zeros(1, 1, *scenes.shape[-2:])
+    mask[..., : scenes.shape[-1] // 2] = 1
+    return mask
+
+
+def test_outside_the_mask_the_source_survives_exactly(models, scenes):
+    mask = half(scenes)
+    steps = list(sample(models.ddpm, scenes, text_losses(models), QUICK, 0, mask=mask))
+    for step in steps:
+        assert torch.equal(step.pred_xstart[..., 32:], scenes[..., 32:])
+    assert (steps[-1].pred_xstart[..., :32] - scenes[..., :32]).abs().mean() > 0.05
+
+
+def test_masks_of_a_batch_go_with_their_pictures_through_restarts(models, scenes):
+    masks = torch.cat([half(scenes), 1 - half(scenes), half(scenes)])
+    settings = dataclasses.replace(QUICK, restart_above=-1.0, max_restarts=1)
+    steps = list(sample(models.ddpm, scenes, text_losses(models), settings, 0, mask=masks))
+    second = [step for step in steps if step.items == range(1, 2)][-1].pred_xstart
+    assert torch.equal(second[..., :32], scenes[1:2, ..., :32])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 64), (2, 1, 64, 64), (1, 3, 64, 64), (64, 64)])
+def test_a_mask_that_does_not_fit_is_an_input_error(models, scenes, shape):
+    with pytest.raises(InputError, match="mask"):
+        sample(models.ddpm, scenes, text_losses(models), QUICK, 0, mask=torch.ones(shape))
+
+
+def test_a_masked_loss_moves_only_what_its_mask_shows(models, scenes):
+    loss = ImageStyleLoss(vit=models.vit, target=scenes[1:2], cls=1, pixels=1)
+    objective = Objective([MaskedLoss(loss, half(scenes))], scenes[:1], "pred_xstart")
+    view = {"pred_xstart": scenes[:1]}
+    gradient = objective.evaluate(view, 0, Seeded(0, 1)).gradients["pred_xstart"]
+    whole = Objective([loss], scenes[:1], "pred_xstart").evaluate(view, 0, Seeded(0, 1))
+    torch.testing.assert_close(gradient[..., :32], whole.gradients["pred_xstart"][..., :32])
+    assert not gradient[..., 32:].any()
+
+
+def test_crops_in_small_batches_give_the_same_gradient(models, scenes):
+    loss = TextStyleLoss(clip=models.clip, to="winter", weight=1, crops=5)
+    view = {"noised": scenes[:2]}
+    whole, parts = (
+        Objective([loss], scenes[:2], "noised", crop_batch=batch).evaluate(view, 0, Seeded(0, 2))
+        for batch in (None, 3)
+    )
+    torch.testing.assert_close(parts.gradients["noised"], whole.gradients["noised"], rtol=1e-4, atol=1e-7)

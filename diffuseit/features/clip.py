@@ -19,6 +19,7 @@ from open_clip.model import build_model_from_openai_state_dict
 from open_clip.pretrained import get_pretrained_cfg
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..checkpoint import config_from_json, read_checkpoint, read_config, require_kind
 from ..errors import InputError, ModelError
@@ -124,10 +125,13 @@ class CLIP(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
-    def encode_image(self, image: Tensor, crops: Crops | None = None) -> Tensor:
+    def encode_image(
+        self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None
+    ) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
 
         Without `crops` n = 1: the shorter side is resized to the network's input and the centre cut out.
+        With `crop_batch` no more crops are in memory at a time; the way back computes them again.
         """
         batch = len(image)
         image = 0.5 * image + 0.5
@@ -136,13 +140,20 @@ class CLIP(nn.Module):
             image = center_crop(image, self.image_size)
         else:
             image = apply_crops(image, crops, self.image_size, antialias=self.antialias)
-        pixels = (image - self.mean) / self.std
-        embeddings = self.model.encode_image(pixels.to(self.model.logit_scale.dtype))
+        pixels = ((image - self.mean) / self.std).to(self.model.logit_scale.dtype)
+        if crop_batch is None or len(pixels) <= crop_batch:
+            embeddings = self.model.encode_image(pixels)
+        else:
+            parts = [
+                checkpoint(self.model.encode_image, part, use_reentrant=False)
+                for part in pixels.split(crop_batch)
+            ]
+            embeddings = torch.cat(parts)
         return normalise(embeddings.view(batch, -1, embeddings.shape[-1]))
 
-    def forward(self, image: Tensor, crops: Crops | None = None) -> Tensor:
+    def forward(self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None) -> Tensor:
         """`encode_image`."""
-        return self.encode_image(image, crops)
+        return self.encode_image(image, crops, crop_batch)
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:

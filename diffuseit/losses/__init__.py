@@ -3,6 +3,7 @@
 from .base import Loss, Term, View
 from .divergence import SemanticDivergenceLoss
 from .image_style import ImageStyleLoss
+from .masked import MaskedLoss
 from .range import RangeLoss
 from .structure import StructureLoss
 from .text_style import TextStyleLoss
@@ -10,6 +11,7 @@ from .text_style import TextStyleLoss
 __all__ = [
     "ImageStyleLoss",
     "Loss",
+    "MaskedLoss",
     "RangeLoss",
     "SemanticDivergenceLoss",
     "StructureLoss",

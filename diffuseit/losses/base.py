@@ -27,7 +27,8 @@ class Look:
 
     `index` is the step of the schedule, counted from clean. `features` are the network's of the view (the view
     [B, 3, H, W] itself for terms without a network), `previous` those of the evaluation before, detached; at the
-    first one, those of the source. `last` holds the unweighted values [B] of the evaluation before, by term name.
+    first one, those of the source (None where no term of the group needs them). `last` holds the unweighted values
+    [B] of the evaluation before, by term name.
     """
 
     index: int
@@ -43,6 +44,8 @@ class Term:
     `value` gives [B]. `weight` times `scale(look)` ([B], default 1) multiplies it. While `active(index)` is false
     the term is not computed. `view` None leaves the choice to the sampler. `crops` is the number of random crops
     the network gets, 0 for the whole picture. `initial` is what `Look.last` holds before the first evaluation.
+    `mask` [1 or B, 1, H, W] in [0, 1] multiplies the gradient at the view. A term that reads `Look.previous` says so
+    with `needs_previous`.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Term:
     scale: Callable[[Look], Tensor] | None = None
     active: Callable[[int], bool] = lambda index: True
     initial: Tensor | None = None
+    mask: Tensor | None = None
+    needs_previous: bool = False
 
 
 class Loss(Protocol):

@@ -34,4 +34,7 @@ class SemanticDivergenceLoss:
         def value(look: Look) -> Tensor:
             return -cls_distance(look.features.cls, look.previous.cls)
 
-        return [Term("divergence", self.weight, value, vit, active=lambda index: index > self.until)]
+        def active(index: int) -> bool:
+            return index > self.until
+
+        return [Term("divergence", self.weight, value, vit, active=active, needs_previous=True)]
