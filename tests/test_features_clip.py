@@ -26,10 +26,10 @@ from diffuseit.features.clip import (
     CLIPEnsemble,
     load_clip,
     resolve_architecture,
-    target_direction,
 )
 from diffuseit.features.crops import draw_crops
 from diffuseit.features.templates import TEMPLATES, fill_templates
+from diffuseit.losses.text_style import target_direction
 
 TINY = CLIPConfig(
     name="tiny",

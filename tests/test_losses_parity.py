@@ -4,11 +4,10 @@ import pytest
 import torch
 from parity_data import GRADIENT, VALUE, clips, loss_sets, matched, parity_set, relative_error, tensors, vit
 
-from diffuseit.features.clip import target_direction
 from diffuseit.losses.image_style import cls_distance, pixel_distance
 from diffuseit.losses.range import range_loss
 from diffuseit.losses.structure import key_contrastive_loss, self_similarity, self_similarity_loss
-from diffuseit.losses.text_style import text_style_loss
+from diffuseit.losses.text_style import target_direction, text_style_loss
 
 TAU = 0.07
 

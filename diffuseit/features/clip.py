@@ -1,4 +1,4 @@
-"""CLIP networks: unit embeddings of crops and prompts, and the direction the text loss pulls towards."""
+"""CLIP networks: unit embeddings of crops and prompts."""
 
 from __future__ import annotations
 
@@ -77,25 +77,6 @@ class CLIPConfig:
 def normalise(vectors: Tensor) -> Tensor:
     """Unit vectors along the last dimension; zero stays zero."""
     return F.normalize(vectors, dim=-1)
-
-
-def target_direction(
-    e_target: Tensor,
-    e_source: Tensor | None,
-    e_image: Tensor | None,
-    lambda_s: float = 0.4,
-    lambda_i: float = 0.2,
-) -> Tensor:
-    """normalise(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
-
-    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source pictures.
-    """
-    direction = e_target
-    if e_source is not None:
-        direction = direction - lambda_s * e_source
-    if e_image is not None:
-        direction = direction + lambda_i * e_image
-    return normalise(direction)
 
 
 class CLIP(nn.Module):

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..features.vit import ViT
 from .base import FeaturesOf, Look, Term, check_finite, require
 from .image_style import cls_distance
+
+if TYPE_CHECKING:
+    from ..features.vit import ViT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +20,7 @@ class SemanticDivergenceLoss:
     Works only while the step's index is above `until` (steps count down to 0), so that the last ones settle.
     """
 
-    vit: ViT | None = None
+    vit: "ViT | None" = None
     weight: float = 100.0
     until: int = 50
 

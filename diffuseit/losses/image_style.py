@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..errors import InputError
-from ..features.vit import ViT
 from .base import FeaturesOf, Look, Term, check_finite, require
+
+if TYPE_CHECKING:
+    from ..features.vit import ViT
 
 
 def cls_distance(cls: Tensor, target: Tensor) -> Tensor:
@@ -28,7 +31,7 @@ class ImageStyleLoss:
     a target of another size or settings that are not finite.
     """
 
-    vit: ViT | None = None
+    vit: "ViT | None" = None
     target: Tensor | None = None
     cls: float = 2000.0
     pixels: float = 3000.0

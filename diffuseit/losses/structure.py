@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..features.vit import ViT
 from .base import FeaturesOf, Look, Term, check_finite, require
+
+if TYPE_CHECKING:
+    from ..features.vit import ViT
 
 
 def self_similarity(keys: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ class StructureLoss:
     `regularize_content` (then structure). Raises `InputError` for settings that are not finite or a `tau` <= 0.
     """
 
-    vit: ViT | None = None
+    vit: "ViT | None" = None
     self_similarity: float = 1000.0
     contrastive: float = 200.0
     tau: float = 0.07

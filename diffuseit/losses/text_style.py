@@ -2,18 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..features.clip import CLIP, CLIPEnsemble, target_direction
 from .base import FeaturesOf, Look, Term, check_finite, require
+
+if TYPE_CHECKING:
+    from ..features.clip import CLIP, CLIPEnsemble
 
 
 def text_style_loss(embeddings: Tensor, direction: Tensor) -> Tensor:
     """Minus the inner product of the mean crop embedding [B, n, D] with the unit target [B, D]: [B]."""
     return -(embeddings.mean(dim=1) * direction).sum(dim=-1)
+
+
+def target_direction(
+    e_target: Tensor,
+    e_source: Tensor | None,
+    e_image: Tensor | None,
+    lambda_s: float = 0.4,
+    lambda_i: float = 0.2,
+) -> Tensor:
+    """normalise(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
+
+    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source pictures.
+    """
+    direction = e_target
+    if e_source is not None:
+        direction = direction - lambda_s * e_source
+    if e_image is not None:
+        direction = direction + lambda_i * e_image
+    return F.normalize(direction, dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +50,7 @@ class TextStyleLoss:
     Raises `InputError` for an empty prompt, a negative number of crops or settings that are not finite.
     """
 
-    clip: CLIPEnsemble | None = None
+    clip: "CLIPEnsemble | None" = None
     to: str | tuple[str, ...] | None = None
     from_: str | tuple[str, ...] | None = None
     weight: float = 2000.0
@@ -63,7 +86,7 @@ class TextStyleLoss:
 
     def _term(
         self,
-        model: CLIP,
+        model: "CLIP",
         to: str | tuple[str, ...],
         source: Tensor,
         features_of: FeaturesOf,
@@ -85,7 +108,7 @@ def _each(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else prompts
 
 
-def _embed(model: CLIP, prompts: str | tuple[str, ...]) -> Tensor:
+def _embed(model: "CLIP", prompts: str | tuple[str, ...]) -> Tensor:
     """Unit embeddings [1 or B, D]; equal prompts are embedded once."""
     embedded = {prompt: model.encode_prompt(prompt) for prompt in dict.fromkeys(_each(prompts))}
     return torch.stack([embedded[prompt] for prompt in _each(prompts)])
