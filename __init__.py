@@ -1,18 +1,25 @@
 """DiffuseIT for ComfyUI: this folder as a custom node.
 
 ComfyUI imports this file from a folder of any name and calls `comfy_entrypoint`. Nothing is imported before that
-call, so that the folder costs ComfyUI's start nothing and the tests and tools run where there is no ComfyUI.
+call, so that the tests and tools run where there is no ComfyUI.
 """
 
 WEB_DIRECTORY = "./web/js"
 
 
 async def comfy_entrypoint():
-    """The extension with the nodes of the pack (none yet)."""
+    """The extension with the nodes of the pack."""
     from comfy_api.latest import ComfyExtension
 
     class DiffuseITExtension(ComfyExtension):
+        async def on_load(self) -> None:
+            from .nodes.runtime import register_folder
+
+            register_folder()
+
         async def get_node_list(self) -> list:
-            return []
+            from .nodes import node_classes
+
+            return node_classes()
 
     return DiffuseITExtension()

@@ -12,7 +12,7 @@ from .errors import InputError, ModelError
 from .features.clip import CLIPEnsemble
 from .features.vit import ViT
 from .mask import blend, check_mask
-from .presets import Preset, Prompts, preset_named
+from .presets import IMAGE_DEFAULT, TEXT_DEFAULT, Preset, Prompts, preset_named
 from .sampler import SamplerSettings, Step, check_source, sample
 
 
@@ -33,7 +33,7 @@ def load_models(name: str = "pocket") -> Models:
         raise ModelError(f"there are no models {name!r}: 'pocket' ships with the package")
     from .pocket.models import pocket_clip, pocket_ddpm, pocket_vit
 
-    return Models(pocket_ddpm(), pocket_vit(), pocket_clip(), "pocket-text", "pocket-image")
+    return Models(pocket_ddpm(), pocket_vit(), pocket_clip(), TEXT_DEFAULT, IMAGE_DEFAULT)
 
 
 def translate(

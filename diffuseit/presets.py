@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -123,3 +123,16 @@ def preset_named(name: str) -> Preset:
     if name not in PRESETS:
         raise InputError(f"there is no preset {name!r}: use one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+TEXT_DEFAULT, IMAGE_DEFAULT = "pocket-text", "pocket-image"
+"""The presets of what needs no download, whose values widgets start with."""
+
+
+def default_loss(kind: type[Any]) -> Any:
+    """The settings that a loss of this kind has in the default presets."""
+    for name in (TEXT_DEFAULT, IMAGE_DEFAULT):
+        for loss in PRESETS[name].losses:
+            if isinstance(loss, kind):
+                return loss
+    raise LookupError(f"no default preset has a {kind.__name__}")

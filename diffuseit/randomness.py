@@ -28,7 +28,7 @@ class Seeded:
     """Picture i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbours."""
 
     def __init__(self, seed: int, batch: int):
-        self.generators = [torch.Generator().manual_seed(seed + i) for i in range(batch)]
+        self.generators = [torch.Generator().manual_seed((seed + i) % 2**64) for i in range(batch)]
 
     def noise(self, shape: torch.Size) -> Tensor:
         return torch.stack([torch.randn(shape[1:], generator=generator) for generator in self.generators])

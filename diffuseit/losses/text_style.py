@@ -62,9 +62,14 @@ class TextStyleLoss:
         check_finite(self)
         if self.crops < 0:
             raise InputError(f"TextStyleLoss.crops is {self.crops}: use 0 (no crops) or more")
-        for name, prompts in (("to", self.to), ("from", self.from_)):
-            if prompts is not None and not all(prompt.strip() for prompt in _each(prompts)):
-                raise InputError(f"the prompt '{name}' is empty: say in words what you want, or leave it out")
+        if self.to is not None and not all(prompt.strip() for prompt in _each(self.to)):
+            raise InputError(
+                "the text to translate to is empty: say in a few words what the picture should become"
+            )
+        if self.from_ is not None and not all(prompt.strip() for prompt in _each(self.from_)):
+            raise InputError(
+                "the text of what the source shows is empty: say it in a few words, or leave it out"
+            )
 
     def item(self, index: int) -> "TextStyleLoss":
         """The loss of one picture of the batch."""

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from ..backbones.load import load_ddpm
 from ..backbones.pixel import PixelDDPM
 from ..features.clip import CLIPEnsemble, load_clip
@@ -11,9 +13,9 @@ from .judge import Judge, load_judge
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def pocket_ddpm(folder: Path = WEIGHTS) -> PixelDDPM:
+def pocket_ddpm(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> PixelDDPM:
     """The U-Net of 64x64 scenes with its diffusion process."""
-    return load_ddpm(folder / "unet.safetensors")
+    return load_ddpm(folder / "unet.safetensors", dtype=dtype)
 
 
 def pocket_vit(folder: Path = WEIGHTS) -> ViT:

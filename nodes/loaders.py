@@ -1,0 +1,172 @@
+"""Loader nodes: the pocket models that ship with the pack first, then what lies in models/diffuseit."""
+
+from comfy_api.latest import io
+
+from . import runtime
+from .types import CATEGORY, CLIP_ENSEMBLE, DDPM, VIT, Network
+
+POCKET = "pocket"
+NONE = "none"
+_FILES = "the built-in pocket model, or a file in models/diffuseit"
+
+
+def _choices() -> list[str]:
+    return [POCKET, *runtime.model_files()]
+
+
+class LoadDDPM(io.ComfyNode):
+    """A pixel-space diffusion model."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DiffuseITLoadDDPM",
+            display_name="DiffuseIT Load DDPM",
+            category=f"{CATEGORY}/loaders",
+            description="Loads the diffusion model that paints: 'pocket' ships with the pack and works at 64x64, "
+            "guided-diffusion checkpoints (.pt or .safetensors) come from models/diffuseit.",
+            search_aliases=["ADM", "guided diffusion", "diffusion model loader", "pixel diffusion"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=_choices(),
+                    default=POCKET,
+                    tooltip=f"The diffusion model: {_FILES}. It decides what the pictures can look like.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=["auto", "float32", "float16", "bfloat16"],
+                    default="auto",
+                    advanced=True,
+                    tooltip="Precision of the weights. auto: half where the device is good at it. float32 is the "
+                    "slowest and most exact; float16 and bfloat16 need half the memory.",
+                ),
+            ],
+            outputs=[DDPM.Output(display_name="ddpm", tooltip="For the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model, dtype) -> io.NodeOutput:
+        with runtime.gradients():
+            network = _load_ddpm(model, runtime.choose_dtype(dtype))
+        return io.NodeOutput(Network(network, (runtime.manage(network),)))
+
+
+def _load_ddpm(model, dtype):
+    from ..diffuseit.backbones.load import load_ddpm
+    from ..diffuseit.pocket.models import pocket_ddpm
+
+    if model == POCKET:
+        return pocket_ddpm(dtype=dtype)
+    return load_ddpm(runtime.model_path(model), dtype=dtype)
+
+
+class LoadViT(io.ComfyNode):
+    """A vision transformer, whose keys tell structure and whose [CLS] token tells style."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DiffuseITLoadViT",
+            display_name="DiffuseIT Load ViT",
+            category=f"{CATEGORY}/loaders",
+            description="Loads the vision transformer of the structure, image style and divergence losses: "
+            "'pocket', or DINO weights (.pth or .safetensors) from models/diffuseit.",
+            search_aliases=["DINO", "vision transformer", "structure model loader"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=_choices(),
+                    default=POCKET,
+                    tooltip=f"The vision transformer: {_FILES}. Small patches (8) hold fine structure and need "
+                    "much memory, large ones (16) hold the rough layout.",
+                ),
+                io.Int.Input(
+                    "layer",
+                    default=-1,
+                    min=-64,
+                    max=63,
+                    advanced=True,
+                    tooltip="The layer whose keys are the structure; -1 is the last. Earlier layers hold textures "
+                    "and exact places, later ones the parts of things.",
+                ),
+            ],
+            outputs=[VIT.Output(display_name="vit", tooltip="For the loss nodes.")],
+        )
+
+    @classmethod
+    def execute(cls, model, layer) -> io.NodeOutput:
+        with runtime.gradients():
+            network = _load_vit(model, layer)
+        return io.NodeOutput(Network(network, (runtime.manage(network),)))
+
+
+def _load_vit(model, layer):
+    from ..diffuseit.features.vit import load_vit
+    from ..diffuseit.pocket.models import WEIGHTS
+
+    path = WEIGHTS / "vit.safetensors" if model == POCKET else runtime.model_path(model)
+    return load_vit(path, layer=layer)
+
+
+class LoadCLIPEnsemble(io.ComfyNode):
+    """Any number of CLIP models."""
+
+    @classmethod
+    def define_schema(cls):
+        models = [
+            io.Combo.Input(
+                f"clip_{number}",
+                options=[NONE, *_choices()],
+                default=NONE,
+                advanced=number > 2,
+                tooltip="A further CLIP. More of them agree on what the words mean: pictures get cleaner, each "
+                "step slower.",
+            )
+            for number in range(2, 6)
+        ]
+        return io.Schema(
+            node_id="DiffuseITLoadCLIPEnsemble",
+            display_name="DiffuseIT Load CLIP Ensemble",
+            category=f"{CATEGORY}/loaders",
+            description="Loads the CLIP models of the text style loss, which takes their mean: 'pocket', or CLIP "
+            "weights (OpenAI's or open_clip's) from models/diffuseit.",
+            search_aliases=["open_clip", "clip guided", "text encoder", "clip loader"],
+            inputs=[
+                io.Combo.Input(
+                    "clip_1",
+                    options=_choices(),
+                    default=POCKET,
+                    tooltip=f"The first CLIP: {_FILES}.",
+                ),
+                *models,
+                CLIP_ENSEMBLE.Input(
+                    "previous",
+                    optional=True,
+                    tooltip="A further ensemble to put in front, for more than five models.",
+                ),
+            ],
+            outputs=[CLIP_ENSEMBLE.Output(display_name="clip", tooltip="For the text style loss.")],
+        )
+
+    @classmethod
+    def execute(cls, clip_1, clip_2, clip_3, clip_4, clip_5, previous=None) -> io.NodeOutput:
+        names = [name for name in (clip_1, clip_2, clip_3, clip_4, clip_5) if name != NONE]
+        with runtime.gradients():
+            return io.NodeOutput(_ensemble(names, previous))
+
+
+def _ensemble(names, previous):
+    from ..diffuseit.features.clip import CLIPEnsemble, load_clip
+    from ..diffuseit.pocket.models import pocket_clip
+
+    models = [
+        pocket_clip().models[0] if name == POCKET else load_clip(runtime.model_path(name)) for name in names
+    ]
+    patchers = tuple(runtime.manage(model) for model in models)
+    if previous is not None:
+        models, patchers = [*previous.module.models, *models], previous.patchers + patchers
+    return Network(CLIPEnsemble(models), patchers)
+
+
+NODES = [LoadDDPM, LoadViT, LoadCLIPEnsemble]

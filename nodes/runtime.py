@@ -1,0 +1,145 @@
+"""The bridge to ComfyUI's devices, memory and progress: the only file that talks to `comfy`."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import comfy.model_management as management
+import comfy.utils
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from PIL import Image
+from torch import Tensor, nn
+
+from .types import Network
+
+FOLDER = "diffuseit"
+SUFFIXES = {".safetensors", ".pt", ".pth", ".bin"}
+PREVIEW_SIZE = 512
+
+Result = TypeVar("Result")
+
+
+def register_folder() -> None:
+    """`models/diffuseit`, beside what `extra_model_paths.yaml` may already name."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir, FOLDER)))
+    paths, _ = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, SUFFIXES)
+
+
+def model_files() -> list[str]:
+    """The names of the files in the folder, as loaders list them."""
+    return folder_paths.get_filename_list(FOLDER)
+
+
+def model_path(name: str) -> str:
+    """The file of a listed name."""
+    return folder_paths.get_full_path_or_raise(FOLDER, name)
+
+
+@contextmanager
+def gradients() -> Iterator[None]:
+    """Undoes the inference mode that ComfyUI runs nodes under: tensors made inside can take part in autograd."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+class _Managed(nn.Module):
+    """A network as `ModelPatcher` wants it: with room for the attributes it writes, `device` among them."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+
+def manage(network: nn.Module) -> ModelPatcher:
+    """ComfyUI's handle on a network that lies on the CPU.
+
+    A plain `ModelPatcher`: the dynamic one streams weights in on demand, which a backward pass cannot use.
+    """
+    named = type(type(network).__name__, (_Managed,), {})  # ComfyUI's log shows the name of the class
+    return ModelPatcher(
+        named(network),
+        load_device=management.get_torch_device(),
+        offload_device=management.unet_offload_device(),
+    )
+
+
+def choose_dtype(name: str) -> torch.dtype:
+    """The dtype of a loader's option; "auto" is half precision where ComfyUI finds this device good at it."""
+    if name != "auto":
+        return getattr(torch, name)
+    return torch.float16 if management.should_use_fp16(management.get_torch_device()) else torch.float32
+
+
+def load(networks: Iterable[Network], memory_required: int) -> torch.device:
+    """Brings networks to the device, whole, with room for `memory_required` bytes beside them."""
+    patchers = list(dict.fromkeys(patcher for network in networks for patcher in network.patchers))
+    management.load_models_gpu(patchers, memory_required=memory_required, force_full_load=True)
+    for patcher in patchers:
+        if patcher.loaded_size() < patcher.model_size():  # --novram: half a network cannot be differentiated
+            patcher.patch_model(patcher.load_device)
+        thaw(patcher.model)
+    return management.get_torch_device()
+
+
+def thaw(module: nn.Module) -> None:
+    """Replaces weights that ComfyUI moved under inference mode by ones that autograd takes."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if parameter.is_inference():
+                part.register_parameter(name, nn.Parameter(parameter.clone(), requires_grad=False))
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_inference():
+                part.register_buffer(name, buffer.clone(), name not in part._non_persistent_buffers_set)
+
+
+def with_less_memory(attempt: Callable[[int | None], Result], crop_batch: int) -> Result:
+    """`attempt(None)`, and once more with `crop_batch` crops at a time if the device ran out of memory.
+
+    Raises a `RuntimeError` that says what to change if that was not enough.
+    """
+    try:
+        return attempt(None)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    logging.warning("DiffuseIT: out of memory; trying again with %d crops at a time", crop_batch)
+    management.soft_empty_cache()
+    try:
+        return attempt(crop_batch)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise RuntimeError(
+            "DiffuseIT ran out of memory, also with few crops at a time: use fewer pictures in a batch, fewer or "
+            "smaller CLIP models, a ViT with patches of 16 instead of 8, or close what else uses the device"
+        ) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device, of whatever make, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    )
+
+
+class Progress:
+    """The bar and the preview on the running node; also the place where an interruption is answered."""
+
+    def __init__(self, total: int):
+        self._bar = comfy.utils.ProgressBar(total)
+
+    def update(self, done: int, total: int, picture: Tensor) -> None:
+        """After step `done` of `total`; `picture` [3, H, W] in [-1, 1] is shown. Raises ComfyUI's interruption."""
+        pixels = picture.detach().add(1).mul(127.5).clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
+        self._bar.update_absolute(done, total, ("JPEG", Image.fromarray(pixels), PREVIEW_SIZE))
+        management.throw_exception_if_processing_interrupted()
+
+
+def to_output(tensor: Tensor) -> Tensor:
+    """Where ComfyUI keeps what travels between nodes."""
+    return tensor.to(management.intermediate_device())

@@ -1,0 +1,300 @@
+"""The sampler node: one picture, or a batch of them, from source to result."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..diffuseit.errors import InputError
+from ..diffuseit.fit import Fit, FitMode, cover
+from ..diffuseit.losses import Loss, MaskedLoss
+from ..diffuseit.losses.base import View
+from ..diffuseit.mask import blend
+from ..diffuseit.methods import METHODS, StepRule
+from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
+from ..diffuseit.sampler import SamplerSettings, sample
+from . import runtime
+from .images import mask_to_core, to_comfy, to_core
+from .losses import why_not
+from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, Settings
+
+CROPS_WHEN_MEMORY_IS_SHORT = 2
+SIZES = ("model", "source")
+
+
+class Sampler(io.ComfyNode):
+    """`diffuseit.sample` with ComfyUI's pictures, devices and progress."""
+
+    @classmethod
+    def define_schema(cls):
+        default = PRESETS[TEXT_DEFAULT].sampler
+        return io.Schema(
+            node_id="DiffuseITSampler",
+            display_name="DiffuseIT Sampler",
+            category=CATEGORY,
+            description="Walks a picture part of the way to noise and back while the losses pull on it.",
+            search_aliases=[
+                "image translation",
+                "style transfer",
+                "clip guided",
+                "loss guided",
+                "DiffuseIT",
+                "img2img",
+            ],
+            inputs=[
+                DDPM.Input("ddpm", tooltip="From DiffuseIT Load DDPM."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The source: any size, one or a batch. Picture i of a batch uses seed + i.",
+                ),
+                LOSSES.Input("losses", tooltip="The end of a chain of loss nodes, or a preset's."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, another noise: the same style with other details.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=default.steps,
+                    min=1,
+                    max=1000,
+                    tooltip="Steps from pure noise to a picture; 'skip' leaves the first ones out. Up: finer and "
+                    "slower.",
+                ),
+                io.Int.Input(
+                    "skip",
+                    default=default.skip,
+                    min=0,
+                    max=999,
+                    tooltip="How many of the noisiest steps are left out. Up: less noise is added, more of the source "
+                    "stays, and it is faster. Must be below 'steps'.",
+                ),
+                io.Int.Input(
+                    "resample",
+                    default=default.resample,
+                    min=1,
+                    max=100,
+                    tooltip="How often the first, noisiest step is repeated. Up: the style takes hold of large forms; "
+                    "slower.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default=default.method,
+                    tooltip="How the losses move the picture. diffuseit: the paper's, with noise in every step; "
+                    "diffuseit-ddim: without, smoother and without resampling.",
+                ),
+                io.Float.Input(
+                    "step_size",
+                    default=default.step_size,
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="How far each step follows the losses, all together. Up: a stronger change; too much tears "
+                    "the picture. 0: no guidance.",
+                ),
+                io.Combo.Input(
+                    "step_rule",
+                    options=list(get_args(StepRule)),
+                    default=default.step_rule,
+                    advanced=True,
+                    tooltip="What step_size multiplies. normalized: the gradient's direction, so that weights only "
+                    "matter against each other. variance: the gradient itself, as in the paper; step_size 1 then.",
+                ),
+                io.Combo.Input(
+                    "view",
+                    options=list(get_args(View)),
+                    default=default.view,
+                    advanced=True,
+                    tooltip="What structure and image style look at. noised: the prediction mixed with the noisy "
+                    "picture, as in the paper; pred_xstart: the clean prediction.",
+                ),
+                io.Float.Input(
+                    "restart_above",
+                    default=default.restart_above or 0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Begin again with new noise when the weighted range loss exceeds this; 0 never. The paper "
+                    "has 0.01 with its own weights.",
+                ),
+                io.Int.Input(
+                    "max_restarts",
+                    default=default.max_restarts,
+                    min=0,
+                    max=100,
+                    advanced=True,
+                    tooltip="How often a picture may begin again.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(get_args(FitMode)),
+                    default="keep",
+                    advanced=True,
+                    tooltip="How a picture of another shape meets the model. keep: its shape stays; crop: the square "
+                    "in the middle; stretch: squashed to a square, as the paper's code does.",
+                ),
+                io.Combo.Input(
+                    "size",
+                    options=list(SIZES),
+                    default="model",
+                    advanced=True,
+                    tooltip="Size of the result. model: as the model paints it; source: brought back to the source's "
+                    "size, where what the mask protects keeps its full detail.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the picture may change; elsewhere the source survives. Of the picture's size.",
+                ),
+                SETTINGS.Input(
+                    "settings",
+                    optional=True,
+                    tooltip="A preset's settings: they replace steps, skip, resample, method, step size and rule, view "
+                    "and restarts.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The translated picture."),
+                io.Image.Output(
+                    display_name="trajectory",
+                    tooltip="What the model predicted in each step, as a batch: the way there. One picture after the "
+                    "other.",
+                ),
+                io.Custom("LOSS_MAP").Output(
+                    display_name="loss_map", tooltip="The losses of each step, for the Plot Loss Graph node."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, steps=None, skip=None):
+        if steps is None or skip is None:
+            return True
+        return why_not(lambda: SamplerSettings(steps=steps, skip=skip))
+
+    @classmethod
+    def execute(
+        cls, ddpm, image, losses, seed, fit, size, restart_above, mask=None, settings=None, **widgets
+    ) -> io.NodeOutput:
+        if settings is None:
+            settings = Settings(SamplerSettings(**widgets, restart_above=restart_above or None))
+        with runtime.gradients():
+            run = Run(ddpm, to_core(image), losses, settings, seed, fit, mask)
+            result, trajectory, history = runtime.with_less_memory(run.sample, CROPS_WHEN_MEMORY_IS_SHORT)
+            pictures = run.finish(result, at_source_size=size == "source")
+        return io.NodeOutput(
+            runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), history
+        )
+
+
+class Run:
+    """One execution: checks everything first, then loads, samples, and hands the pictures back."""
+
+    def __init__(
+        self,
+        ddpm: Network,
+        source: Tensor,
+        losses: Losses,
+        settings: Settings,
+        seed: int,
+        fit: FitMode,
+        mask: Tensor | None,
+    ):
+        if not losses:
+            raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
+        self.ddpm, self.guidance, self.settings, self.seed = ddpm, losses, settings, seed
+        self.original = source
+        self.fit = Fit.of((source.shape[-2], source.shape[-1]), ddpm.module, fit)
+        self.source = self.fit.apply(source)
+        self.original_mask = None if mask is None else mask_to_core(mask, source)
+        self.mask = None if self.original_mask is None else self.fit.apply(self.original_mask)
+        self.losses = [self._fitted(guidance) for guidance in losses]
+
+    def _fitted(self, guidance: Guidance) -> Loss:
+        """The loss with its pictures and mask at the size that the model sees."""
+        for name, picture in guidance.pictures.items():
+            if len(picture) not in (1, len(self.source)):
+                raise InputError(
+                    f"{len(picture)} style pictures for {len(self.source)} sources: give one, or one for each"
+                )
+            guidance = replace(
+                guidance, loss=replace(guidance.loss, **{name: cover(picture, self.fit.canvas)})
+            )
+        if guidance.mask is None:
+            return guidance.loss
+        return MaskedLoss(
+            guidance.loss, self.fit.apply(mask_to_core(guidance.mask, self.original, "a loss's mask"))
+        )
+
+    def sample(self, crop_batch: int | None) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
+        """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""
+        networks = [self.ddpm, *(network for guidance in self.guidance for network in guidance.networks)]
+        runtime.load(networks, self._memory_required(crop_batch))
+        frames: list[list[Tensor]] = [[] for _ in self.source]
+        history: dict[str, list[float]] = {"loss": []}
+        progress = runtime.Progress(len(self.source) * self.settings.sampler.visits)
+        for step in sample(
+            self.ddpm.module,
+            self.source,
+            self.losses,
+            self.settings.sampler,
+            self.seed,
+            mask=self.mask,
+            crop_batch=crop_batch,
+        ):
+            progress.update(step.number + 1, step.total, step.pred_xstart[0])
+            for item, picture in zip(step.items, step.pred_xstart.cpu(), strict=True):
+                frames[item].append(picture)
+            _append(history, step.terms)
+        result = torch.stack([pictures[-1] for pictures in frames]).clamp(-1, 1)
+        trajectory = torch.stack([picture for pictures in frames for picture in pictures])
+        return result, self.fit.undo(trajectory), history
+
+    def _memory_required(self, crop_batch: int | None) -> int:
+        from ..diffuseit.memory import run_bytes
+
+        return run_bytes(
+            self.ddpm.module, _views(self.guidance), len(self.source), self.fit.canvas, crop_batch
+        )
+
+    def finish(self, result: Tensor, at_source_size: bool) -> Tensor:
+        """Colours, and back from the canvas."""
+        if self.settings.colours is not None:
+            from ..diffuseit.colour import match_colours_batch
+
+            result = blend(
+                match_colours_batch(result, self.settings.colours.cpu()), self.source.cpu(), self.mask
+            )
+        if at_source_size:
+            return self.fit.restore(result, self.original, self.original_mask)
+        return self.fit.undo(result)
+
+
+def _views(guidance: Sequence[Guidance]) -> list[tuple[torch.nn.Module, int]]:
+    """Each network with the number of crops that it sees."""
+    return [
+        (network, getattr(one.loss, "crops", 0))
+        for one in guidance
+        for handle in one.networks
+        for network in getattr(handle.module, "models", [handle.module])
+    ]
+
+
+def _append(history: dict[str, list[float]], terms: dict[str, Tensor]) -> None:
+    """One step more: the sum under "loss", which core's graph node draws, and every term that was active."""
+    values = {name: value.mean().item() for name, value in terms.items()}
+    history["loss"].append(sum(values.values()))
+    for name, value in values.items():
+        history.setdefault(name, []).append(value)
+
+
+NODES = [Sampler]

@@ -1,0 +1,196 @@
+"""A real ComfyUI server with only this pack, and the few calls of its HTTP and websocket interface we need."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import numpy as np
+import websocket
+from PIL import Image
+
+PACK = Path(__file__).resolve().parents[2]
+START_SECONDS = 180
+
+
+def comfyui_path() -> Path | None:
+    """The ComfyUI to test with: `COMFYUI_PATH`, or comfy-cli's default place; None where there is none."""
+    path = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
+    return path if (path / "main.py").is_file() else None
+
+
+class PromptError(Exception):
+    """The server refused a prompt, or a node failed; `node_errors` by node id."""
+
+    def __init__(self, text: str, node_errors: dict[str, Any]):
+        super().__init__(text)
+        self.node_errors = node_errors
+
+
+@dataclass
+class Outcome:
+    """What happened to one prompt, as its websocket events told."""
+
+    id: str
+    executed: list[str] = field(default_factory=list)  # nodes that ran, in order
+    cached: list[str] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    previews: int = 0
+    error: dict[str, Any] | None = None
+    interrupted: bool = False
+
+
+class ComfyServer:
+    """A server process on a free port, with a base directory of its own."""
+
+    def __init__(self, comfyui: Path, base: Path, *options: str):
+        self.base = base
+        self.port = _free_port()
+        self.client = uuid.uuid4().hex
+        (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
+        link = base / "custom_nodes" / "pack of any-name"
+        if not link.exists():
+            link.symlink_to(PACK, target_is_directory=True)
+        self.log_path = base / "server.log"
+        command = [
+            sys.executable,
+            "main.py",
+            "--cpu",
+            "--port",
+            str(self.port),
+            "--base-directory",
+            str(base),
+        ]
+        command += [
+            "--database-url",
+            "sqlite:///:memory:",
+            "--disable-auto-launch",
+            "--disable-api-nodes",
+            *options,
+        ]
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
+        self._wait_until_up()
+        self.socket = websocket.create_connection(
+            f"ws://127.0.0.1:{self.port}/ws?clientId={self.client}", timeout=300
+        )
+
+    def _wait_until_up(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"ComfyUI ended at once:\n{self.log()[-3000:]}")
+            try:
+                self.get("/system_stats")
+                return
+            except OSError:
+                time.sleep(0.3)
+        self.stop()
+        raise RuntimeError(f"ComfyUI did not start:\n{self.log()[-3000:]}")
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def log(self) -> str:
+        """All that the server printed."""
+        return self.log_path.read_text(errors="replace")
+
+    def get(self, path: str, **query: str) -> Any:
+        """A JSON answer."""
+        return json.loads(self._open(path + ("?" + urlencode(query) if query else "")))
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """A JSON answer to a JSON body."""
+        data = self._open(path, json.dumps({} if body is None else body).encode())
+        return json.loads(data) if data else None
+
+    def _open(self, path: str, body: bytes | None = None) -> bytes:
+        request = Request(f"http://127.0.0.1:{self.port}{path}", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as response:
+            return response.read()
+
+    def queue(self, prompt: dict[str, Any]) -> str:
+        """Hands a prompt in; its id. Raises `PromptError` if the server refuses it."""
+        try:
+            return self.post("/prompt", {"prompt": prompt, "client_id": self.client})["prompt_id"]
+        except HTTPError as error:
+            answer = json.loads(error.read())
+            raise PromptError(str(answer.get("error")), answer.get("node_errors") or {}) from None
+
+    def wait(self, prompt_id: str, on_event=lambda event: None) -> Outcome:
+        """Follows one prompt to its end. `on_event` sees each of its events."""
+        outcome = Outcome(prompt_id)
+        while True:
+            message = self.socket.recv()
+            if isinstance(message, bytes):
+                outcome.previews += 1
+                continue
+            event = json.loads(message)
+            data = event["data"]
+            if data.get("prompt_id") != prompt_id:
+                continue
+            if _note(outcome, event["type"], data):
+                return outcome
+            on_event(event)
+
+    def run(self, prompt: dict[str, Any], on_event=lambda event: None) -> Outcome:
+        """`queue` and `wait`; raises `PromptError` with the message of a node that failed."""
+        outcome = self.wait(self.queue(prompt), on_event)
+        if outcome.error:
+            raise PromptError(outcome.error["exception_message"], {outcome.error["node_id"]: outcome.error})
+        return outcome
+
+    def images(self, outcome: Outcome, node: str) -> np.ndarray:
+        """The pictures of an output node, [N, H, W, 3] in 0 to 255."""
+        pictures = []
+        for place in outcome.outputs[node]["images"]:
+            data = self._open("/view?" + urlencode({k: place[k] for k in ("filename", "subfolder", "type")}))
+            pictures.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+        return np.stack(pictures)
+
+    def resident_bytes(self) -> int:
+        """What the process holds of the machine's memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _note(outcome: Outcome, kind: str, data: dict[str, Any]) -> bool:
+    """Writes one event down; True at the prompt's end."""
+    if kind == "execution_cached":
+        outcome.cached += data["nodes"]
+    elif kind == "executing" and data.get("node"):
+        outcome.executed.append(data["node"])
+    elif kind == "executed":
+        outcome.outputs[data["node"]] = data["output"]
+    elif kind == "progress":
+        outcome.progress.setdefault(data["node"], []).append((data["value"], data["max"]))
+    elif kind == "execution_error":
+        outcome.error = data
+    elif kind == "execution_interrupted":
+        outcome.interrupted = True
+    return kind in ("execution_success", "execution_error", "execution_interrupted")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
