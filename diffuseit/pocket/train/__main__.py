@@ -67,4 +67,21 @@ def export_weights(
         _report(name, out, to)
 
 
+@app.command("curve")
+def curve(
+    out: Out = Path("runs"),
+    n: Annotated[int, typer.Option(help="Translations per snapshot.")] = 100,
+    to: Annotated[Path, typer.Option(help="The JSON file; what it has is kept.")] = Path(
+        "docs/unet_curve.json"
+    ),
+) -> None:
+    """Measure translations at every snapshot of the U-Net's training run, on the tuning seeds."""
+    from .curve import measure_curve
+
+    for point in measure_curve(out, n, to)["points"]:
+        typer.echo(
+            f"{point['images']:>9,} images: Fréchet {point['frechet']:.3f}, style {point['style_success']:.0%}"
+        )
+
+
 app()
