@@ -147,10 +147,13 @@ def test_gradients_of_cls_and_keys_meet_in_one_forward() -> None:
     )
 
 
-SMALL_STATE = {}
-with torch.random.fork_rng():
-    torch.manual_seed(0)
-    SMALL_STATE = {key: torch.randn_like(value) * 0.2 for key, value in SMALL.build().state_dict().items()}
+def small_state():
+    generator = torch.Generator().manual_seed(0)
+    shapes = {key: value.shape for key, value in SMALL.build().state_dict().items()}
+    return {key: 0.2 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+
+
+SMALL_STATE = small_state()
 
 
 @pytest.mark.parametrize(

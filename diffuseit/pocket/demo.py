@@ -34,7 +34,7 @@ def run_demo(output: Path) -> None:
     for method, domain, old, new, seed in SHOWN:
         styles = STYLES[domain]
         tasks = build_tasks([Spec(domain, styles.index(old), styles.index(new), _SEEDS + seed)])
-        label = f"{old} → {new} ({'text' if method == 'text' else 'style picture'})"
+        label = f"{old} -> {new} ({'text' if method == 'text' else 'style picture'})"
         with step_bar(label) as show:
             translated = translate_tasks(tasks, models, METHODS[method], on_step=show)
         plain = translate_tasks(tasks, models, METHODS["sdedit"])
