@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -62,19 +63,13 @@ def translate(
     if (to is None) == (style is None):
         raise InputError("say what to translate to: either a text or a style picture")
     models = models or load_models()
-    chosen = preset or (models.text_preset if to is not None else models.image_preset)
-    chosen = preset_named(chosen) if isinstance(chosen, str) else chosen
-    wanted = "text" if to is not None else "image"
-    if chosen.kind != wanted:
-        raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but a {wanted} was given")
-    settings = _override(chosen.sampler, steps, skip, resample)
+    chosen = settle(models, "image" if to is None else "text", preset, steps, skip, resample)
     check_source(source, models.ddpm)
     if mask is not None:
         check_mask(mask, source)
-    chosen = _rescaled(chosen, settings)
     losses = chosen.build(models, to, from_, style)
     results: list[Tensor] = [source[i : i + 1] for i in range(len(source))]
-    for step in sample(models.ddpm, source, losses, settings, seed, mask=mask):
+    for step in sample(models.ddpm, source, losses, chosen.sampler, seed, mask=mask):
         for i, picture in zip(step.items, step.pred_xstart, strict=True):
             results[i] = picture[None]
         if on_step is not None:
@@ -83,6 +78,26 @@ def translate(
     if chosen.colour_match and style is not None:
         result = match_colours_batch(result, style)
     return blend(result, source.cpu(), None if mask is None else mask.cpu())
+
+
+def settle(
+    models: Models,
+    kind: Literal["text", "image"],
+    preset: str | Preset | None = None,
+    steps: int | None = None,
+    skip: int | None = None,
+    resample: int | None = None,
+) -> Preset:
+    """The preset that `translate` uses for these arguments, with the numbers in force; settled again it is itself.
+
+    Raises `InputError` for a preset of another kind or numbers that cannot work.
+    """
+    chosen = preset or (models.text_preset if kind == "text" else models.image_preset)
+    chosen = preset_named(chosen) if isinstance(chosen, str) else chosen
+    if chosen.kind != kind:
+        given = "a text" if kind == "text" else "a style picture"
+        raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but {given} was given")
+    return _rescaled(chosen, _override(chosen.sampler, steps, skip, resample))
 
 
 def _override(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from itertools import count
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,9 +12,6 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from .errors import DiffuseITError, InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 console = Console()
 messages = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -44,9 +39,25 @@ benchmarks = typer.Typer(help="Measure what the translations are worth.", no_arg
 app.add_typer(benchmarks, name="benchmark")
 
 
+class Fit(str, Enum):
+    """How a picture comes to the model's size; `diffuseit/fit.py` says more."""
+
+    keep = "keep"
+    crop = "crop"
+    stretch = "stretch"
+
+
+class Size(str, Enum):
+    """The size that a result has."""
+
+    model = "model"
+    source = "source"
+
+
 @app.command()
 def translate(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The picture to translate.")],
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The picture to translate, or a folder.")],
     to: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the result shows, e.g. 'a photo of a leopard'.")
     ] = None,
@@ -55,6 +66,10 @@ def translate(
     ] = None,
     style: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="A picture with the style wanted, instead of --to.")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="White where SOURCE may change, black where it stays."),
     ] = None,
     models: Annotated[
         str, typer.Option(metavar="NAME", help="The networks: 'pocket' ships with the package.")
@@ -73,55 +88,48 @@ def translate(
     resample: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Repeats of the first step: freer of SOURCE.")
     ] = None,
+    fit: Annotated[
+        Fit,
+        typer.Option(help="Keep SOURCE's shape, crop its middle to a square, or stretch it to one."),
+    ] = Fit.keep,
+    size: Annotated[
+        Size, typer.Option(help="Leave the result at the model's size, or bring it back to SOURCE's.")
+    ] = Size.model,
+    again: Annotated[
+        Path | None,
+        typer.Option(metavar="RESULT", help="Take every setting from this earlier result's metadata."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="The result; by default SOURCE-translated.png, here."
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="The result, or a folder for a folder's; by default SOURCE-translated(.png), here.",
         ),
     ] = None,
 ) -> None:
-    """Translate SOURCE to what a text says or a style picture shows."""
-    if (to is None) == (style is None):
-        raise InputError("Say what to translate to: either --to TEXT or --style IMAGE")
-    if from_ is not None and to is None:
-        raise InputError("--from says what the source shows and needs --to TEXT beside it")
-    from .pictures import check_writable, cover, fit_to, save_picture, to_pil, to_tensor
+    """Translate SOURCE to what a text says or a style picture shows.
 
-    output = output or _free_name(source)
-    check_writable(output)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise InputError(f"{output} is the source itself: give another name with -o")
-    picture = _load(source)
-    look = None if style is None else _load(style)
+    Of a folder, every picture that OUT does not have yet. PNG, WebP, JPEG and TIFF results carry their settings:
+    --again RESULT SOURCE gives the same pixels.
+    """
+    from .translation import Order, Screen, translate_again, translate_file, translate_folder
 
-    import diffuseit
-
-    from .progress import step_bar
-
-    networks = diffuseit.load_models(models)
-    picture = fit_to(picture, networks.ddpm.image_size, networks.ddpm.size_multiple)
-    began = time.monotonic()
-    with step_bar(source.name, messages) as show:
-        result = diffuseit.translate(
-            to_tensor(picture),
-            to=to,
-            from_=from_,
-            style=None if look is None else to_tensor(cover(look, picture.size)),
-            models=networks,
-            preset=preset,
-            seed=seed,
-            steps=steps,
-            skip=skip,
-            resample=resample,
-            on_step=show,
-        )
-    save_picture(to_pil(result), output)
-    console.print(
-        f"Saved {output} ({picture.width}x{picture.height}, {time.monotonic() - began:.1f} s)",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    screen = Screen(console, messages)
+    if again is not None:
+        if given := _given(ctx) - {"source", "again", "output", "style", "mask"}:
+            names = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
+            raise InputError(f"--again takes every setting from {again}: leave out {names}")
+        if source.is_dir():
+            raise InputError(f"{source} is a folder: --again takes one picture")
+        translate_again(again, source, output, style, mask, screen)
+        return
+    order = Order(to, from_, style, mask, models, preset, seed, steps, skip, resample, fit.value, size.value)
+    if not source.is_dir():
+        translate_file(source, output, order, screen)
+    elif not translate_folder(source, output, order, screen):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -170,21 +178,11 @@ def presets() -> None:
     console.print(table)
 
 
-def _load(path: Path) -> Image.Image:
-    from .pictures import load_picture
-
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always")
-        picture = load_picture(path)
-    for note in notes:
-        messages.print(f"Note: {note.message}", markup=False)
-    return picture
-
-
-def _free_name(source: Path) -> Path:
-    """SOURCE-translated.png in this folder, numbered where that is taken: nothing is overwritten unasked."""
-    names = (Path(f"{source.stem}-translated{'' if n == 1 else f'-{n}'}.png") for n in count(1))
-    return next(name for name in names if not name.exists())
+def _given(ctx: typer.Context) -> set[str]:
+    """The parameters that stand on the command line."""
+    return {
+        name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
 
 
 def main() -> None:

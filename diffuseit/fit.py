@@ -112,7 +112,7 @@ class Fit:
 
         With `source` and `mask`, both of the source's size, pixels whose mask is 0 are the source's own.
         """
-        _, _, height, width = self.window
+        height, width = self.window[2:]
         large = resize(self.undo(result), (height, width))
         if source is None or mask is None:
             return large

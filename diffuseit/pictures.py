@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,12 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .errors import InputError
 from .files import atomic_path
+from .metadata import text_of, text_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PIXELS = 150_000_000
-MIN_SIDE = 8
-MAX_ASPECT = 4
 OPTIONS: dict[str, dict] = {  # of Pillow's writers, by extension
     ".png": {},
     ".jpg": {"quality": 95, "subsampling": 0},
@@ -30,68 +31,94 @@ OPTIONS: dict[str, dict] = {  # of Pillow's writers, by extension
     ".tiff": {},
     ".bmp": {},
 }
+OPAQUE = (".jpg", ".jpeg", ".bmp")
+READABLE = (*OPTIONS, ".gif", ".avif", ".jp2", ".jfif", ".ppm", ".pgm", ".tga")  # in folders
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as its file has it: sRGB colours, and its transparency (mode L) where it is not opaque."""
+
+    rgb: Image.Image
+    alpha: Image.Image | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.rgb.height, self.rgb.width
+
+    def over(self, colour: str = "white") -> Image.Image:
+        """RGB as it looks on a background."""
+        if self.alpha is None:
+            return self.rgb
+        return Image.composite(self.rgb, Image.new("RGB", self.rgb.size, colour), self.alpha)
 
 
 def load_picture(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
-    """The picture as RGB, upright (EXIF), transparency on white, 16 bits scaled to 8.
+    """The picture as RGB on white; see `read_picture`."""
+    return read_picture(source).over("white")
 
-    Of several frames the first is taken, with a warning. Raises `InputError` for what is not a picture or cannot be
-    read to its end.
+
+def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
+    """The picture upright (EXIF), in sRGB (its colour profile applied), 16 bits scaled to 8.
+
+    Of several frames the first is taken, with a warning; so is a colour profile that cannot be used. Raises
+    `InputError` for what is not a picture or cannot be read to its end.
     """
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "The picture")
-    path = Path(source)
+        return _upright(source, "The picture")
+    with open_image(Path(source)) as image:
+        return _upright(image, str(source))
+
+
+def open_image(path: Path) -> Image.Image:
+    """Pillow's lazy picture of a file; raises `InputError` for a file that is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            return Image.open(path)
     except UnidentifiedImageError:
         raise InputError(f"{path} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file") from None
     except Image.DecompressionBombError:
         raise InputError(_too_large(str(path))) from None
     except (OSError, ValueError) as error:
         raise InputError(_unreadable(str(path), error)) from None
-    with image:
-        return _upright_rgb(image, str(path))
 
 
-def fit_to(image: Image.Image, size: int, multiple: int, *, stretch: bool = False) -> Image.Image:
-    """The picture at the size a model wants, both sides multiples of `multiple`.
-
-    The shorter side becomes `size` (itself a multiple), and what rounding leaves over is cropped evenly. `stretch`
-    squashes to `size` x `size` instead, as the official code does.
-    """
-    if stretch:
-        return _not_tiny(image).resize((size, size), Image.Resampling.LANCZOS)
-    width, height = image.size
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise InputError(
-            f"The picture is {width}x{height} pixels: crop it so that no side is over {MAX_ASPECT} times the other"
-        )
-    scale = size / min(width, height) / multiple
-    return cover(image, (round(width * scale) * multiple, round(height * scale) * multiple))
-
-
-def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at exactly width x height, its aspect kept and what is over cropped evenly."""
-    return ImageOps.fit(_not_tiny(image), size, Image.Resampling.LANCZOS)
+def read_text(path: Path) -> str | None:
+    """The text that `save_picture` put into the file's metadata; None where there is none."""
+    with open_image(path) as image:
+        try:
+            return text_of(image)
+        except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):  # metadata in any state
+            return None
 
 
 def to_tensor(image: Image.Image) -> Tensor:
     """RGB to [1, 3, H, W] in [-1, 1]."""
+    return level_tensor(image.convert("RGB")).mul(2).sub(1)
+
+
+def level_tensor(image: Image.Image) -> Tensor:
+    """Mode L (masks, alpha) or RGB to [1, C, H, W] in [0, 1]."""
     import torch  # here, so that a bad picture is refused before the seconds that torch takes
 
-    pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    return pixels.permute(2, 0, 1)[None].float().div(255).mul(2).sub(1)
+    pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
+    return pixels.permute(2, 0, 1)[None].float().div(255)
 
 
 def to_pil(tensor: Tensor, *, truncate: bool = False) -> Image.Image:
     """[3, H, W] or [1, 3, H, W] in [-1, 1] to RGB, rounded; the official code cuts off instead (`truncate`)."""
+    return level_image(tensor.detach().float().cpu().add(1).div(2), truncate=truncate)
+
+
+def level_image(tensor: Tensor, *, truncate: bool = False) -> Image.Image:
+    """[C, H, W] or [1, C, H, W] in [0, 1] to RGB (three channels) or mode L (one)."""
     if tensor.ndim == 4:
         tensor = tensor.squeeze(0)
-    levels = tensor.detach().float().cpu().add(1).div(2).clamp(0, 1).mul(255)
+    levels = tensor.detach().float().cpu().clamp(0, 1).mul(255)
     levels = levels if truncate else levels.round()
-    return Image.fromarray(levels.byte().permute(1, 2, 0).numpy())
+    return Image.fromarray(levels.byte().permute(1, 2, 0).squeeze(2 if len(levels) == 1 else ()).numpy())
 
 
 def check_writable(path: Path) -> None:
@@ -113,27 +140,27 @@ def check_writable_folder(folder: Path) -> None:
         raise InputError(f"Cannot write in {folder}: {_reason(error)}; give another place with -o") from None
 
 
-def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write the picture whole or not at all, and the folders above it. The extension says the format."""
+def save_picture(image: Image.Image, path: str | os.PathLike[str], text: str | None = None) -> None:
+    """Write the picture whole or not at all, and the folders above it. The extension says the format.
+
+    `text` (ASCII) goes into the file's metadata, but for BMP, which has none. Transparency is kept where the format
+    has it, else the picture is laid on white.
+    """
     path = Path(path)
     check_writable(path)
+    kind = path.suffix.lower()
+    if image.mode == "RGBA" and kind in OPAQUE:
+        image = Picture(image.convert("RGB"), image.getchannel("A")).over("white")
+    options = OPTIONS[kind] | ({} if text is None else text_options(kind, text))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            image.save(temporary, **OPTIONS[path.suffix.lower()])
-    except OSError as error:
+            image.save(temporary, **options)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be written: {_reason(error)}") from None
 
 
-def _not_tiny(image: Image.Image) -> Image.Image:
-    if min(image.size) < MIN_SIDE:
-        raise InputError(
-            f"The picture is {image.width}x{image.height} pixels: at least {MIN_SIDE}x{MIN_SIDE} are needed"
-        )
-    return image
-
-
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+def _upright(image: Image.Image, name: str) -> Picture:
     if image.width * image.height > MAX_PIXELS:
         raise InputError(_too_large(name, image))
     try:
@@ -141,7 +168,9 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         if frames > 1:
             warnings.warn(f"{name} has {frames} frames: the first one is used", stacklevel=3)
             image.seek(0)
-        return _rgb(ImageOps.exif_transpose(image), name)
+        profile = image.info.get("icc_profile")
+        base, alpha = _split(ImageOps.exif_transpose(image), name)
+        return Picture(_srgb(base, profile, name), alpha)
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -150,29 +179,49 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         ) from None
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
+def _split(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """Colours (modes L, RGB, CMYK, LAB) and transparency (L), None where the picture is opaque."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image, name).convert("RGB")
+        return _eight_bits(image, name)
+    alpha = None
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode == "CMYK" and (profile := image.info.get("icc_profile")):
+        image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+        alpha = image.getchannel("A")
+        alpha = None if alpha.getextrema() == (255, 255) else alpha
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L"), alpha
+    return image if image.mode in ("L", "CMYK", "LAB") else image.convert("RGB"), alpha
+
+
+def _srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
+    """Colours of `profile` (without one: sRGB, or Pillow's plain CMYK) as sRGB."""
+    if profile:
         try:
-            srgb = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
-            return converted or image.convert("RGB")
-        except ImageCms.PyCMSError:
-            pass  # a broken profile: plain conversion below
+            return _convert(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        except (ImageCms.PyCMSError, OSError):
+            warnings.warn(
+                f"{name} has a colour profile that cannot be used: its colours may be off", stacklevel=5
+            )
+    if image.mode == "LAB":
+        return _convert(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+def _convert(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert converted is not None  # it is None in place only
+    return converted
+
+
+def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """Grey of 16 bits (0..65535) or floats (0..1); Pillow itself would clip both."""
     values = np.array(image, dtype=np.float64)
     top = 1 if image.mode == "F" else 65535
     if not (values.min() >= 0 and values.max() <= top):
         raise InputError(f"{name} has values outside 0..{top}: save it with 8 bits per channel")
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    clear = image.info.get("transparency")
+    alpha = None if clear is None else Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8)), alpha
 
 
 def _too_large(name: str, image: Image.Image | None = None) -> str:

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from diffuseit import pictures
 from diffuseit.errors import InputError
-from diffuseit.pictures import check_writable, fit_to, load_picture, save_picture, to_pil, to_tensor
+from diffuseit.pictures import check_writable, load_picture, save_picture, to_pil, to_tensor
 
 RED = (255, 0, 0)
 
@@ -83,7 +83,7 @@ def test_large_picture_is_read_without_a_warning(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fit_to(load_picture(path), 64, 8).size == (80, 64)
+        assert load_picture(path).size == (1200, 1000)
 
 
 # --- Pictures of every mode -------------------------------------------------------------------------------------
@@ -161,51 +161,6 @@ def test_animation_gives_its_first_frame_with_a_warning(tmp_path: Path):
 
 def test_a_pil_picture_is_taken_as_it_is():
     assert load_picture(Image.new("L", (3, 5), 7)).getpixel((0, 0)) == (7, 7, 7)
-
-
-# --- Sizes ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "fitted"),
-    [
-        ((64, 64), (64, 64)),
-        ((8, 8), (64, 64)),
-        ((100, 50), (128, 64)),
-        ((50, 100), (64, 128)),
-        ((4000, 3000), (88, 64)),
-        ((256, 64), (256, 64)),
-    ],
-)
-def test_fit_keeps_the_aspect(size: tuple[int, int], fitted: tuple[int, int]):
-    assert fit_to(Image.new("RGB", size), 64, 8).size == fitted
-
-
-def test_fit_crops_evenly_and_does_not_squash():
-    """A centred disc stays a disc."""
-    y, x = np.mgrid[:300, :420]
-    disc = (np.hypot(x - 210, y - 150) < 100).astype(np.uint8) * 255
-    fitted = np.array(fit_to(Image.fromarray(disc).convert("RGB"), 64, 32))[..., 0] > 127
-    assert fitted.shape == (64, 96)
-    height, width = fitted.any(1).sum(), fitted.any(0).sum()
-    assert abs(int(height) - int(width)) <= 1
-    assert (fitted == fitted[::-1, ::-1]).mean() > 0.98
-
-
-def test_stretch_squashes_to_a_square():
-    assert fit_to(Image.new("RGB", (400, 100)), 64, 8, stretch=True).size == (64, 64)
-
-
-@pytest.mark.parametrize(
-    ("size", "match"),
-    [
-        ((1, 1), "is 1x1 pixels: at least 8x8 are needed"),
-        ((500, 100), "crop it so that no side is over 4 times"),
-    ],
-)
-def test_sizes_that_do_not_fit(size: tuple[int, int], match: str):
-    with pytest.raises(InputError, match=match):
-        fit_to(Image.new("RGB", size), 64, 8)
 
 
 # --- Tensors ----------------------------------------------------------------------------------------------------
