@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .errors import DiffuseITError, DivergedError, InputError, ModelError
     from .features.clip import CLIPEnsemble, load_clip
     from .features.vit import load_vit
+    from .fit import Fit
     from .losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
     from .presets import PRESETS, Preset
     from .sampler import SamplerSettings, Step, sample
@@ -24,6 +25,7 @@ __all__ = [
     "CLIPEnsemble",
     "DiffuseITError",
     "DivergedError",
+    "Fit",
     "ImageStyleLoss",
     "InputError",
     "ModelError",
@@ -46,6 +48,7 @@ __all__ = [
 _HOMES = {
     "api": ("Models", "load_models", "translate"),
     "backbones.load": ("load_ddpm",),
+    "fit": ("Fit",),
     "errors": ("DiffuseITError", "DivergedError", "InputError", "ModelError"),
     "features.clip": ("CLIPEnsemble", "load_clip"),
     "features.vit": ("load_vit",),

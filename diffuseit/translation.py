@@ -183,6 +183,8 @@ class Screen:
 
 def _begin(order: Order, style: Picture | None, mask: Picture | None, folder: Path) -> _Job:
     """Loads the networks and settles everything that can be wrong with an order."""
+    import torch
+
     import diffuseit
 
     from .api import settle
@@ -191,7 +193,7 @@ def _begin(order: Order, style: Picture | None, mask: Picture | None, folder: Pa
     models = diffuseit.load_models(order.models)
     kind: Any = "text" if style is None else "image"
     preset = settle(models, kind, order.preset, order.steps, order.skip, order.resample)
-    preset.build(models, order.to, order.from_, None if style is None else to_tensor(style.rgb))
+    preset.build(models, order.to, order.from_, None if style is None else torch.zeros(1, 3, 1, 1))
     recipe = Recipe(
         models=order.models,
         weights=weights_of(models),
@@ -246,13 +248,13 @@ def _translate(
 ) -> Image.Image:
     import diffuseit
 
-    from .fit import Fit
+    from .fit import FAMILIAR_ASPECT, Fit
 
     recipe = job.recipe
     fit = Fit.of(picture.size, job.models.ddpm, recipe.fit)
     if not fit.familiar:
         screen.note(
-            f"{name} is much longer than wide, unlike what networks are trained on: consider --fit crop"
+            f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks learn from: consider --fit crop"
         )
     mask = None if job.mask is None else _mask(job.mask, picture)
     result = diffuseit.translate(

@@ -12,19 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from standin import MODELS
 from typer.testing import CliRunner
 
 import diffuseit
 from diffuseit.cli import app
 from diffuseit.errors import DivergedError, ModelError
-
-MODELS = SimpleNamespace(
-    ddpm=SimpleNamespace(image_size=64, size_multiple=8, device=torch.device("cpu")),
-    vit=None,
-    clip=None,
-    text_preset="pocket-text",
-    image_preset="pocket-image",
-)
 
 
 @pytest.fixture
@@ -52,6 +45,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 ROOT = str(Path(__file__).parents[1])
+TESTS = str(Path(__file__).parent)
 
 
 def run(*arguments: object):
@@ -204,6 +198,7 @@ import torch
 from PIL import Image
 import diffuseit
 from diffuseit import cli
+from standin import MODELS
 
 def slow_translate(source, *, on_step, **_):
     on_step(SimpleNamespace(number=0, total=100, terms={"loss": torch.zeros(1)}))
@@ -219,9 +214,7 @@ def wait():
     print("waiting", flush=True)
     time.sleep(60)
 
-ddpm = SimpleNamespace(image_size=64, size_multiple=8, device=torch.device("cpu"))
-models = SimpleNamespace(ddpm=ddpm, vit=None, clip=None, text_preset="pocket-text", image_preset="pocket-image")
-diffuseit.load_models = lambda name: models
+diffuseit.load_models = lambda name: MODELS
 diffuseit.translate = slow_translate
 Image.Image.save = slow_save
 sys.argv[1:] = ["translate", "lion.png", "--to", "a leopard", "-o", "out.png"]
@@ -237,7 +230,7 @@ def test_ctrl_c_leaves_no_half_file(source: Path, where: str):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": ROOT},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, TESTS])},
         # A runner in the background ignores SIGINT, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
