@@ -1,8 +1,7 @@
 """The short way: load a set of networks, translate a picture."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +12,8 @@ from .errors import InputError, ModelError
 from .features.clip import CLIPEnsemble
 from .features.vit import ViT
 from .mask import blend, check_mask
-from .presets import IMAGE_DEFAULT, TEXT_DEFAULT, Preset, Prompts, preset_named
-from .sampler import SamplerSettings, Step, check_source, sample
+from .presets import IMAGE_DEFAULT, TEXT_DEFAULT, Preset, Prompts, settle
+from .sampler import Step, check_source, sample
 
 
 @dataclass(frozen=True)
@@ -78,46 +77,3 @@ def translate(
     if chosen.colour_match and style is not None:
         result = match_colours_batch(result, style)
     return blend(result, source.cpu(), None if mask is None else mask.cpu())
-
-
-def settle(
-    models: Models,
-    kind: Literal["text", "image"],
-    preset: str | Preset | None = None,
-    steps: int | None = None,
-    skip: int | None = None,
-    resample: int | None = None,
-) -> Preset:
-    """The preset that `translate` uses for these arguments, with the numbers in force; settled again it is itself.
-
-    Raises `InputError` for a preset of another kind or numbers that cannot work.
-    """
-    chosen = preset or (models.text_preset if kind == "text" else models.image_preset)
-    chosen = preset_named(chosen) if isinstance(chosen, str) else chosen
-    if chosen.kind != kind:
-        given = "a text" if kind == "text" else "a style picture"
-        raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but {given} was given")
-    return _rescaled(chosen, _override(chosen.sampler, steps, skip, resample))
-
-
-def _override(
-    settings: SamplerSettings, steps: int | None, skip: int | None, resample: int | None
-) -> SamplerSettings:
-    total = settings.steps if steps is None else steps
-    if skip is None:
-        skip = settings.skip if steps is None else settings.skip * steps // settings.steps
-    return replace(
-        settings, steps=total, skip=skip, resample=settings.resample if resample is None else resample
-    )
-
-
-def _rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
-    """The preset at another number of steps: the divergence ends at the same point of the process."""
-    from .losses import SemanticDivergenceLoss
-
-    ratio = settings.steps / preset.sampler.steps
-    losses = tuple(
-        replace(loss, until=round(loss.until * ratio)) if isinstance(loss, SemanticDivergenceLoss) else loss
-        for loss in preset.losses
-    )
-    return replace(preset, losses=losses, sampler=settings)

@@ -136,3 +136,44 @@ def default_loss(kind: type[Any]) -> Any:
             if isinstance(loss, kind):
                 return loss
     raise LookupError(f"no default preset has a {kind.__name__}")
+
+
+def settle(
+    models: "Models",
+    kind: Literal["text", "image"],
+    preset: str | Preset | None = None,
+    steps: int | None = None,
+    skip: int | None = None,
+    resample: int | None = None,
+) -> Preset:
+    """The preset that `translate` uses for these arguments, with the numbers in force; settled again it is itself.
+
+    Raises `InputError` for a preset of another kind or numbers that cannot work.
+    """
+    chosen = preset or (models.text_preset if kind == "text" else models.image_preset)
+    chosen = preset_named(chosen) if isinstance(chosen, str) else chosen
+    if chosen.kind != kind:
+        given = "a text" if kind == "text" else "a style picture"
+        raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but {given} was given")
+    return _rescaled(chosen, _override(chosen.sampler, steps, skip, resample))
+
+
+def _override(
+    settings: SamplerSettings, steps: int | None, skip: int | None, resample: int | None
+) -> SamplerSettings:
+    total = settings.steps if steps is None else steps
+    if skip is None:
+        skip = settings.skip if steps is None else settings.skip * steps // settings.steps
+    return replace(
+        settings, steps=total, skip=skip, resample=settings.resample if resample is None else resample
+    )
+
+
+def _rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
+    """The preset at another number of steps: the divergence ends at the same point of the process."""
+    ratio = settings.steps / preset.sampler.steps
+    losses = tuple(
+        replace(loss, until=round(loss.until * ratio)) if isinstance(loss, SemanticDivergenceLoss) else loss
+        for loss in preset.losses
+    )
+    return replace(preset, losses=losses, sampler=settings)

@@ -187,7 +187,7 @@ def _begin(order: Order, style: Picture | None, mask: Picture | None, folder: Pa
 
     import diffuseit
 
-    from .api import settle
+    from .presets import settle
     from .recipe import Recipe, current_versions, weights_of
 
     models = diffuseit.load_models(order.models)
@@ -254,7 +254,8 @@ def _translate(
     fit = Fit.of(picture.size, job.models.ddpm, recipe.fit)
     if not fit.familiar:
         screen.note(
-            f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks learn from: consider --fit crop"
+            f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks are trained on: "
+            "consider --fit crop"
         )
     mask = None if job.mask is None else _mask(job.mask, picture)
     result = diffuseit.translate(

@@ -113,7 +113,7 @@ def test_notes_name_their_picture(seeds: list[int]):
         (["in", "--to", "winter", "-o", "out.png"], "in is a folder: give a folder for the results"),
         (["in/more", "--to", "winter"], "There are no pictures in in/more"),
         (["in", "-o", "out"], "either --to TEXT or --style IMAGE"),
-        (["in", "--to", " ", "-o", "out"], "the prompt 'to' is empty"),
+        (["in", "--to", " ", "-o", "out"], "the text to translate to is empty"),
         (["in", "--to", "winter", "--steps", "5", "--skip", "5", "-o", "out"], "skip is 5 of 5"),
         (["in", "--to", "winter", "-o", "in/b.png/out"], "Cannot write in"),
         (["in", "--style", "nothing.png", "-o", "out"], "nothing.png cannot be opened"),
