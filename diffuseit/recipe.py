@@ -118,7 +118,7 @@ def own_version() -> str:
     if project.is_file() and (found := re.search(r'(?m)^version = "(.+)"', project.read_text("utf-8"))):
         return found[1]
     try:
-        return installed_version("comfyui-diffuseit")
+        return installed_version("diffuseit")
     except PackageNotFoundError:
         return "unknown"
 

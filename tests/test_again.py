@@ -21,7 +21,7 @@ from diffuseit.presets import PRESETS, Preset
 from diffuseit.recipe import FileRef, Recipe, sha256_of_network
 from diffuseit.serial import from_json, to_json
 
-QUICK = ("--steps", "5", "--resample", "1")
+QUICK = ("--steps", "4", "--skip", "1", "--resample", "1")
 
 
 def scene(seed: int, style: int, name: str, size: tuple[int, int] = (64, 64)) -> None:
@@ -117,9 +117,10 @@ def test_the_settings_in_a_result(here: Path):
     assert values["models"] == "pocket"
     assert values["seed"] == 3
     assert values["source"]["path"] == "../source.png"
-    assert values["preset"]["sampler"]["steps"] == 5
+    assert values["preset"]["sampler"]["steps"] == 4
     assert set(values["weights"]) == {"ddpm", "vit", "clip"}
     assert values["versions"]["torch"] == torch.__version__
+    assert values["versions"]["diffuseit"] != "unknown"
     assert str(here) not in json.dumps(values)
 
 
