@@ -1,7 +1,9 @@
 """The short way: load a set of networks, translate a picture."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,13 +29,30 @@ class Models:
     image_preset: str = "official-image"
 
 
-def load_models(name: str = "pocket") -> Models:
-    """A set of networks by name; "pocket" ships with the package. Raises `ModelError` for another name."""
-    if name != "pocket":
-        raise ModelError(f"there are no models {name!r}: 'pocket' ships with the package")
-    from .pocket.models import pocket_clip, pocket_ddpm, pocket_vit
+def load_models(name: str = "pocket", folder: str | os.PathLike[str] | None = None) -> Models:
+    """A set of networks by name: "pocket", which ships with the package, or a bundle of the catalogue.
 
-    return Models(pocket_ddpm(), pocket_vit(), pocket_clip(), TEXT_DEFAULT, IMAGE_DEFAULT)
+    Bundles ("paper", ...) are read from the models folder (`folder`, else $DIFFUSEIT_MODELS, else the user's cache)
+    and never downloaded. Raises `ModelError` for another name, and for missing files, with the way to get them.
+    """
+    if name == "pocket":
+        from .pocket.models import pocket_clip, pocket_ddpm, pocket_vit
+
+        return Models(pocket_ddpm(), pocket_vit(), pocket_clip(), TEXT_DEFAULT, IMAGE_DEFAULT)
+    from .catalog import bundles, members, require_models
+    from .loading import load_entry
+
+    if name not in bundles():
+        raise ModelError(
+            f"there are no models {name!r}: use 'pocket', which ships with the package, or one of the bundles "
+            f"{', '.join(bundles())}"
+        )
+    entries = members(name)
+    paths = require_models(entries, folder, asked=name)
+    loaded: dict[str, list[Any]] = {"ddpm": [], "vit": [], "clip": []}
+    for entry in entries:
+        loaded[entry.kind].append(load_entry(entry, paths[entry.name]))
+    return Models(loaded["ddpm"][0], loaded["vit"][0], CLIPEnsemble(loaded["clip"]))
 
 
 def translate(

@@ -19,13 +19,26 @@ from torch import Tensor
 from .errors import ModelError
 
 Config = TypeVar("Config")
+Signature = dict[str, tuple[int, ...]]
 
 LABELS = {
     "adm-unet": "an ADM U-Net (guided-diffusion) checkpoint",
     "vit": "a vision transformer (DINO, timm) checkpoint",
     "clip-openai": "a CLIP checkpoint",
     "stable-diffusion": "a Stable Diffusion checkpoint",
+    "diffusers-unet": "a U-Net of diffusers",
+    "transformers-vit": "a vision transformer of transformers (take timm's or Facebook's file of that network)",
+    "transformers-clip": "a CLIP or SigLIP of transformers (take open_clip's file of that network)",
+    "face-recogniser": "a face recogniser (ArcFace)",
     "unknown": "none of the networks known here",
+}
+LOADERS = {"adm-unet": "load_ddpm", "vit": "load_vit", "clip-openai": "load_clip"}
+# Starts of keys, at the top or under a prefix, that tell files people have beside the right ones.
+_OTHERS = {
+    "down_blocks.0.": "diffusers-unet",
+    "vision_model.": "transformers-clip",
+    "embeddings.patch_embeddings.": "transformers-vit",
+    "body.0.res_layer.": "face-recogniser",
 }
 _WRAPPERS = ("teacher", "ema", "state_dict", "model_state_dict", "model")
 
@@ -147,6 +160,9 @@ def describe(state_dict: Mapping[str, Any]) -> str:
         return "stable-diffusion"
     if any(key.startswith("visual.") for key in keys) and ({"token_embedding.weight", "logit_scale"} & keys):
         return "clip-openai"
+    for mark, kind in _OTHERS.items():
+        if any(key.startswith(mark) or f".{mark}" in key for key in keys):
+            return kind
     return "unknown"
 
 
@@ -158,4 +174,31 @@ def require_kind(state_dict: Mapping[str, Any], kind: str, source: str) -> None:
     if found == "unknown":
         first = ", ".join(sorted(state_dict)[:3]) or "nothing"
         raise ModelError(f"{source} is not {LABELS[kind]}: its keys ({first}, ...) are {LABELS['unknown']}")
-    raise ModelError(f"{source} looks like {LABELS[found]}; here {LABELS[kind]} is needed")
+    loader = f", which {LOADERS[found]} reads" if found in LOADERS else ""
+    raise ModelError(f"{source} looks like {LABELS[found]}{loader}; here {LABELS[kind]} is needed")
+
+
+def signature(state: Mapping[str, Any]) -> Signature:
+    """The shape of each tensor by its key."""
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def misfit(found: Signature, expected: Signature) -> str | None:
+    """What is missing, unexpected or of another shape, with the first keys of each; None where all fits."""
+    if found == expected:
+        return None
+    misshapen = [
+        f"{key} is {list(shape)}, not {list(expected[key])}"
+        for key, shape in found.items()
+        if key in expected and shape != expected[key]
+    ]
+    faults = {
+        "missing": [key for key in expected if key not in found],
+        "unexpected": [key for key in found if key not in expected],
+        "of another shape": misshapen,
+    }
+    return "; ".join(f"{len(keys)} {what} ({_first(keys)})" for what, keys in faults.items() if keys)
+
+
+def _first(keys: list[str], count: int = 3) -> str:
+    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from . import models_cli
 from .errors import DiffuseITError, InputError
 
 console = Console()
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 benchmarks = typer.Typer(help="Measure what the translations are worth.", no_args_is_help=True)
 app.add_typer(benchmarks, name="benchmark")
+app.add_typer(models_cli.app, name="models")
 
 
 class Fit(str, Enum):
@@ -72,7 +74,11 @@ def translate(
         typer.Option(metavar="IMAGE", help="White where SOURCE may change, black where it stays."),
     ] = None,
     models: Annotated[
-        str, typer.Option(metavar="NAME", help="The networks: 'pocket' ships with the package.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The networks: 'pocket' ships with the package; else a bundle of `models list`.",
+        ),
     ] = "pocket",
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Settings by name, see `diffuseit presets`.")

@@ -13,14 +13,20 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoint import config_from_json, read_checkpoint, read_config, require_kind
+from ..checkpoint import (
+    Signature,
+    config_from_json,
+    misfit,
+    read_checkpoint,
+    read_config,
+    require_kind,
+    signature,
+)
 from ..errors import InputError, ModelError
 from ..files import atomic_path
 from ..unet import UNet, UNetConfig
 from .configs import CONFIGS, DDPMConfig, known_config
 from .pixel import DiffusionConfig, PixelDDPM
-
-Signature = dict[str, tuple[int, ...]]
 
 
 def load_ddpm(
@@ -56,7 +62,7 @@ def load_ddpm(
             raise
         reason = str(error).partition("\n")[0]
         raise ModelError(f"{source}: the config in its metadata makes no network ({reason})") from error
-    _require_fit(_signature(state), _signature(model.unet.state_dict()), source)
+    _require_fit(signature(state), signature(model.unet.state_dict()), source)
     damaged = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
     if damaged is not None:
         raise ModelError(
@@ -96,7 +102,7 @@ def infer_unet_config(state_dict: Mapping[str, Tensor]) -> UNetConfig:
     and keep their defaults: set them with `dataclasses.replace`. Raises `ModelError` if no configuration gives
     these keys and shapes.
     """
-    shapes = _signature(state_dict)
+    shapes = signature(state_dict)
     if not any(key.startswith("output_blocks.") for key in shapes):
         raise ModelError("an encoder without a decoder, as guided-diffusion's classifiers are")
     try:
@@ -114,11 +120,7 @@ def infer_unet_config(state_dict: Mapping[str, Tensor]) -> UNetConfig:
 def unet_signature(config: UNetConfig) -> Signature:
     """Keys and shapes of the state dict of `UNet(config)`, made without its memory."""
     with torch.device("meta"):
-        return _signature(UNet(config).state_dict())
-
-
-def _signature(state: Mapping[str, Tensor]) -> Signature:
-    return {key: tuple(value.shape) for key, value in state.items()}
+        return signature(UNet(config).state_dict())
 
 
 def _read_shapes(shapes: Signature) -> UNetConfig:
@@ -165,7 +167,7 @@ def _config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], source:
     values = read_config(metadata, source)
     if values is not None:
         return _config_from_json(values, source)
-    name = _known_name(_signature(state))
+    name = _known_name(signature(state))
     if name is not None:
         return CONFIGS[name]
     try:
@@ -209,23 +211,9 @@ def _describe_shape(config: UNetConfig) -> str:
 
 def _require_fit(found: Signature, expected: Signature, source: str) -> None:
     """Raise ModelError, naming the first keys at fault and the known network that would fit, unless equal."""
-    if found == expected:
+    faults = misfit(found, expected)
+    if faults is None:
         return
-    misshapen = [
-        f"{key} is {list(shape)}, not {list(expected[key])}"
-        for key, shape in found.items()
-        if key in expected and shape != expected[key]
-    ]
-    faults = {
-        "missing": [key for key in expected if key not in found],
-        "unexpected": [key for key in found if key not in expected],
-        "of another shape": misshapen,
-    }
-    listed = "; ".join(f"{len(keys)} {what} ({_first(keys)})" for what, keys in faults.items() if keys)
     name = _known_name(found)
     advice = f"it fits config={name!r}" if name else "the file is incomplete, or of another configuration"
-    raise ModelError(f"{source} does not fit its configuration: {listed}; {advice}")
-
-
-def _first(keys: list[str], count: int = 3) -> str:
-    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
+    raise ModelError(f"{source} does not fit its configuration: {faults}; {advice}")

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import open_clip
 import torch
@@ -21,16 +21,18 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import config_from_json, read_checkpoint, read_config, require_kind
+from ..catalog import tokenizer_folder
+from ..checkpoint import config_from_json, misfit, read_checkpoint, read_config, require_kind, signature
 from ..errors import InputError, ModelError
 from .crops import Crops, apply_crops
-from .resize import center_crop, resize_shorter
+from .resize import center_crop, resize, resize_shorter
 from .templates import fill_templates
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _VOCABULARY = 49408  # of open_clip's SimpleTokenizer
+_SCALARS = {"logit_scale", "logit_bias"}
 
 
 class Tokenizer(Protocol):
@@ -47,6 +49,12 @@ class CLIPConfig:
     model_cfg: dict[str, Any]  # embed_dim, vision_cfg, text_cfg; quick_gelu, custom_text where they are set
     mean: tuple[float, float, float] = OPENAI_MEAN
     std: tuple[float, float, float] = OPENAI_STD
+    resize: Literal["shortest", "squash"] = "shortest"  # how a whole picture becomes a square
+
+    @property
+    def tokenizer_repo(self) -> str | None:
+        """The hub repository whose tokenizer is needed; None for OpenAI's, which open_clip has."""
+        return self.model_cfg.get("text_cfg", {}).get("hf_tokenizer_name")
 
     def to_json(self) -> dict[str, Any]:
         """As a dict of plain JSON values."""
@@ -61,11 +69,9 @@ class CLIPConfig:
         """The open_clip network, randomly initialised."""
         cfg = deepcopy(self.model_cfg)
         text_cfg = cfg.get("text_cfg", {})
-        if "hf_model_name" in text_cfg or "hf_tokenizer_name" in text_cfg:
-            raise ModelError(
-                f"{self.name}: text towers and tokenizers of transformers cannot be loaded from a file"
-            )
-        if text_cfg.get("vocab_size", _VOCABULARY) < _VOCABULARY:
+        if "hf_model_name" in text_cfg:
+            raise ModelError(f"{self.name}: text towers of transformers cannot be loaded from a file")
+        if not self.tokenizer_repo and text_cfg.get("vocab_size", _VOCABULARY) < _VOCABULARY:
             raise ModelError(f"{self.name}: the standard tokenizer needs a vocab_size of {_VOCABULARY}")
         network = open_clip.CustomTextCLIP if cfg.pop("custom_text", False) else open_clip.CLIP
         try:
@@ -83,6 +89,9 @@ class CLIP(nn.Module):
     """One frozen open_clip network with its tokenizer and its way to take pictures."""
 
     model: Any  # open_clip's CLIP or CustomTextCLIP
+    config: (
+        CLIPConfig | None
+    )  # what it was built from; None for OpenAI's layout and for open_clip's own download
     mean: Tensor
     std: Tensor
 
@@ -95,9 +104,12 @@ class CLIP(nn.Module):
         mean: tuple[float, float, float] = OPENAI_MEAN,
         std: tuple[float, float, float] = OPENAI_STD,
         antialias: bool = False,
+        squash: bool = False,
     ) -> None:
         super().__init__()
         self.model = model.float().eval().requires_grad_(False)
+        self.config = None
+        self.squash = squash
         self.tokenizer = tokenizer
         self.name = name
         self.antialias = antialias
@@ -111,14 +123,18 @@ class CLIP(nn.Module):
     ) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
 
-        Without `crops` n = 1: the shorter side is resized to the network's input and the centre cut out.
+        Without `crops` n = 1: the shorter side is resized to the network's input and the centre cut out, or both
+        sides are (`squash`), as the network was trained.
         With `crop_batch` no more crops are in memory at a time; the way back computes them again.
         """
         batch = len(image)
         image = 0.5 * image + 0.5
         if crops is None:
-            image = resize_shorter(image, self.image_size, antialias=self.antialias)
-            image = center_crop(image, self.image_size)
+            if self.squash:
+                image = resize(image, (self.image_size, self.image_size), antialias=self.antialias)
+            else:
+                image = resize_shorter(image, self.image_size, antialias=self.antialias)
+                image = center_crop(image, self.image_size)
         else:
             image = apply_crops(image, crops, self.image_size, antialias=self.antialias)
         pixels = ((image - self.mean) / self.std).to(self.model.logit_scale.dtype)
@@ -175,27 +191,34 @@ def load_clip(
     pretrained: str | os.PathLike[str] | None = None,
     *,
     name: str | None = None,
+    config: CLIPConfig | None = None,
     quick_gelu: bool = True,
     antialias: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> CLIP:
-    """A frozen CLIP, in one of three ways.
+    """A frozen CLIP, in one of four ways.
 
     - `load_clip("ViT-B-32-quickgelu", "openai")`: an open_clip architecture and a tag (download) or a file;
     - `load_clip("clip.safetensors")`: a file whose metadata holds a `CLIPConfig` as JSON under "config";
+    - `load_clip("clip.safetensors", config=clip_config("ViT-B-32-quickgelu", "openai"))`: open_clip's own files, or
+      a state dict; a tokenizer other than OpenAI's lies in a folder beside the file;
     - `load_clip("ViT-B-32.pt")` or a state dict: OpenAI's original key layout, architecture from the shapes
       (`quick_gelu=False` for networks in that layout trained with the exact GELU).
     """
     if isinstance(source, Mapping):
+        if config is not None:
+            require_kind(source, "clip-openai", "this state dict")
+            return _from_config(source, config, "this state dict", name, antialias, Path())
         return _from_openai(source, name or "CLIP", "this state dict", quick_gelu, antialias)
     path = Path(source).expanduser()
     if pretrained is not None or not (path.suffix in FILE_SUFFIXES or path.is_file()):
         return _from_architecture(str(source), pretrained, name, antialias, cache_dir)
     state, metadata = read_checkpoint(path)
     require_kind(state, "clip-openai", str(path))
-    values = read_config(metadata, str(path))
-    if values is not None:
-        return _from_config(state, CLIPConfig.from_json(values), str(path), name, antialias)
+    if config is None and (values := read_config(metadata, str(path))) is not None:
+        config = CLIPConfig.from_json(values)
+    if config is not None:
+        return _from_config(state, config, str(path), name, antialias, path.parent)
     return _from_openai(state, name or path.stem, str(path), quick_gelu, antialias)
 
 
@@ -204,11 +227,32 @@ def _simple_tokenizer(context_length: int) -> SimpleTokenizer:
     return SimpleTokenizer(context_length=context_length)
 
 
-def _load(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def _hub_tokenizer(repo: str, context_length: int, options: Mapping[str, Any], folder: Path) -> Tokenizer:
+    """A tokenizer of transformers, from files in `folder` and never from the network."""
+    home = folder / tokenizer_folder(repo)
+    if not (home / "tokenizer.json").is_file():
+        raise ModelError(
+            f"the tokenizer of {repo} is missing: save tokenizer.json, tokenizer_config.json and "
+            f"special_tokens_map.json of https://huggingface.co/{repo} in {home}"
+        )
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"{source} does not fit the CLIP it should be: {error}") from error
+        return open_clip.HFTokenizer(str(home), context_length=context_length, **options)
+    except ImportError as error:
+        raise ModelError(f"the tokenizer of {repo} needs transformers: pip install transformers") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the tokenizer in {home} is damaged, download it again ({error})") from error
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    expected = model.state_dict()
+    # Files differ in whether these two are numbers or vectors of one number.
+    scalars = {
+        key: state[key].reshape(expected[key].shape) for key in _SCALARS & state.keys() & expected.keys()
+    }
+    state = {**state, **scalars}
+    if faults := misfit(signature(state), signature(expected)):
+        raise ModelError(f"{source} does not fit the CLIP it should be: {faults}")
+    model.load_state_dict(state)
 
 
 def _from_openai(
@@ -231,17 +275,49 @@ def _from_openai(
 
 
 def _from_config(
-    state: Mapping[str, Tensor], config: CLIPConfig, source: str, name: str | None, antialias: bool
+    state: Mapping[str, Tensor],
+    config: CLIPConfig,
+    source: str,
+    name: str | None,
+    antialias: bool,
+    folder: Path,
 ) -> CLIP:
     model = config.build()
     _load(model, state, source)
-    return CLIP(
+    text_cfg = config.model_cfg.get("text_cfg", {})
+    context: int = model.context_length  # type: ignore[assignment]
+    tokenizer: Tokenizer = (
+        _hub_tokenizer(config.tokenizer_repo, context, text_cfg.get("tokenizer_kwargs", {}), folder)
+        if config.tokenizer_repo
+        else _simple_tokenizer(context)
+    )
+    clip = CLIP(
         model,
-        _simple_tokenizer(model.context_length),
+        tokenizer,
         name=name or config.name,
         mean=config.mean,
         std=config.std,
         antialias=antialias,
+        squash=config.resize == "squash",
+    )
+    clip.config = config
+    return clip
+
+
+def clip_config(architecture: str, tag: str | None = None, *, name: str | None = None) -> CLIPConfig:
+    """open_clip's architecture as a `CLIPConfig`, with activation and normalisation of the weights `tag`."""
+    resolved = resolve_architecture(architecture, tag)
+    model_cfg = dict(open_clip.get_model_config(resolved) or {})
+    preprocess = get_pretrained_cfg(resolved, tag) if tag else {}
+    if tag and not preprocess:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(resolved)) or "none"
+        raise ModelError(f"open_clip knows no weights {tag!r} of {resolved}; its tags: {tags}")
+    return CLIPConfig(
+        name=name or (f"{resolved}/{tag}" if tag else resolved),
+        model_cfg=model_cfg,
+        mean=tuple(preprocess.get("mean") or OPENAI_MEAN),
+        std=tuple(preprocess.get("std") or OPENAI_STD),
+        resize="squash" if preprocess.get("resize_mode") == "squash" else "shortest",
     )
 
 
@@ -286,10 +362,7 @@ def _from_architecture(
                 resolved, pretrained=tag, cache_dir=None if cache_dir is None else str(cache_dir)
             )
         elif path.suffix in FILE_SUFFIXES or path.is_file():
-            state, _ = read_checkpoint(path)
-            require_kind(state, "clip-openai", str(path))
-            model = open_clip.create_model(resolved, pretrained_text=False)
-            _load(model, state, str(path))
+            return load_clip(path, name=name, config=clip_config(resolved), antialias=antialias)
         else:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(resolved))
             raise ModelError(f"{tag!r} is neither a file nor a tag of {resolved}; its tags: {tags}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,10 +17,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ..checkpoint import config_from_json, read_checkpoint, read_config, require_kind
+from ..checkpoint import config_from_json, misfit, read_checkpoint, read_config, require_kind, signature
 from ..errors import ModelError
 from .resize import resize_shorter
 
@@ -37,7 +39,11 @@ class ViTFeatures:
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """A timm `VisionTransformer` and the way pictures enter it; JSON under "config" in a file's metadata."""
+    """A timm network and the way pictures enter it; JSON under "config" in a file's metadata.
+
+    With `rope_temperature` the network is an `Eva` with rotary positions (DINOv3) and no learned ones, else a
+    `VisionTransformer` (DINO, DINOv2).
+    """
 
     embed_dim: int
     depth: int
@@ -50,6 +56,9 @@ class ViTConfig:
     layer_scale: bool = False
     reg_tokens: int = 0
     no_embed_class: bool = False  # position embeddings leave out [CLS] and registers
+    position_offset: float = 0.1  # added to the number of patches when positions are interpolated
+    position_antialias: bool = False
+    rope_temperature: float | None = None
     input_size: int = 224  # shorter side of what the network sees
     max_size: int | None = 480  # bound of the longer side
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -65,34 +74,59 @@ class ViTConfig:
         """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
         return config_from_json(cls, values, "a ViT")
 
-    def build(self) -> VisionTransformer:
+    def build(self) -> VisionTransformer | Eva:
         """The timm network, randomly initialised, without a head."""
-        return VisionTransformer(
-            img_size=self.image_size,
-            patch_size=self.patch_size,
-            embed_dim=self.embed_dim,
-            depth=self.depth,
-            num_heads=self.num_heads,
-            mlp_ratio=self.mlp_ratio,
-            qkv_bias=self.qkv_bias,
-            init_values=1.0 if self.layer_scale else None,
-            reg_tokens=self.reg_tokens,
-            no_embed_class=self.no_embed_class,
-            norm_layer=partial(nn.LayerNorm, eps=self.norm_eps),
-            num_classes=0,
+        shape: dict[str, Any] = {
+            "img_size": self.image_size,
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+            "mlp_ratio": self.mlp_ratio,
+            "init_values": 1.0 if self.layer_scale else None,
+            "norm_layer": partial(nn.LayerNorm, eps=self.norm_eps),
+            "num_classes": 0,
+        }
+        if self.rope_temperature is None:
+            return VisionTransformer(
+                **shape,
+                qkv_bias=self.qkv_bias,
+                reg_tokens=self.reg_tokens,
+                no_embed_class=self.no_embed_class,
+            )
+        model = Eva(
+            **shape,
+            qkv_bias=False,
+            num_reg_tokens=self.reg_tokens,
+            dynamic_img_size=True,
+            use_abs_pos_emb=False,
+            use_rot_pos_emb=True,
+            rope_type="dinov3",
+            rope_temperature=self.rope_temperature,
+            rope_rotate_half=True,
+            use_fc_norm=False,
         )
+        if self.qkv_bias:  # Eva keeps query and value biases beside the layer, where no hook would see them
+            blocks: Any = model.blocks
+            for block in blocks:
+                block.attn.qkv = nn.Linear(self.embed_dim, 3 * self.embed_dim)
+        return model
 
 
 class ViT(nn.Module):
-    """A frozen timm `VisionTransformer` that returns keys and [CLS] of pictures of any size."""
+    """A frozen timm `VisionTransformer` or `Eva` that returns keys and [CLS] of pictures of any size.
 
-    model: VisionTransformer
+    Keys are taken before rotary positions turn them: they tell what is there, not where.
+    """
+
+    model: VisionTransformer | Eva
+    config: ViTConfig | None  # what `load_vit` built it from
     mean: Tensor
     std: Tensor
 
     def __init__(
         self,
-        model: VisionTransformer,
+        model: VisionTransformer | Eva,
         *,
         input_size: int = 224,
         max_size: int | None = 480,
@@ -100,6 +134,8 @@ class ViT(nn.Module):
         std: tuple[float, float, float] = IMAGENET_STD,
         layer: int = -1,
         antialias: bool = False,
+        position_offset: float = 0.1,
+        position_antialias: bool = False,
     ) -> None:
         super().__init__()
         if model.cls_token is None:
@@ -109,6 +145,9 @@ class ViT(nn.Module):
                 f"layer {layer} does not exist: this vision transformer has {len(model.blocks)} blocks"
             )
         self.model = model.eval().requires_grad_(False)
+        self.config = None
+        self.position_offset = position_offset
+        self.position_antialias = position_antialias
         self.input_size = input_size
         self.max_size = None if max_size is None else max(max_size, input_size)
         self.layer = layer
@@ -124,7 +163,8 @@ class ViT(nn.Module):
     def position_embedding(self, height: int, width: int) -> Tensor:
         """[1, tokens, D] for pictures of height x width pixels, interpolated as Facebook's DINO does.
 
-        Bicubic with the *given* scale factor (patches + 0.1) / learned patches, not the ratio of the sizes.
+        Bicubic with the *given* scale factor (patches + offset) / learned patches, not the ratio of the sizes;
+        an offset of 0 gives the sizes themselves, as DINOv2 does with registers.
         """
         model, learned = self.model, self.model.pos_embed
         if learned is None:
@@ -136,15 +176,20 @@ class ViT(nn.Module):
             return learned
         prefix = 0 if model.no_embed_class else model.num_prefix_tokens
         grid = learned[:, prefix:].unflatten(1, (learned_height, learned_width)).permute(0, 3, 1, 2)
-        scale = ((rows + 0.1) / learned_height, (columns + 0.1) / learned_width)
-        grid = F.interpolate(grid, scale_factor=scale, mode="bicubic")
+        offset = self.position_offset
+        scale = ((rows + offset) / learned_height, (columns + offset) / learned_width)
+        where: dict[str, Any] = {"scale_factor": scale} if offset else {"size": (rows, columns)}
+        grid = F.interpolate(grid, **where, mode="bicubic", antialias=self.position_antialias)
         return torch.cat([learned[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
 
-    def _tokens(self, pixels: Tensor) -> Tensor:
-        """Preprocessed pixels [B, 3, H, W] -> tokens [B, N, D] that enter the first block."""
+    def _tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Preprocessed pixels [B, 3, H, W] -> tokens [B, N, D] that enter the first block, rotary positions."""
         model = self.model
         # The projection itself, not patch_embed: that one refuses sizes that are no multiple of the patch.
-        patches = model.patch_embed.norm(model.patch_embed.proj(pixels).flatten(2).transpose(1, 2))
+        projected = model.patch_embed.proj(pixels)
+        patches = model.patch_embed.norm(projected.flatten(2).transpose(1, 2))
+        rope = getattr(model, "rope", None)
+        turn = None if rope is None else rope.get_embed(shape=list(projected.shape[-2:]))
         prefix = [
             token.expand(len(pixels), -1, -1)
             for token in (model.cls_token, model.reg_token)
@@ -156,7 +201,7 @@ class ViT(nn.Module):
             tokens = torch.cat([*prefix, patches + self.position_embedding(*pixels.shape[-2:])], dim=1)
         else:
             tokens = torch.cat([*prefix, patches], dim=1) + self.position_embedding(*pixels.shape[-2:])
-        return model.norm_pre(tokens)
+        return model.norm_pre(tokens), turn
 
     def forward(self, image: Tensor) -> ViTFeatures:
         """Features of pictures [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
@@ -164,19 +209,75 @@ class ViT(nn.Module):
         block: Any = self.model.blocks[self.layer]
         handle = block.attn.qkv.register_forward_hook(lambda _module, _inputs, output: qkv.append(output))
         try:
-            tokens = self.model.blocks(self._tokens(self.preprocess(image)))
+            tokens, turn = self._tokens(self.preprocess(image))
+            for layer in self.model.blocks:
+                tokens = layer(tokens) if turn is None else layer(tokens, rope=turn)
         finally:
             handle.remove()
         return ViTFeatures(keys=qkv[0].chunk(3, dim=-1)[1], cls=tokens[:, 0])
 
 
+def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict in the layout `ViTConfig.build` makes, from timm's or Facebook's.
+
+    Training heads, mask tokens and stored rotary periods play no part in the features and are left out.
+    """
+    state = {
+        key: value
+        for key, value in state_dict.items()
+        if not key.startswith(("head.", "mask_token", "rope", "local_cls_norm."))
+        and not key.endswith(".bias_mask")
+    }
+    if (
+        "register_tokens" in state
+    ):  # DINOv2 with registers: [CLS] has a position, which timm adds to the token
+        positions = state["pos_embed"]
+        state["cls_token"] = state["cls_token"] + positions[:, :1]
+        state["pos_embed"] = positions[:, 1:]
+        state["reg_token"] = state.pop("register_tokens")
+    if "storage_tokens" in state:  # DINOv3
+        state["reg_token"] = state.pop("storage_tokens")
+        state = {re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", key): value for key, value in state.items()}
+        for key in [key for key in state if key.endswith("attn.qkv.bias")]:
+            query, _, value = state[key].chunk(3)
+            state[key] = torch.cat([query, torch.zeros_like(query), value])  # its keys have none
+    for key in [key for key in state if key.endswith("attn.q_bias")]:  # timm's Eva
+        stem = key.removesuffix("q_bias")
+        query, value = state.pop(key), state.pop(f"{stem}v_bias")
+        state[f"{stem}qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
+    return state
+
+
 def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None) -> ViTConfig:
-    """The architecture as tensor shapes tell it; heads are 64 wide (as in DINO S and B) unless given."""
+    """The architecture as shapes in timm's layout tell it; heads are 64 wide (as in all DINOs) unless given."""
     embed_dim, _, patch_size, _ = state_dict["patch_embed.proj.weight"].shape
     depth = 1 + max(int(key.split(".")[1]) for key in state_dict if key.startswith("blocks."))
     reg_tokens = state_dict["reg_token"].shape[1] if "reg_token" in state_dict else 0
-    if "pos_embed" not in state_dict or "cls_token" not in state_dict:
-        raise ModelError("this vision transformer has no learned position embeddings or no [CLS] token")
+    common: dict[str, Any] = {
+        "embed_dim": embed_dim,
+        "depth": depth,
+        "num_heads": num_heads or max(1, embed_dim // 64),
+        "patch_size": patch_size,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in state_dict,
+        "reg_tokens": reg_tokens,
+    }
+    rotary = "pos_embed" not in state_dict and "blocks.0.gamma_1" in state_dict
+    if "cls_token" not in state_dict or not (rotary or "pos_embed" in state_dict):
+        raise ModelError(
+            "this vision transformer has no position embeddings that are known, or no [CLS] token"
+        )
+    if "blocks.0.mlp.fc1.weight" not in state_dict:
+        raise ModelError("this vision transformer has gated layers (SwiGLU), which are not supported")
+    mlp_ratio = state_dict["blocks.0.mlp.fc1.weight"].shape[0] / embed_dim
+    if rotary:
+        return ViTConfig(
+            **common,
+            mlp_ratio=mlp_ratio,
+            image_size=16 * patch_size,
+            layer_scale=True,
+            norm_eps=1e-5,
+            rope_temperature=100.0,
+        )
     tokens = state_dict["pos_embed"].shape[1]
     no_embed_class = math.isqrt(tokens) ** 2 == tokens
     grid = math.isqrt(tokens if no_embed_class else tokens - 1 - reg_tokens)
@@ -185,16 +286,13 @@ def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None)
             "the position embeddings of this vision transformer are not those of a square picture"
         )
     return ViTConfig(
-        embed_dim=embed_dim,
-        depth=depth,
-        num_heads=num_heads or max(1, embed_dim // 64),
-        patch_size=patch_size,
+        **common,
+        mlp_ratio=mlp_ratio,
         image_size=grid * patch_size,
-        mlp_ratio=state_dict["blocks.0.mlp.fc1.weight"].shape[0] / embed_dim,
-        qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
         layer_scale="blocks.0.ls1.gamma" in state_dict,
-        reg_tokens=reg_tokens,
         no_embed_class=no_embed_class,
+        position_offset=0.0 if reg_tokens else 0.1,
+        position_antialias=bool(reg_tokens),
         input_size=min(grid * patch_size, 224),
     )
 
@@ -208,7 +306,7 @@ def load_vit(
     layer: int | None = None,
     antialias: bool = False,
 ) -> ViT:
-    """A frozen ViT from a state dict or a file (timm's and Facebook's DINO keys are the same).
+    """A frozen ViT from a state dict or a file, in timm's or Facebook's layout (DINO, DINOv2, DINOv3).
 
     The architecture is `config`, else the JSON under "config" in a safetensors file's metadata, else what the
     tensor shapes tell; `num_heads`, `input_size` and `layer` override it.
@@ -220,6 +318,7 @@ def load_vit(
         source = str(state_dict_or_path)
         state, metadata = read_checkpoint(state_dict_or_path)
     require_kind(state, "vit", source)
+    state = to_timm(state)
     if config is None:
         values = read_config(metadata, source)
         config = infer_config(state, num_heads) if values is None else ViTConfig.from_json(values)
@@ -229,15 +328,10 @@ def load_vit(
         raise ModelError(f"{source}: {config.num_heads} heads do not divide a width of {config.embed_dim}")
 
     model = config.build()
-    # Training heads and mask tokens play no part in the features.
-    state = {
-        key: value.float() for key, value in state.items() if not key.startswith(("head.", "mask_token"))
-    }
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"{source} does not fit the vision transformer it describes: {error}") from error
-    return ViT(
+    if faults := misfit(signature(state), signature(model.state_dict())):
+        raise ModelError(f"{source} does not fit the vision transformer it should be: {faults}")
+    model.load_state_dict({key: value.float() for key, value in state.items()})
+    vit = ViT(
         model,
         input_size=config.input_size,
         max_size=config.max_size,
@@ -245,4 +339,8 @@ def load_vit(
         std=config.std,
         layer=config.layer,
         antialias=antialias,
+        position_offset=config.position_offset,
+        position_antialias=config.position_antialias,
     )
+    vit.config = config
+    return vit
