@@ -29,8 +29,8 @@ def download(
 ) -> list[Path]:
     """Fetches the checkpoint or bundle `name` into the models folder; files that are there stay as they are.
 
-    Raises `InputError` for an unknown name, `ModelError` where a file cannot be had, after those that can. Two processes may do the
-    same at once: one fetches, the other waits for it.
+    Raises `InputError` for an unknown name, `ModelError` where a file cannot be had; of a bundle, what is to be got
+    by hand is said last. Two processes may do the same at once: one fetches, the other waits for it.
     """
     entries = members(name)
     by_hand = [entry for entry in entries if entry.manual and not find_model(entry, folder)]

@@ -22,7 +22,7 @@ from .errors import ModelError
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes there will be (None: the server does not say)."""
 
-CHUNK = 128 * 1024
+CHUNK = 64 * 1024  # what a broken connection loses at most
 RESERVE = 64 * 1024 * 1024  # bytes of the disk that are left alone
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
