@@ -90,6 +90,7 @@ def _tick(entries: list[Entry], folder: Path | None) -> str:
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME")], folder: Folder = None) -> None:
     """Show all that is known of a checkpoint or a bundle."""
+    members(name)  # or the error that names similar ones
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

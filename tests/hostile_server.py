@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.acts: list[Act] = []
-        self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path, headers
+        self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path, headers in lower case
         self.lock = threading.Lock()
 
     @property
@@ -49,11 +49,17 @@ class Server(ThreadingHTTPServer):
 
     @property
     def ranges(self) -> list[str | None]:
-        return [headers.get("Range") for _, _, headers in self.requests]
+        return [headers.get("range") for _, _, headers in self.requests]
 
     def act(self, handler: Handler) -> None:
         with self.lock:
-            self.requests.append((handler.command, handler.path, dict(handler.headers)))
+            self.requests.append(
+                (
+                    handler.command,
+                    handler.path,
+                    {name.lower(): value for name, value in handler.headers.items()},
+                )
+            )
             act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
         try:
             act(handler)

@@ -1,0 +1,320 @@
+"""Downloads by name: the catalogue's addresses replaced by a server here, the hub by one that speaks like it."""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hostile_server import Act, Handler, Server, running, serve, status
+from typer.testing import CliRunner
+
+from diffuseit.catalog import Entry, catalog, entry_named, find_model, models_folder, require_models
+from diffuseit.cli import app
+from diffuseit.download import download, download_entry, verify
+from diffuseit.errors import InputError, ModelError
+
+ROOT = Path(__file__).parents[1]
+CONTENT = random.Random(0).randbytes(700_001)
+SHA = hashlib.sha256(CONTENT).hexdigest()
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PLAIN = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+def entry_at(server: Server, **changes: object) -> Entry:
+    changes = {"url": f"{server.url}/w.pt", "file": "w.pt", "sha256": SHA, "bytes": len(CONTENT), **changes}
+    return replace(entry_named("adm256-uncond"), **changes)
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "diffuseit.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env={**PLAIN, "COLUMNS": "80", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_one_file(server: Server, tmp_path: Path) -> None:
+    server.acts = [serve(CONTENT)]
+    seen = []
+    path = download_entry(entry_at(server), tmp_path / "new", lambda *state: seen.append(state))
+    assert path == tmp_path / "new" / "w.pt" and path.read_bytes() == CONTENT
+    assert seen[-1] == ("w.pt", len(CONTENT), len(CONTENT))
+    assert visible(path.parent) == ["w.pt"]
+    download_entry(entry_at(server), path.parent)
+    assert len(server.requests) == 1  # what is there is not asked for again
+
+
+def test_damage_is_found_later(server: Server, tmp_path: Path) -> None:
+    """By the published checksum, or by that of the download where none is published."""
+    for sha256 in (SHA, None):
+        server.acts = [serve(CONTENT)]
+        entry = entry_at(server, sha256=sha256)
+        path = download_entry(entry, tmp_path)
+        assert verify(entry, path) is None
+        path.write_bytes(CONTENT[:-1] + b"x")
+        assert "checksum" in verify(entry, path)
+        path.unlink()
+    by_hand = tmp_path / "w.pt"
+    by_hand.write_bytes(CONTENT)
+    (tmp_path / ".w.pt.sha256").unlink()
+    assert "damaged" in verify(entry_at(server, sha256=None), by_hand)
+
+
+def test_a_folder_that_cannot_be(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="choose another folder"):
+        download_entry(entry_at(server), tmp_path / "file" / "models")
+
+
+FETCH = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from diffuseit.catalog import entry_named
+from diffuseit.download import download_entry
+url, sha256, folder = sys.argv[1:]
+entry = replace(entry_named("adm256-uncond"), url=url, file="w.pt", sha256=sha256, bytes=None)
+download_entry(entry, folder, lambda name, done, total: print(done, flush=True))
+"""
+
+
+def fetcher(server: Server, folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, f"{server.url}/w.pt", SHA, str(folder)],
+        cwd=ROOT,
+        env=PLAIN,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_fetch_once(server: Server, tmp_path: Path) -> None:
+    server.acts = [serve(CONTENT, pause=0.05)]
+    processes = [fetcher(server, tmp_path) for _ in range(2)]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert (tmp_path / "w.pt").read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    assert visible(tmp_path) == ["w.pt"]
+
+
+def test_a_killed_process_leaves_a_part_to_go_on_from(server: Server, tmp_path: Path) -> None:
+    server.acts = [serve(CONTENT, pause=0.2)]
+    process = fetcher(server, tmp_path)
+    while int(process.stdout.readline()) < 200_000:
+        pass
+    process.kill()
+    process.communicate()
+    assert visible(tmp_path) == []
+    server.acts = [serve(CONTENT)]
+    process = fetcher(server, tmp_path)
+    process.communicate(timeout=60)
+    assert (tmp_path / "w.pt").read_bytes() == CONTENT
+    assert server.ranges[-1] is not None
+
+
+def hub(files: dict[str, bytes]) -> Act:
+    """Answers as the Hugging Face hub does: metadata at /resolve/, the bytes behind a redirect."""
+
+    def act(handler: Handler) -> None:
+        path = handler.path
+        if path.startswith("/blob/"):
+            serve(files[path.removeprefix("/blob/")])(handler)
+            return
+        repo, _, rest = path.removeprefix("/").partition("/resolve/")
+        key = f"{repo}/{rest.partition('/')[2]}"
+        if key not in files:
+            status(404, X_Error_Code="EntryNotFound")(handler)
+            return
+        content = files[key]
+        etag = hashlib.sha256(content).hexdigest()
+        headers = {
+            # Another host, as the hub's storage is.
+            "Location": f"http://localhost:{handler.server.server_port}/blob/{key}",
+            "X-Repo-Commit": COMMIT,
+            "X-Linked-Etag": f'"{etag}"',
+            "X-Linked-Size": str(len(content)),
+        }
+        handler.head(302, {**headers, "Content-Length": 0})
+
+    return act
+
+
+def hub_environment(server: Server, tmp_path: Path) -> dict[str, str]:
+    return {
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "DIFFUSEIT_MODELS": str(tmp_path / "models"),
+    }
+
+
+def test_the_hub(server: Server, tmp_path: Path) -> None:
+    """Endpoint and token are taken from the environment, the checksum from the hub."""
+    file = "timm/vit_small_patch14_dinov2.lvd142m/model.safetensors"
+    server.acts = [hub({file: CONTENT})]
+    environment = hub_environment(server, tmp_path) | {"HF_TOKEN": "hf_secret"}
+    result = command("models", "download", "dinov2-s14", **environment)
+    assert result.returncode == 0, result.stderr
+    assert "Apache-2.0" in result.stderr and "dinov2-s14.safetensors is here" in result.stdout
+    assert (tmp_path / "models" / "dinov2-s14.safetensors").read_bytes() == CONTENT
+    (_, _, first), (_, path, second), (_, _, elsewhere) = server.requests
+    assert first["authorization"] == second["authorization"] == "Bearer hf_secret"
+    assert "authorization" not in elsewhere
+    assert path.endswith(f"/resolve/{COMMIT}/model.safetensors")
+    asked = len(server.requests)
+    assert command("models", "download", "dinov2-s14", **environment).returncode == 0
+    assert len(server.requests) == asked
+    assert "right" in command("models", "verify", "dinov2-s14", **environment).stdout
+
+
+def test_a_tokenizer_comes_with_its_network(server: Server, tmp_path: Path) -> None:
+    entry = entry_named("siglip2-b16-256")
+    names = (*entry.tokenizer, entry.hub.file)
+    server.acts = [hub({f"{entry.hub.repo}/{name}": f"this is {name}".encode() for name in names})]
+    result = command("models", "download", entry.name, **hub_environment(server, tmp_path))
+    assert result.returncode == 0, result.stderr
+    models = tmp_path / "models"
+    assert (models / entry.file).read_text() == "this is open_clip_model.safetensors"
+    assert visible(models / entry.tokenizer_folder) == sorted(entry.tokenizer)
+    assert find_model(entry, models) is not None
+    (models / entry.tokenizer_folder / "tokenizer.json").unlink()
+    assert find_model(entry, models) is None
+
+
+@pytest.mark.parametrize(
+    ("act", "environment", "message"),
+    [
+        (status(404, X_Error_Code="EntryNotFound"), {}, "has no file model.safetensors any more"),
+        (status(404, X_Error_Code="RepoNotFound"), {}, "does not exist, or is private"),
+        (status(403, X_Error_Code="GatedRepo"), {}, "accept its terms there, then set HF_TOKEN"),
+        (hub({}), {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_the_hub_says_no(
+    server: Server, tmp_path: Path, act: Act, environment: dict[str, str], message: str
+) -> None:
+    server.acts = [act]
+    result = command("models", "download", "dinov3-b16", **hub_environment(server, tmp_path), **environment)
+    assert result.returncode == 2
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert visible(tmp_path / "models") == []
+
+
+def test_a_file_in_the_hubs_own_cache_is_used(server: Server, tmp_path: Path) -> None:
+    """So it is where there is no network at all."""
+    cache = tmp_path / "home" / "hub" / "models--timm--vit_small_patch16_dinov3.lvd1689m"
+    snapshot = cache / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(CONTENT)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(COMMIT)
+    server.acts = [status(500)]
+    environment = hub_environment(server, tmp_path) | {"HF_HUB_OFFLINE": "1"}
+    result = command("models", "download", "dinov3-s16", **environment)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "models" / "dinov3-s16.safetensors").read_bytes() == CONTENT
+    assert server.requests == []
+
+
+def test_missing_models_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.setenv("DIFFUSEIT_MODELS", str(tmp_path))
+    with pytest.raises(ModelError) as caught:
+        require_models([entry_named("adm256-uncond")])
+    message = str(caught.value)
+    assert "`diffuseit models download adm256-uncond`" in message
+    assert (
+        "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt" in message
+    )
+    assert str(tmp_path) in message
+    with pytest.raises(ModelError) as caught:
+        require_models([entry_named("clip-b32"), entry_named("p2-cub")], tmp_path / "my models")
+    message = str(caught.value)
+    assert f'`diffuseit models download clip-b32 --folder "{tmp_path / "my models"}"`' in message
+    assert "clip-b32.safetensors from https://huggingface.co/timm/" in message
+    assert str(tmp_path / "my models" / "cub_p2.pt") in message and "drive.google.com" in message
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"drive\.google\.com.*ffhq_p2\.pt"):
+        download("p2-ffhq", tmp_path)
+    (tmp_path / "ffhq_p2.pt").write_bytes(b"got by hand")
+    assert download("p2-ffhq", tmp_path) == [tmp_path / "ffhq_p2.pt"]
+    with pytest.raises(InputError, match="did you mean"):
+        download("p2-fhq", tmp_path)
+
+
+def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIFFUSEIT_MODELS", str(tmp_path / "a"))
+    assert models_folder() == tmp_path / "a"
+    assert models_folder(tmp_path / "b") == tmp_path / "b"
+    monkeypatch.delenv("DIFFUSEIT_MODELS")
+    assert models_folder().parts[-2:] == ("diffuseit", "models")
+
+
+def test_the_list_fits_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "clip-b32-bf16.safetensors").write_bytes(b"")
+    result = command("models", "list", "--folder", tmp_path)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0
+    assert max(map(len, lines)) <= 80
+    rows = {line.split()[0].rstrip("*"): line for line in lines if line.strip()}
+    assert rows.keys() >= catalog().keys() | {"paper"}
+    # One line each, to the last word.
+    assert all(rows[name].rstrip().endswith(entry.purpose) for name, entry in catalog().items())
+    assert "✓" in rows["clip-b32"] and result.stdout.count("✓") == 1
+
+
+@pytest.mark.parametrize("name", ["p2-cub", "siglip2-b16-384"])
+def test_show(name: str, tmp_path: Path) -> None:
+    result = command("models", "show", name, "--folder", tmp_path)
+    assert result.returncode == 0 and max(map(len, result.stdout.splitlines())) <= 80
+    words = "".join(result.stdout.split())
+    entry = entry_named(name)
+    for fact in (entry.limits, entry.licence, entry.address or entry.manual, str(tmp_path / entry.file)):
+        assert "".join(fact.split()) in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "papers"], "did you mean paper"),
+        (["download", "dino-b8", "dinov4"], "has no 'dinov4'"),
+        (["list", "--kind", "vae"], "no kind 'vae'"),
+        (["convert", "dinov4"], "neither a file nor a name"),
+        (["convert", "dino-b8", "--precision", "fp8"], "use fp16 or bf16"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, tmp_path: Path) -> None:
+    """Found before anything is fetched or written."""
+    result = CliRunner().invoke(app, ["models", *arguments, "--folder", str(tmp_path)])
+    assert result.exit_code == 2 and message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundles_name_one_network_of_each_kind() -> None:
+    data = json.loads((ROOT / "diffuseit" / "catalog.json").read_text(encoding="utf-8"))
+    for bundle in data["bundles"].values():
+        assert catalog()[bundle["ddpm"]].kind == "ddpm"
+        assert catalog()[bundle["vit"]].kind == "vit"
+        assert {catalog()[name].kind for name in bundle["clip"]} == {"clip"}
