@@ -91,7 +91,7 @@ def _fetch_hub(
                 return
         finally:
             copy.unlink(missing_ok=True)
-        _fetch(locate(file, sha256, size), target, on_progress, patience)
+        _fetch(locate(file, sha256, size, patience), target, on_progress, patience)
 
 
 def _fetch(source: Source, target: Path, on_progress: OnProgress | None, patience: Patience) -> None:

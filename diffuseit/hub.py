@@ -9,26 +9,29 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .catalog import HubFile
 from .errors import ModelError
-from .transfer import Source
+from .transfer import PASSING, PATIENCE, Patience, Source
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
 
 
-def locate(file: HubFile, sha256: str | None, size: int | None) -> Source:
+def locate(file: HubFile, sha256: str | None, size: int | None, patience: Patience = PATIENCE) -> Source:
     """Address, checksum and size of `file` as the hub has it now. Raises `ModelError` where it cannot be had.
 
     `sha256` and `size`, where known, must be the hub's.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    page = f"{file.address.partition('/resolve/')[0]}"
-    try:
-        metadata = get_hf_file_metadata(hf_hub_url(file.repo, file.file))
-    except Exception as error:  # the exceptions of two HTTP libraries, and its own, change with its version
-        raise ModelError(_explain(error, file, page)) from error
+    page = file.address.partition("/resolve/")[0]
+    metadata = _metadata(file, page, patience)
     etag = (metadata.etag or "").strip('"')
     published = (
         etag if re.fullmatch("[0-9a-f]{64}", etag) else None
@@ -45,6 +48,22 @@ def locate(file: HubFile, sha256: str | None, size: int | None) -> Source:
         size=size or metadata.size,
         page=page,
     )
+
+
+def _metadata(file: HubFile, page: str, patience: Patience) -> HfFileMetadata:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    for attempt in count(1):
+        try:
+            return get_hf_file_metadata(hf_hub_url(file.repo, file.file), timeout=patience.connect)
+        except (
+            Exception
+        ) as error:  # the exceptions of two HTTP libraries, and its own, change with its version
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status not in PASSING or attempt >= patience.attempts:
+                raise ModelError(_explain(error, file, page)) from error
+            time.sleep(patience.pause * 2 ** (attempt - 1))
+    raise AssertionError("unreachable")
 
 
 def _explain(error: Exception, file: HubFile, page: str) -> str:

@@ -24,7 +24,7 @@ Progress = Callable[[int, int | None], None]
 
 CHUNK = 64 * 1024  # what a broken connection loses at most
 RESERVE = 64 * 1024 * 1024  # bytes of the disk that are left alone
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
+PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _accept(response: requests.Response, source: Source, part: Path, have: int) 
     if status == 416:  # no such range: the file is another one than the part here
         part.unlink(missing_ok=True)
         raise _RetryError("the server has not the part that is missing")
-    if status in _PASSING:
+    if status in PASSING:
         raise _RetryError(f"the server answered {status} {response.reason}", _retry_after(response))
     if status not in (200, 206):
         page = f"; see {source.page}" if source.page else ""

@@ -171,13 +171,18 @@ def hub_environment(server: Server, tmp_path: Path) -> dict[str, str]:
 def test_the_hub(server: Server, tmp_path: Path) -> None:
     """Endpoint and token are taken from the environment, the checksum from the hub."""
     file = "timm/vit_small_patch14_dinov2.lvd142m/model.safetensors"
-    server.acts = [hub({file: CONTENT})]
+    # A server that is busy at first is asked again.
+    busy = iter([status(503)])
+    answer = hub({file: CONTENT})
+    server.acts = [lambda handler: (next(busy, answer) if handler.command == "HEAD" else answer)(handler)]
     environment = hub_environment(server, tmp_path) | {"HF_TOKEN": "hf_secret"}
     result = command("models", "download", "dinov2-s14", **environment)
     assert result.returncode == 0, result.stderr
     assert "Apache-2.0" in result.stderr and "dinov2-s14.safetensors is here" in result.stdout
     assert (tmp_path / "models" / "dinov2-s14.safetensors").read_bytes() == CONTENT
-    (_, _, first), (_, path, second), (_, _, elsewhere) = server.requests
+    asked = [(path, headers) for _, path, headers in server.requests if "dinov2" in path]
+    assert [path.rpartition("/resolve/")[2] for path, _ in asked[:2]] == ["main/model.safetensors"] * 2
+    (_, first), (path, second), (_, elsewhere) = asked[1:]
     assert first["authorization"] == second["authorization"] == "Bearer hf_secret"
     assert "authorization" not in elsewhere
     assert path.endswith(f"/resolve/{COMMIT}/model.safetensors")
