@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .features.clip import CLIPEnsemble, load_clip
     from .features.vit import load_vit
     from .fit import Fit
+    from .loading import load_model
     from .losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
     from .presets import PRESETS, Preset
     from .sampler import SamplerSettings, Step, sample
@@ -39,6 +40,7 @@ __all__ = [
     "TextStyleLoss",
     "load_clip",
     "load_ddpm",
+    "load_model",
     "load_models",
     "load_vit",
     "sample",
@@ -52,6 +54,7 @@ _HOMES = {
     "errors": ("DiffuseITError", "DivergedError", "InputError", "ModelError"),
     "features.clip": ("CLIPEnsemble", "load_clip"),
     "features.vit": ("load_vit",),
+    "loading": ("load_model",),
     "losses": ("ImageStyleLoss", "RangeLoss", "SemanticDivergenceLoss", "StructureLoss", "TextStyleLoss"),
     "presets": ("PRESETS", "Preset"),
     "sampler": ("SamplerSettings", "Step", "sample"),

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import build_model_from_openai_state_dict
 from open_clip.pretrained import get_pretrained_cfg
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -236,7 +236,7 @@ def _hub_tokenizer(repo: str, context_length: int, options: Mapping[str, Any], f
             f"special_tokens_map.json of https://huggingface.co/{repo} in {home}"
         )
     try:
-        return open_clip.HFTokenizer(str(home), context_length=context_length, **options)
+        return HFTokenizer(str(home), context_length=context_length, **options)
     except ImportError as error:
         raise ModelError(f"the tokenizer of {repo} needs transformers: pip install transformers") from error
     except (OSError, ValueError) as error:

@@ -1,0 +1,246 @@
+"""Feature networks beyond the paper's: DINOv2, DINOv3 and SigLIP 2, at reduced width, against timm and open_clip."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from open_clip.tokenizer import HFTokenizer
+from safetensors.torch import save_file
+from timm.models import eva, vision_transformer
+from tiny_networks import DINO, DINOV2, DINOV3, picture, random_state, tiny_clip_state
+from torch import Tensor, nn
+
+from diffuseit.catalog import tokenizer_folder
+from diffuseit.errors import ModelError
+from diffuseit.features.clip import CLIPConfig, CLIPEnsemble, load_clip
+from diffuseit.features.crops import draw_crops
+from diffuseit.features.vit import ViT, ViTConfig, load_vit
+
+REGISTERS = replace(DINOV2, reg_tokens=4, no_embed_class=True, position_offset=0.0, position_antialias=True)
+CONFIGS = {"dinov2": DINOV2, "dinov2-reg": REGISTERS, "dinov3": DINOV3}
+
+
+def timms_own(vit: ViT, image: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    """Keys of a layer and the last [CLS], from timm's own forward pass."""
+    keys = []
+    attention = vit.model.blocks[layer].attn
+    handle = attention.register_forward_pre_hook(lambda _module, inputs: keys.append(inputs[0]))
+    tokens = vit.model.forward_intermediates(
+        vit.preprocess(image),
+        indices=1,
+        return_prefix_tokens=True,
+        norm=False,
+        intermediates_only=True,
+        output_fmt="NLC",
+    )
+    handle.remove()
+    (_, prefix) = tokens[-1]
+    width = keys[0].shape[-1]
+    bias = None if attention.qkv.bias is None else attention.qkv.bias[width : 2 * width]
+    return nn.functional.linear(keys[0], attention.qkv.weight[width : 2 * width], bias), prefix[:, 0]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("layer", [0, 2])
+def test_features_are_timms_own(name: str, layer: int) -> None:
+    config = CONFIGS[name]
+    vit = load_vit(random_state(config.build()), config=config, layer=layer)
+    image = picture(2, 3, config.input_size, config.input_size)
+    found = vit(image)
+    keys, cls = timms_own(vit, image, layer)
+    torch.testing.assert_close(found.keys, keys)
+    torch.testing.assert_close(found.cls, cls)
+    assert found.keys.shape[1] == 1 + config.reg_tokens + (config.image_size // config.patch_size) ** 2
+
+
+def test_rotary_positions_of_other_sizes_are_timms() -> None:
+    vit = load_vit(random_state(DINOV3.build()), config=DINOV3)
+    image = picture(1, 3, 64, 96)
+    assert vit.preprocess(image).shape[-2:] == (64, 96)
+    keys, cls = timms_own(vit, image, 2)
+    found = vit(image)
+    torch.testing.assert_close(found.keys, keys)
+    torch.testing.assert_close(found.cls, cls)
+    turned = vit(image.flip(-1)).cls
+    assert not torch.allclose(found.cls, turned, rtol=1e-2)  # positions matter
+
+
+def test_learned_positions_of_other_sizes() -> None:
+    """With registers as DINOv2's code does it: to the size itself, with antialias."""
+    vit = load_vit(random_state(REGISTERS.build()), config=REGISTERS)
+    learned = vit.model.pos_embed
+    grid = learned.unflatten(1, (5, 5)).permute(0, 3, 1, 2)
+    expected = nn.functional.interpolate(grid, size=(3, 4), mode="bicubic", antialias=True)
+    torch.testing.assert_close(vit.position_embedding(42, 56), expected.flatten(2).transpose(1, 2))
+    torch.testing.assert_close(vit.position_embedding(70, 70), learned)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_reach_the_picture(name: str) -> None:
+    config = CONFIGS[name]
+    vit = load_vit(random_state(config.build()), config=config, layer=1).double()
+    image = picture(1, 3, config.input_size, config.input_size).double().requires_grad_()
+
+    def objective(x: Tensor) -> Tensor:
+        found = vit(x)
+        return found.keys.square().mean() + found.cls.square().mean()
+
+    (gradient,) = torch.autograd.grad(objective(image), image)
+    direction = picture(*image.shape, seed=1).double()
+    with torch.no_grad():
+        numeric = (objective(image + 1e-5 * direction) - objective(image - 1e-5 * direction)) / 2e-5
+    # timm computes rotary positions in float32 whatever the network's precision
+    torch.testing.assert_close((gradient * direction).sum(), numeric, rtol=1e-4, atol=0)
+
+
+def test_eva_biases_count(tmp_path: Path) -> None:
+    """timm's "qkvb" files keep biases of queries and values apart; those of keys are zero."""
+    reference = eva.Eva(
+        img_size=64,
+        patch_size=16,
+        embed_dim=64,
+        depth=3,
+        num_heads=2,
+        qkv_bias=True,
+        num_classes=0,
+        init_values=1.0,
+        num_reg_tokens=4,
+        dynamic_img_size=True,
+        use_abs_pos_emb=False,
+        use_rot_pos_emb=True,
+        rope_type="dinov3",
+        rope_temperature=100.0,
+        rope_rotate_half=True,
+        use_fc_norm=False,
+        norm_layer=lambda width, **options: nn.LayerNorm(width, eps=1e-5, **options),
+    )
+    reference.load_state_dict(random_state(reference))
+    vit = load_vit(reference.state_dict(), num_heads=2, input_size=64)
+    image = picture(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = reference.eval().forward_intermediates(
+            vit.preprocess(image), return_prefix_tokens=True, intermediates_only=True, output_fmt="NLC"
+        )
+    torch.testing.assert_close(vit(image).cls, expected[-1][1][:, 0])
+    assert vit.config.qkv_bias
+
+
+def test_facebooks_layouts_are_converted_as_timm_does() -> None:
+    registers = random_state(REGISTERS.build())
+    registers["register_tokens"] = registers.pop("reg_token")
+    registers["pos_embed"] = torch.cat([torch.randn(1, 1, 64), registers["pos_embed"]], dim=1)
+    registers["mask_token"] = torch.zeros(1, 64)
+    expected = vision_transformer.checkpoint_filter_fn(dict(registers), REGISTERS.build())
+    found = load_vit(registers, config=REGISTERS).model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+    state = random_state(DINOV3.build())
+    state["storage_tokens"] = state.pop("reg_token")
+    for i in range(3):
+        for number in "12":
+            state[f"blocks.{i}.ls{number}.gamma"] = state.pop(f"blocks.{i}.gamma_{number}")
+    expected = eva.checkpoint_filter_fn({**state, "rope_embed.periods": torch.ones(8)}, DINOV3.build())
+    found = load_vit(state, config=DINOV3).model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_gated_layers_are_refused() -> None:
+    state = random_state(DINO.build())
+    state = {key.replace("mlp.fc1", "mlp.w12"): value for key, value in state.items()}
+    with pytest.raises(ModelError, match="SwiGLU"):
+        load_vit(state)
+
+
+# As SigLIP 2: a tokenizer of the hub, both directions of attention, its own mean, pictures squashed to a square.
+SIGLIP = CLIPConfig(
+    name="tiny-siglip",
+    model_cfg={
+        "embed_dim": 32,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
+        "text_cfg": {
+            "context_length": 8,
+            "vocab_size": 12,
+            "hf_tokenizer_name": "someone/Tiny-SigLIP2",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "width": 32,
+            "heads": 1,
+            "layers": 1,
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+        },
+    },
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    resize="squash",
+)
+
+
+def save_siglip(folder: Path, tokenizer: bool = True) -> Path:
+    path = folder / "tiny.safetensors"
+    save_file(random_state(SIGLIP.build()), path, {"config": json.dumps(SIGLIP.to_json())})
+    if tokenizer:
+        transformers = pytest.importorskip("transformers")
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        words = {word: i for i, word in enumerate(["<pad>", "<unk>", "a", "photo", "of", "lion", "leopard"])}
+        core = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+        core.pre_tokenizer = pre_tokenizers.Whitespace()
+        whole = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=core, pad_token="<pad>", unk_token="<unk>"
+        )
+        whole.save_pretrained(folder / tokenizer_folder("someone/Tiny-SigLIP2"))
+    return path
+
+
+def test_siglip_with_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    clip = load_clip(save_siglip(tmp_path))
+    # "canonicalize": lower case, no punctuation; padded to the context.
+    assert clip.tokenizer(["A photo, of a LION!"]).tolist() == [[2, 3, 4, 2, 5, 0, 0, 0]]
+    assert clip.encode_prompt("lion").shape == (32,)
+    image = picture(2, 3, 48, 64)
+    expected = nn.functional.interpolate(
+        image, (32, 32), mode="bilinear"
+    )  # (x / 2 + 1 / 2 - 1 / 2) / (1 / 2)
+    torch.testing.assert_close(
+        clip.encode_image(image)[:, 0], clip.model.encode_image(expected, normalize=True)
+    )
+
+
+def test_an_ensemble_of_different_networks(tmp_path: Path) -> None:
+    """Each sees the same crops at its own size, and reads the prompt with its own tokenizer."""
+    ensemble = CLIPEnsemble([load_clip(tiny_clip_state()), load_clip(save_siglip(tmp_path))])
+    image = picture(1, 3, 40, 40)
+    crops = draw_crops([torch.Generator().manual_seed(0)], 3, (40, 40))
+    assert [clip(image, crops).shape[-1] for clip in ensemble] == [16, 32]
+    assert [clip.encode_prompt("lion").shape[0] for clip in ensemble] == [16, 32]
+
+
+def test_a_tokenizer_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"tokenizer\.json.*someone/Tiny-SigLIP2.*Tiny-SigLIP2-tokenizer"):
+        load_clip(save_siglip(tmp_path, tokenizer=False))
+
+
+def test_the_reference_reads_prompts_alike(tmp_path: Path) -> None:
+    """open_clip's own model and tokenizer, given the same files, embed a prompt as ours does."""
+    clip = load_clip(save_siglip(tmp_path))
+    cfg = {key: value for key, value in SIGLIP.model_cfg.items() if key != "custom_text"}
+    reference = open_clip.CustomTextCLIP(**cfg)
+    reference.load_state_dict(random_state(SIGLIP.build()), strict=True)
+    tokenizer = HFTokenizer(str(tmp_path / "Tiny-SigLIP2-tokenizer"), context_length=8, clean="canonicalize")
+    with torch.no_grad():
+        expected = reference.eval().encode_text(tokenizer(["a photo of a leopard"]))
+    torch.testing.assert_close(clip.encode_text(["a photo of a leopard"]), expected)
+
+
+def test_config_round_trip() -> None:
+    assert CLIPConfig.from_json(SIGLIP.to_json()) == SIGLIP
+    assert ViTConfig.from_json(DINOV3.to_json()) == DINOV3

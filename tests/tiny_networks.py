@@ -1,0 +1,69 @@
+"""Networks of each kind at a width that costs nothing, with fixed random weights."""
+
+import torch
+from torch import Tensor
+
+from diffuseit.backbones.pixel import PixelDDPM
+from diffuseit.features.clip import CLIPConfig
+from diffuseit.features.vit import ViTConfig
+from diffuseit.unet import UNet, UNetConfig
+
+UNET = UNetConfig(
+    image_size=32, model_channels=32, channel_mult=(1, 2), num_res_blocks=1, num_head_channels=16
+)
+DINO = ViTConfig(embed_dim=64, depth=3, num_heads=1, patch_size=8, image_size=32, input_size=32)
+DINOV2 = ViTConfig(
+    embed_dim=64, depth=3, num_heads=1, patch_size=14, image_size=70, input_size=70, layer_scale=True
+)
+DINOV3 = ViTConfig(
+    embed_dim=64,
+    depth=3,
+    num_heads=2,
+    patch_size=16,
+    image_size=64,
+    input_size=64,
+    layer_scale=True,
+    reg_tokens=4,
+    qkv_bias=False,
+    norm_eps=1e-5,
+    rope_temperature=100.0,
+)
+CLIP = CLIPConfig(
+    name="tiny",
+    model_cfg={
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+        "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+    },
+)
+
+
+def random_state(module: torch.nn.Module, seed: int = 0) -> dict[str, Tensor]:
+    """Fixed weights as training leaves them: matrices keep the size of what they multiply, scales are near 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(key: str, value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim > 1 and "token" not in key and "pos" not in key:
+            return noise / value[0].numel() ** 0.5
+        is_scale = value.ndim == 1 and key.endswith(("weight", "gamma", "gamma_1", "gamma_2", "running_var"))
+        return is_scale + 0.1 * noise
+
+    return {key: draw(key, value) for key, value in module.state_dict().items()}
+
+
+def tiny_clip_state() -> dict[str, Tensor]:
+    return random_state(CLIP.build())
+
+
+def tiny_ddpm() -> PixelDDPM:
+    model = PixelDDPM(UNet(UNET))
+    model.unet.load_state_dict(random_state(model.unet))
+    return model.eval().requires_grad_(False)
+
+
+def picture(*shape: int, seed: int = 0) -> Tensor:
+    return 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1
