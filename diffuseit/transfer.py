@@ -24,6 +24,12 @@ Progress = Callable[[int, int | None], None]
 
 CHUNK = 64 * 1024  # what a broken connection loses at most
 RESERVE = 64 * 1024 * 1024  # bytes of the disk that are left alone
+_HOPELESS = (
+    requests.exceptions.TooManyRedirects,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -167,8 +173,8 @@ def _attempt(
         raise ModelError(f"{source.url}: no secure connection ({error}); is a proxy in between?") from error
     except requests.exceptions.ProxyError as error:
         raise _RetryError(f"the proxy does not answer ({_short(error)})") from error
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-        raise ModelError(f"{source.url} is no address that can be fetched ({error})") from error
+    except _HOPELESS as error:
+        raise ModelError(f"{source.url} cannot be fetched ({_short(error)})") from error
     except requests.exceptions.RequestException as error:
         raise _RetryError(f"the connection failed ({_short(error)})") from error
     _check_length(part, total, source)

@@ -149,6 +149,17 @@ def test_facebooks_layouts_are_converted_as_timm_does() -> None:
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
+def test_biases_of_zero_are_no_other_network() -> None:
+    """timm's "qkvb" variants and Facebook's own files of DINOv3 have them."""
+    state = random_state(DINOV3.build())
+    zeros = {f"blocks.{i}.attn.qkv.bias": torch.zeros(192) for i in range(3)}
+    image = picture(1, 3, 64, 64)
+    with_zeros, without = (load_vit(each, config=DINOV3)(image) for each in ({**state, **zeros}, state))
+    assert torch.equal(with_zeros.keys, without.keys)
+    with pytest.raises(ModelError, match="unexpected"):
+        load_vit({**state, "blocks.0.attn.qkv.bias": torch.ones(192)}, config=DINOV3)
+
+
 def test_gated_layers_are_refused() -> None:
     state = random_state(DINO.build())
     state = {key.replace("mlp.fc1", "mlp.w12"): value for key, value in state.items()}

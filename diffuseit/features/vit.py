@@ -328,6 +328,8 @@ def load_vit(
         raise ModelError(f"{source}: {config.num_heads} heads do not divide a width of {config.embed_dim}")
 
     model = config.build()
+    if not config.qkv_bias:  # DINOv3 comes with biases that are all zero, and without them
+        state = {key: value for key, value in state.items() if not key.endswith("qkv.bias") or value.any()}
     if faults := misfit(signature(state), signature(model.state_dict())):
         raise ModelError(f"{source} does not fit the vision transformer it should be: {faults}")
     model.load_state_dict({key: value.float() for key, value in state.items()})
