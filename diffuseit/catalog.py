@@ -163,6 +163,11 @@ def local_names(entry: Entry) -> tuple[str, ...]:
     return (entry.file, *(converted_name(entry.name, precision) for precision in PRECISIONS))
 
 
+def entry_of_file(name: str) -> Entry | None:
+    """The checkpoint that a file of this name is, by its name alone; None where the catalogue has none."""
+    return next((entry for entry in catalog().values() if name in local_names(entry)), None)
+
+
 def converted_name(name: str, precision: str) -> str:
     """The file that `convert` writes by default."""
     return f"{name}-{precision}.safetensors"

@@ -1,5 +1,7 @@
 """Loader nodes: the pocket models that ship with the pack first, then what lies in models/diffuseit."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
 from . import runtime
@@ -12,6 +14,18 @@ _FILES = "the built-in pocket model, or a file in models/diffuseit"
 
 def _choices() -> list[str]:
     return [POCKET, *runtime.model_files()]
+
+
+def _load_file(kind, load, name, **options):
+    """A file by the catalogue's configuration where it is one of its `kind`, else by what the file itself tells."""
+    from ..diffuseit.catalog import entry_of_file
+    from ..diffuseit.loading import load_entry
+
+    path = Path(runtime.model_path(name))
+    entry = entry_of_file(path.name)
+    if entry is not None and entry.kind == kind:
+        return load_entry(entry, path, **options)
+    return load(path, **options)
 
 
 class LoadDDPM(io.ComfyNode):
@@ -58,7 +72,7 @@ def _load_ddpm(model, dtype):
 
     if model == POCKET:
         return pocket_ddpm(dtype=dtype)
-    return load_ddpm(runtime.model_path(model), dtype=dtype)
+    return _load_file("ddpm", load_ddpm, model, dtype=dtype)
 
 
 class LoadViT(io.ComfyNode):
@@ -105,8 +119,9 @@ def _load_vit(model, layer):
     from ..diffuseit.features.vit import load_vit
     from ..diffuseit.pocket.models import WEIGHTS
 
-    path = WEIGHTS / "vit.safetensors" if model == POCKET else runtime.model_path(model)
-    return load_vit(path, layer=layer)
+    if model == POCKET:
+        return load_vit(WEIGHTS / "vit.safetensors", layer=layer)
+    return _load_file("vit", load_vit, model, layer=layer)
 
 
 class LoadCLIPEnsemble(io.ComfyNode):
@@ -161,7 +176,7 @@ def _ensemble(names, previous):
     from ..diffuseit.pocket.models import pocket_clip
 
     models = [
-        pocket_clip().models[0] if name == POCKET else load_clip(runtime.model_path(name)) for name in names
+        pocket_clip().models[0] if name == POCKET else _load_file("clip", load_clip, name) for name in names
     ]
     patchers = tuple(runtime.manage(model) for model in models)
     if previous is not None:

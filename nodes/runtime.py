@@ -40,6 +40,11 @@ def model_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise(FOLDER, name)
 
 
+def download_folder() -> str:
+    """Where downloaded models go."""
+    return folder_paths.get_folder_paths(FOLDER)[0]
+
+
 @contextmanager
 def gradients() -> Iterator[None]:
     """Undoes the inference mode that ComfyUI runs nodes under: tensors made inside can take part in autograd."""
@@ -133,11 +138,19 @@ class Progress:
     def __init__(self, total: int):
         self._bar = comfy.utils.ProgressBar(total)
 
-    def update(self, done: int, total: int, picture: Tensor) -> None:
-        """After step `done` of `total`; `picture` [3, H, W] in [-1, 1] is shown. Raises ComfyUI's interruption."""
-        pixels = picture.detach().add(1).mul(127.5).clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
-        self._bar.update_absolute(done, total, ("JPEG", Image.fromarray(pixels), PREVIEW_SIZE))
+    def update(self, done: int, total: int, picture: Tensor | None = None) -> None:
+        """`done` of `total` is over; `picture` [3, H, W] in [-1, 1] is shown. Raises ComfyUI's interruption."""
+        preview = None
+        if picture is not None:
+            pixels = picture.detach().add(1).mul(127.5).clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
+            preview = ("JPEG", Image.fromarray(pixels), PREVIEW_SIZE)
+        self._bar.update_absolute(done, total, preview)
         management.throw_exception_if_processing_interrupted()
+
+
+def check_interruption() -> None:
+    """Raises ComfyUI's interruption if the user asked for it."""
+    management.throw_exception_if_processing_interrupted()
 
 
 def to_output(tensor: Tensor) -> Tensor:
