@@ -22,13 +22,26 @@ import websocket
 from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
-START_SECONDS = 180
+PACK_FOLDER = "pack of any-name v1.2"  # ComfyUI imports folders of any name
+START_SECONDS = 300
+PREVIEW_IMAGE = 1  # the kind of a binary websocket message, its first four bytes
 
 
 def comfyui_path() -> Path | None:
     """The ComfyUI to test with: `COMFYUI_PATH`, or comfy-cli's default place; None where there is none."""
-    path = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
+    path = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI")).expanduser().resolve()
     return path if (path / "main.py").is_file() else None
+
+
+def comfyui_python(comfyui: Path) -> str:
+    """The Python to run it with: `COMFYUI_PYTHON`, its own virtual environment, or the one of the tests."""
+    own = [comfyui / name / "bin" / "python" for name in (".venv", "venv")]
+    found = next((str(path) for path in own if path.exists()), sys.executable)
+    return os.environ.get("COMFYUI_PYTHON", found)
+
+
+Prompt = dict[str, tuple[str, dict[str, Any]]]
+"""Nodes by their id: (class, inputs). A link is [id, number of the output]."""
 
 
 class PromptError(Exception):
@@ -48,45 +61,55 @@ class Outcome:
     cached: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    previews: int = 0
+    previews: list[Image.Image] = field(default_factory=list)
     error: dict[str, Any] | None = None
     interrupted: bool = False
 
 
 class ComfyServer:
-    """A server process on a free port, with a base directory of its own."""
+    """A server process on a free port, with a base directory of its own. Ends with the `with` block."""
 
     def __init__(self, comfyui: Path, base: Path, *options: str):
         self.base = base
         self.port = _free_port()
         self.client = uuid.uuid4().hex
         (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
-        link = base / "custom_nodes" / "pack of any-name"
+        link = base / "custom_nodes" / PACK_FOLDER
         if not link.exists():
             link.symlink_to(PACK, target_is_directory=True)
         self.log_path = base / "server.log"
         command = [
-            sys.executable,
+            comfyui_python(comfyui),
             "main.py",
             "--cpu",
-            "--port",
-            str(self.port),
-            "--base-directory",
-            str(base),
-        ]
-        command += [
-            "--database-url",
-            "sqlite:///:memory:",
+            *("--port", str(self.port)),
+            *("--base-directory", str(base)),
+            *("--database-url", f"sqlite:///{base / 'comfyui.db'}"),
             "--disable-auto-launch",
             "--disable-api-nodes",
             *options,
         ]
+        # One thread: the tests run beside others, and threads that wait in a loop slow everything down.
+        quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
-        self._wait_until_up()
-        self.socket = websocket.create_connection(
-            f"ws://127.0.0.1:{self.port}/ws?clientId={self.client}", timeout=300
-        )
+            self.process = subprocess.Popen(
+                command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, env=quiet | os.environ
+            )
+        try:
+            self._wait_until_up()
+            self.socket = websocket.create_connection(
+                f"ws://127.0.0.1:{self.port}/ws?clientId={self.client}", timeout=300
+            )
+            self.nodes: dict[str, Any] = self.get("/object_info")
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> ComfyServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def _wait_until_up(self) -> None:
         end = time.monotonic() + START_SECONDS
@@ -98,7 +121,6 @@ class ComfyServer:
                 return
             except OSError:
                 time.sleep(0.3)
-        self.stop()
         raise RuntimeError(f"ComfyUI did not start:\n{self.log()[-3000:]}")
 
     def stop(self) -> None:
@@ -128,21 +150,45 @@ class ComfyServer:
         with urlopen(request, timeout=60) as response:
             return response.read()
 
-    def queue(self, prompt: dict[str, Any]) -> str:
-        """Hands a prompt in; its id. Raises `PromptError` if the server refuses it."""
+    def queue(self, prompt: Prompt) -> str:
+        """Hands a prompt in, with the defaults of what it leaves out; its id.
+
+        Raises `PromptError` if the server refuses it.
+        """
+        filled = {
+            node: {"class_type": kind, "inputs": self._defaults(kind) | inputs}
+            for node, (kind, inputs) in prompt.items()
+        }
         try:
-            return self.post("/prompt", {"prompt": prompt, "client_id": self.client})["prompt_id"]
+            return self.post("/prompt", {"prompt": filled, "client_id": self.client})["prompt_id"]
         except HTTPError as error:
             answer = json.loads(error.read())
-            raise PromptError(str(answer.get("error")), answer.get("node_errors") or {}) from None
+            node_errors = answer.get("node_errors") or {}
+            details = [
+                error["details"] or error["message"]
+                for node in node_errors.values()
+                for error in node["errors"]
+            ]
+            raise PromptError("; ".join(details) or answer["error"]["message"], node_errors) from None
+
+    def _defaults(self, kind: str) -> dict[str, Any]:
+        """The values of a node's widgets, as the front end sends them."""
+        required = self.nodes[kind]["input"]["required"].items()
+        return {
+            name: options["default"]
+            for name, (_, *rest) in required
+            for options in rest
+            if "default" in options
+        }
 
     def wait(self, prompt_id: str, on_event=lambda event: None) -> Outcome:
-        """Follows one prompt to its end. `on_event` sees each of its events."""
+        """Follows one prompt to its end. `on_event` sees each of its events but the last."""
         outcome = Outcome(prompt_id)
         while True:
             message = self.socket.recv()
             if isinstance(message, bytes):
-                outcome.previews += 1
+                if int.from_bytes(message[:4], "big") == PREVIEW_IMAGE:
+                    outcome.previews.append(Image.open(io.BytesIO(message[8:])))
                 continue
             event = json.loads(message)
             data = event["data"]
@@ -152,7 +198,7 @@ class ComfyServer:
                 return outcome
             on_event(event)
 
-    def run(self, prompt: dict[str, Any], on_event=lambda event: None) -> Outcome:
+    def run(self, prompt: Prompt, on_event=lambda event: None) -> Outcome:
         """`queue` and `wait`; raises `PromptError` with the message of a node that failed."""
         outcome = self.wait(self.queue(prompt), on_event)
         if outcome.error:
