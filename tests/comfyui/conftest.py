@@ -1,10 +1,16 @@
-"""One server for all tests of a session, with three pictures to work on."""
+"""One server for all tests of a session, with a few pictures to work on."""
+
+from pathlib import Path
 
 import pytest
+import torch
 from comfyui.server import ComfyServer, comfyui_path
 
+from diffuseit.fit import resize
 from diffuseit.pictures import save_picture, to_pil
 from diffuseit.pocket.render import render, sample_geometry
+
+WIDE = (60, 100)  # height, width of wide.png: nothing that a model takes as it is
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +24,15 @@ def comfyui():
 
 @pytest.fixture(scope="session")
 def start(comfyui, tmp_path_factory):
-    """`start(*options)`: a server in a fresh base directory that has a.png, b.png and c.png as inputs."""
+    """`start(*options)`: a server in a fresh base directory, with inputs and a second folder of models."""
 
     def start(*options: str) -> ComfyServer:
         base = tmp_path_factory.mktemp("comfyui")
-        (base / "input").mkdir()
-        scenes = render(sample_geometry("landscape", [1, 2, 3]), [0, 2, 4], [5, 6, 7])
-        for name, scene in zip("abc", scenes, strict=True):
-            save_picture(to_pil(scene), base / "input" / f"{name}.png")
-        return ComfyServer(comfyui, base, *options)
+        write_inputs(base / "input")
+        (base / "elsewhere" / "weights").mkdir(parents=True)
+        paths = base / "extra_model_paths.yaml"
+        paths.write_text(f"other:\n  base_path: {base / 'elsewhere'}\n  diffuseit: weights\n")
+        return ComfyServer(comfyui, base, "--extra-model-paths-config", str(paths), *options)
 
     return start
 
@@ -36,3 +42,15 @@ def server(start):
     """The server that the tests share."""
     with start() as running:
         yield running
+
+
+def write_inputs(folder: Path) -> None:
+    """a.png, b.png and c.png of 64x64, wide.png, and masks whose left half is white for both sizes."""
+    scenes = render(sample_geometry("landscape", [1, 2, 3]), [0, 2, 4], [5, 6, 7])
+    for name, scene in zip("abc", scenes, strict=True):
+        save_picture(to_pil(scene), folder / f"{name}.png")
+    save_picture(to_pil(resize(scenes[:1], WIDE)), folder / "wide.png")
+    for name, (height, width) in {"mask": (64, 64), "wide_mask": WIDE}.items():
+        mask = torch.full((3, height, width), -1.0)
+        mask[..., : width // 2] = 1
+        save_picture(to_pil(mask), folder / f"{name}.png")

@@ -136,6 +136,15 @@ class ComfyServer:
         """All that the server printed."""
         return self.log_path.read_text(errors="replace")
 
+    def log_since(self, mark: int) -> str:
+        """What it printed after `len(log())` was `mark`."""
+        return self.log()[mark:]
+
+    def free(self, **what: bool) -> None:
+        """POST /free, and the moment that the server's worker needs to notice."""
+        self.post("/free", what)
+        time.sleep(1.5)
+
     def get(self, path: str, **query: str) -> Any:
         """A JSON answer."""
         return json.loads(self._open(path + ("?" + urlencode(query) if query else "")))
