@@ -1,0 +1,165 @@
+"""What cannot work is a red node with one sentence, before any network goes to the device; the queue goes on."""
+
+import pytest
+from comfyui.prompts import changed, image_prompt, sampler, text_prompt
+from comfyui.server import PromptError
+
+pytestmark = pytest.mark.comfyui
+
+LOADED = "Requested to load"  # ComfyUI's log says so of every network that goes to the device
+
+
+@pytest.fixture(scope="module")
+def unloaded(server):
+    """A server with nothing on the device, whose log would tell if that changed."""
+    server.free(unload_models=True)
+    mark = len(server.log())
+    server.run(text_prompt(seed=500))
+    assert LOADED in server.log_since(mark)
+    server.free(unload_models=True)
+    return server
+
+
+def without(prompt, node, name):
+    kind, inputs = prompt[node]
+    return {**prompt, node: (kind, {key: value for key, value in inputs.items() if key != name})}
+
+
+def with_preset(preset, **inputs):
+    links = {"vit": ["vit", 0], "preset": preset}
+    return {**image_prompt(), **sampler("preset"), "preset": ("DiffuseITPreset", links | inputs)}
+
+
+def text_preset(**inputs):
+    prompt = {**text_prompt(), **with_preset("pocket-text", clip=["clip", 0], **inputs)}
+    return {**prompt, "clip": ("DiffuseITLoadCLIPEnsemble", {})}
+
+
+def solid(value=1.0, width=64, height=64):
+    return ("SolidMask", {"value": value, "width": width, "height": height})
+
+
+def wide(prompt):
+    return changed(prompt, "source", image="wide.png")
+
+
+EMPTY_TEXT = "the text to translate to is empty: say in a few words what the picture should become"
+ALPHA = "the picture has an alpha channel; remove it first"
+JOINED = {"full": solid(), "joined": ("JoinImageWithAlpha", {"image": ["source", 0], "alpha": ["full", 0]})}
+PAIR = {"pair": ("ImageBatch", {"image1": ["source", 0], "image2": ["look", 0]})}
+LINKED_TEXT = {"words": ("PrimitiveString", {"value": " "})}
+LINKED_NUMBER = {"number": ("PrimitiveInt", {"value": 40})}
+
+BEFORE_THE_RUN = {
+    "empty text": (changed(text_prompt(), "style", to_text=" \n"), "style", EMPTY_TEXT),
+    "empty text of a preset": (text_preset(to_text=""), "preset", EMPTY_TEXT),
+    "skip is steps": (text_prompt(steps=5, skip=5), "sampler", "it must leave at least one step"),
+    "skip above steps": (text_prompt(steps=5, skip=9), "sampler", "it must leave at least one step"),
+    "losses not connected": (without(text_prompt(), "sampler", "losses"), "sampler", "losses"),
+    "no such preset": (with_preset("mine"), "preset", "there is no preset 'mine': use one of official-text"),
+    "no such file": (changed(text_prompt(), "vit", model="gone.pt"), "vit", "gone.pt"),
+}
+
+IN_THE_RUN = {
+    "empty text from a link": (
+        changed(text_prompt(), "style", to_text=["words", 0]) | LINKED_TEXT,
+        "style",
+        EMPTY_TEXT,
+    ),
+    "skip from a link": (
+        text_prompt(skip=["number", 0]) | LINKED_NUMBER,
+        "sampler",
+        "skip is 40 of 8 steps: it must leave at least one step",
+    ),
+    "no losses in a fan": (
+        {**text_prompt(), "range": ("DiffuseITCombineLosses", {})},
+        "range",
+        "no losses are connected: connect at least one",
+    ),
+    "mask of another size": (
+        text_prompt(mask=["mask", 0]) | {"mask": solid(width=32, height=48)},
+        "sampler",
+        "mask: the mask is 32x48 and the picture 64x64: resize the mask",
+    ),
+    "empty mask of Load Image": (
+        wide(text_prompt(mask=["source", 1])),
+        "sampler",
+        "the mask is 64x64 and the picture 100x60: resize the mask; Load Image gives an empty 64x64 mask",
+    ),
+    "mask of a loss of another size": (
+        changed(text_prompt(), "style", mask=["mask", 0]) | {"mask": solid(width=32)},
+        "sampler",
+        "a loss's mask: the mask is 32x64 and the picture 64x64: resize the mask",
+    ),
+    "mask without white": (
+        text_prompt(mask=["mask", 0]) | {"mask": solid(value=0.0)},
+        "sampler",
+        "mask: the mask is empty, so nothing would change: paint what may change",
+    ),
+    "alpha": (text_prompt(image=["joined", 0]) | JOINED, "sampler", f"image: {ALPHA}"),
+    "alpha of the style": (
+        changed(image_prompt(), "style", style_image=["joined", 0]) | JOINED,
+        "style",
+        f"style_image: {ALPHA}",
+    ),
+    "two styles for one source": (
+        changed(image_prompt(), "style", style_image=["pair", 0]) | PAIR,
+        "sampler",
+        "2 style pictures for 1 sources: give one, or one for each",
+    ),
+    "a tiny picture": (
+        text_prompt(image=["tiny", 0]) | {"tiny": ("EmptyImage", {"width": 5, "height": 4})},
+        "sampler",
+        "The picture is 5x4 pixels: at least 8x8 are needed",
+    ),
+    "text preset without CLIP": (
+        with_preset("pocket-text"),
+        "preset",
+        "the preset pocket-text is guided by text: connect a CLIP ensemble to 'clip'",
+    ),
+    "image preset without picture": (
+        with_preset("pocket-image"),
+        "preset",
+        "the preset pocket-image is guided by a picture: connect one to 'style_image'",
+    ),
+    "no such layer": (
+        changed(text_prompt(), "vit", layer=63),
+        "vit",
+        "layer 63 does not exist: this vision transformer has",
+    ),
+}
+
+
+def refused(server, prompt):
+    """(node errors, sentence, log since) of a prompt that must fail."""
+    mark = len(server.log())
+    with pytest.raises(PromptError) as caught:
+        server.run(prompt)
+    return caught.value.node_errors, str(caught.value), server.log_since(mark)
+
+
+@pytest.mark.parametrize("case", BEFORE_THE_RUN)
+def test_it_is_refused_before_the_run(unloaded, case):
+    prompt, node, sentence = BEFORE_THE_RUN[case]
+    node_errors, text, log = refused(unloaded, prompt)
+    assert set(node_errors) == {node}
+    assert sentence in text
+    assert sentence in log
+    assert LOADED not in log
+
+
+@pytest.mark.parametrize("case", IN_THE_RUN)
+def test_the_node_says_so_before_anything_is_loaded(unloaded, case):
+    prompt, node, sentence = IN_THE_RUN[case]
+    node_errors, text, log = refused(unloaded, prompt)
+    assert set(node_errors) == {node}
+    assert sentence in text
+    assert len(text.strip().splitlines()) == 1
+    assert sentence in log
+    assert LOADED not in log
+
+
+def test_the_queue_works_after_failures(unloaded):
+    refused(unloaded, IN_THE_RUN["alpha"][0])
+    refused(unloaded, BEFORE_THE_RUN["empty text"][0])
+    assert unloaded.run(text_prompt(seed=501)).outputs["save"]
