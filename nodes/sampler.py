@@ -15,7 +15,7 @@ from ..diffuseit.losses.base import View
 from ..diffuseit.mask import blend
 from ..diffuseit.methods import METHODS, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
-from ..diffuseit.sampler import SamplerSettings, sample
+from ..diffuseit.sampler import SamplerSettings, check_source, sample
 from . import runtime
 from .images import mask_to_core, to_comfy, to_core
 from .losses import why_not
@@ -216,6 +216,8 @@ class Run:
         self.original = source
         self.fit = Fit.of((source.shape[-2], source.shape[-1]), ddpm.module, fit)
         self.source = self.fit.apply(source)
+        check_source(self.source, ddpm.module)
+        ddpm.module.schedule(settings.sampler.steps)  # there may be fewer steps to take
         self.original_mask = None if mask is None else mask_to_core(mask, source)
         self.mask = None if self.original_mask is None else self.fit.apply(self.original_mask)
         self.losses = [self._fitted(guidance) for guidance in losses]
