@@ -33,8 +33,8 @@ def test_every_node_is_as_saved_workflows_know_it(server):
 def described(node):
     """One node, a line for each input, option and output."""
     lines = [node["name"]]
-    for kind, names in node["input_order"].items():
-        for name in names:
+    for kind in ("required", "optional"):  # what is hidden, ComfyUI fills in
+        for name in node["input_order"].get(kind, ()):
             lines += described_input(kind, name, *node["input"][kind][name])
     for number, (type_, name) in enumerate(zip(node["output"], node["output_name"], strict=True)):
         many = " list" if node["output_is_list"][number] else ""
@@ -66,7 +66,8 @@ def test_every_input_and_output_says_what_it_does(server):
     own = [node for node in server.nodes.values() if node["python_module"] == f"custom_nodes.{PACK_FOLDER}"]
     assert own
     for node in own:
-        inputs = {name: options for part in node["input"].values() for name, (_, options) in part.items()}
+        parts = [node["input"].get(kind, {}) for kind in ("required", "optional")]
+        inputs = {name: options for part in parts for name, (_, options) in part.items()}
         inputs |= {
             f"{name}, {inner}": template_options
             for name, options in inputs.items()
