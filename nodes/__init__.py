@@ -3,7 +3,7 @@
 import logging
 from importlib import import_module
 
-MODULES = ("loaders", "losses", "preset", "sampler", "colours")
+MODULES = ("loaders", "losses", "preset", "sampler", "colours", "examples")
 
 
 def node_classes() -> list[type]:
