@@ -238,7 +238,7 @@ class ImageStyleLossNode(io.ComfyNode):
                     "out over the source's shape is cropped.",
                 ),
                 weight_input(
-                    "cls",
+                    "cls_token",  # `cls` is taken: the first argument of a node's methods
                     default.cls,
                     "How strongly the look of the style picture pulls. Up: more of its textures and things; too "
                     "much and its content appears.",
@@ -255,8 +255,9 @@ class ImageStyleLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vit, style_image, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(previous, image_style(ImageStyleLoss(**settings), vit, style_image), mask)
+    def execute(cls, vit, style_image, cls_token, pixels, previous=None, mask=None) -> io.NodeOutput:
+        loss = ImageStyleLoss(cls=cls_token, pixels=pixels)
+        return chain(previous, image_style(loss, vit, style_image), mask)
 
 
 class SemanticDivergenceLossNode(io.ComfyNode):
