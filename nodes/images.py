@@ -5,6 +5,8 @@ from torch import Tensor
 
 from ..diffuseit.errors import InputError
 
+ROUNDING = 1e-6  # far more than the way to [-1, 1] and back costs in float32, far less than a level of 255
+
 
 def to_core(image: Tensor, name: str = "image") -> Tensor:
     """A copy that may take part in autograd. Raises `InputError` for what is no RGB picture."""
@@ -23,8 +25,14 @@ def to_core(image: Tensor, name: str = "image") -> Tensor:
 
 
 def to_comfy(image: Tensor) -> Tensor:
-    """The core's pictures for ComfyUI."""
-    return image.detach().float().add(1).div(2).clamp(0, 1).movedim(1, -1).contiguous()
+    """The core's pictures for ComfyUI. The 8-bit pictures that `to_core` took come back bit by bit.
+
+    ComfyUI cuts off what lies between two levels when it saves, so that a rounding error would cost a whole level.
+    """
+    picture = image.detach().float().add(1).div(2).clamp(0, 1)
+    level = picture.mul(255).round().div(255)
+    picture = torch.where((picture - level).abs() < ROUNDING, level, picture)
+    return picture.movedim(1, -1).contiguous()
 
 
 def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
