@@ -71,6 +71,8 @@ class PresetNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, preset, to_text="-"):
+        if preset is None:  # linked: not known before the run
+            return True
         if preset not in PRESETS:
             return f"there is no preset {preset!r}: use one of {', '.join(PRESETS)}"
         if PRESETS[preset].kind == "image":

@@ -176,8 +176,9 @@ class Sampler(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, steps=None, skip=None):
-        if steps is None or skip is None:
+    def validate_inputs(cls, steps=None, skip=None, settings=False):
+        # None: linked, so not known before the run. Linked settings replace the widgets.
+        if steps is None or skip is None or settings is None:
             return True
         return why_not(lambda: SamplerSettings(steps=steps, skip=skip))
 
