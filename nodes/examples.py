@@ -1,0 +1,71 @@
+"""Pictures that the pack draws itself, so that the example workflows need no file."""
+
+import torch
+from comfy_api.latest import io
+
+from ..diffuseit.pocket.render import SEGMENTS, STYLES, render, sample_geometry, segment
+from ..diffuseit.pocket.seeds import HELD_OUT
+from . import runtime
+from .images import to_comfy
+from .types import CATEGORY
+
+PICTURES = {f"{style} landscape": ("landscape", style) for style in STYLES["landscape"]} | {
+    style: ("animal", style) for style in STYLES["animal"]
+}
+FOREGROUND, BACKGROUND = "foreground", "background"
+BEHIND = {"landscape": ("sky", "sun", "cloud"), "animal": ("background", "floor")}
+MAX_SCENE = 1_000_000
+
+
+class ExamplePicture(io.ComfyNode):
+    """A scene of the pocket world that no pocket model was trained on."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DiffuseITExamplePicture",
+            display_name="DiffuseIT Example Picture",
+            category=f"{CATEGORY}/examples",
+            description="Draws a 64x64 landscape or animal of the small world that the pocket models know, as a source "
+            "or as a style picture, and a mask of what is in front or behind.",
+            search_aliases=["test image", "sample image", "pocket scene", "demo"],
+            inputs=[
+                io.Combo.Input(
+                    "picture",
+                    options=list(PICTURES),
+                    default=next(iter(PICTURES)),
+                    tooltip="What is drawn. The same words do as 'from_text' or 'to_text' of a text style.",
+                ),
+                io.Int.Input(
+                    "scene",
+                    default=0,
+                    min=0,
+                    max=MAX_SCENE,
+                    tooltip="Another number, another scene: other hills, trees and clouds, or another animal.",
+                ),
+                io.Combo.Input(
+                    "mask_of",
+                    options=[FOREGROUND, BACKGROUND],
+                    default=FOREGROUND,
+                    tooltip="What the mask shows. foreground: the land or the animal; background: the sky, or wall and "
+                    "floor behind the animal.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The picture, 64x64."),
+                io.Mask.Output(display_name="mask", tooltip="The part of it that 'mask_of' names."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, picture, scene, mask_of) -> io.NodeOutput:
+        domain, style = PICTURES[picture]
+        seed = HELD_OUT.start + scene
+        geometry = sample_geometry(domain, [seed])
+        image = render(geometry, [STYLES[domain].index(style)], [seed])
+        behind = torch.tensor([SEGMENTS[domain].index(name) for name in BEHIND[domain]])
+        mask = torch.isin(segment(geometry), behind) == (mask_of == BACKGROUND)
+        return io.NodeOutput(runtime.to_output(to_comfy(image)), runtime.to_output(mask.float()))
+
+
+NODES = [ExamplePicture]
