@@ -14,12 +14,16 @@ from .randomness import Randomness
 
 @dataclass
 class _Group:
-    """Terms that share one forward and one backward pass: same network, same view, same number of crops, same mask."""
+    """Terms that share one forward and one backward pass: same network, same view, same number of crops, same mask.
+
+    `chosen`: whether a term chose the view for itself.
+    """
 
     network: nn.Module | None
     view: View
     crops: int
     mask: Tensor | None
+    chosen: bool
     previous: Any = None
     terms: list[Term] = field(default_factory=list)
 
@@ -35,6 +39,9 @@ class Evaluation:
 class Objective:
     """The losses bound to a source picture [B, 3, H, W] in [-1, 1].
 
+    `needs_inversion`: some term compares with the source's inversion. `remembers`: some weight follows the values
+    of the evaluation before.
+
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
     forward and once backward and frees its graph before the next one runs. `crop_batch` bounds how many crops go
     through a network at a time, for little memory: each is then computed once more on the way back.
@@ -47,10 +54,14 @@ class Objective:
         self._features: dict[tuple[int, int], tuple[Tensor, Any]] = {}
         self._groups: list[_Group] = []
         self._last: dict[str, Tensor] = {}
+        self.needs_inversion = False
+        self.remembers = False
         for loss in losses:
             for term in loss.bind(source, self._features_of):
                 if term.weight > 0:
                     self._add(term, source, term.view or default_view)
+                    self.needs_inversion |= term.needs_inversion
+                    self.remembers |= term.scale is not None
                 if term.initial is not None:
                     self._last[term.name] = self._last.get(term.name, 0) + term.initial
         self._features.clear()
@@ -73,46 +84,60 @@ class Objective:
             if shared and group.view == view and group.crops == term.crops:
                 break
         else:
-            group = _Group(term.network, view, term.crops, term.mask)
+            group = _Group(term.network, view, term.crops, term.mask, chosen=False)
             self._groups.append(group)
+        group.chosen |= term.view is not None
         if term.needs_previous and group.previous is None and group.network is not None:
             group.previous = self._features_of(group.network, source)
         group.terms.append(term)
 
-    def evaluate(self, views: Mapping[View, Tensor], index: int, randomness: Randomness) -> Evaluation:
-        """Values and gradients at step `index` for the given pictures [B, 3, H, W], one for each of `views`."""
+    def evaluate(
+        self,
+        views: Mapping[View, Tensor],
+        index: int,
+        randomness: Randomness,
+        inversion: Tensor | None = None,
+        inner: bool = False,
+        default_view: View | None = None,
+        differentiate: bool = True,
+    ) -> Evaluation:
+        """Values and gradients at step `index` for the given pictures [B, 3, H, W], one for each of `views`.
+
+        `inversion`: see `Look`; `inner`: see `Term`. `default_view` replaces that of the losses which do not choose
+        their view. Without `differentiate` there are values only.
+        """
         terms: dict[str, Tensor] = {}
         gradients: dict[View, Tensor] = {}
         values: dict[str, Tensor] = {}
         for group in self._groups:
             active = [term for term in group.terms if term.active(index)]
+            if inner:
+                active = [term for term in active if term.inner and not term.needs_previous]
             if not active:
                 continue
-            view = views[group.view].detach().requires_grad_()
-            features = self._forward(group, view, randomness)
-            look = Look(index, features, group.previous, self._last)
-            total = view.new_zeros(len(view))
-            for term in active:
-                value = term.value(look)
-                weighted = term.weight * value
-                if term.scale is not None:
-                    weighted = weighted * term.scale(look)
-                total = total + weighted
-                values[term.name] = values.get(term.name, 0) + value.detach()
-                terms[term.name] = terms.get(term.name, 0) + weighted.detach()
-                if not torch.isfinite(weighted).all():
-                    raise DivergedError(
-                        f"the loss '{term.name}' is not finite; lower the weights or skip more"
-                    )
-            gradient = torch.autograd.grad(total.sum(), view)[0]
-            if not torch.isfinite(gradient).all():
-                names = ", ".join(sorted({term.name for term in active}))
-                raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
-            if group.previous is not None:
+            name = group.view if group.chosen or default_view is None else default_view
+            with torch.set_grad_enabled(differentiate):
+                view = views[name].detach().requires_grad_(differentiate)
+                features = self._forward(group, view, randomness)
+                look = Look(index, features, group.previous, self._last, inversion)
+                total = view.new_zeros(len(view))
+                for term in active:
+                    value = term.value(look)
+                    weighted = term.weight * value
+                    if term.scale is not None and not inner:
+                        weighted = weighted * term.scale(look)
+                    total = total + weighted
+                    values[term.name] = values.get(term.name, 0) + value.detach()
+                    terms[term.name] = terms.get(term.name, 0) + weighted.detach()
+                    if not torch.isfinite(weighted).all():
+                        raise DivergedError(
+                            f"the loss '{term.name}' is not finite; lower the weights or skip more"
+                        )
+                if differentiate:
+                    gradient = _gradient(total.sum(), view, group, active)
+                    gradients[name] = gradients[name] + gradient if name in gradients else gradient
+            if group.previous is not None and not inner:
                 group.previous = _detached(features)
-            if group.mask is not None:
-                gradient = gradient * group.mask
-            gradients[group.view] = gradients[group.view] + gradient if group.view in gradients else gradient
         self._last.update(values)
         return Evaluation(terms, gradients)
 
@@ -123,6 +148,14 @@ class Objective:
             return group.network(view)
         crops = randomness.crops(group.crops, (view.shape[-2], view.shape[-1]))
         return group.network(view, crops, self._crop_batch)
+
+
+def _gradient(total: Tensor, view: Tensor, group: _Group, active: Sequence[Term]) -> Tensor:
+    gradient = torch.autograd.grad(total, view)[0]
+    if not torch.isfinite(gradient).all():
+        names = ", ".join(sorted({term.name for term in active}))
+        raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
+    return gradient if group.mask is None else gradient * group.mask
 
 
 def _detached(features: Any) -> Any:

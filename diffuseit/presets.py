@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from .errors import InputError
-from .losses import ImageStyleLoss, Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+from .losses import (
+    AnchorLoss,
+    ImageStyleLoss,
+    Loss,
+    OuterLoss,
+    RangeLoss,
+    SemanticDivergenceLoss,
+    StructureLoss,
+    TextStyleLoss,
+)
 from .sampler import SamplerSettings
 
 if TYPE_CHECKING:
@@ -62,6 +71,8 @@ def _fill(
         return replace(loss, vit=models.vit, target=style)
     if isinstance(loss, StructureLoss | SemanticDivergenceLoss):
         return replace(loss, vit=models.vit)
+    if isinstance(loss, OuterLoss):
+        return OuterLoss(_fill(loss.loss, models, to, from_, style))
     return loss
 
 
@@ -85,6 +96,34 @@ _OFFICIAL_IMAGE = Preset(
     losses=(ImageStyleLoss(), StructureLoss(), SemanticDivergenceLoss(until=100), RangeLoss()),
     sampler=SamplerSettings(steps=200, skip=80, resample=10, view="noised", restart_above=0.01),
     colour_match=True,
+)
+
+_OFFICIAL_AGG_SAMPLER = SamplerSettings(
+    steps=100, skip=40, resample=1, method="agg-official", view="noised", guide_until=19 / 60
+)
+
+_OFFICIAL_AGG = Preset(
+    name="official-agg",
+    description="AGG's text guidance (the same authors, 2023) as its code runs it, for the full-size networks",
+    kind="text",
+    losses=(
+        TextStyleLoss(weight=200.0, progressive_contrast=True, regularize_content=True),
+        RangeLoss(),
+        AnchorLoss(),
+    ),
+    sampler=_OFFICIAL_AGG_SAMPLER,
+)
+
+_OFFICIAL_AGG_IMAGE = Preset(
+    name="official-agg-image",
+    description="AGG's image guidance as its code runs it, for the full-size networks",
+    kind="image",
+    losses=(
+        ImageStyleLoss(cls=200.0, pixels=200.0, pixels_view="pred_xstart"),
+        RangeLoss(),
+        AnchorLoss(),
+    ),
+    sampler=_OFFICIAL_AGG_SAMPLER,
 )
 
 _POCKET_TEXT = Preset(
@@ -114,7 +153,15 @@ _POCKET_IMAGE = Preset(
 )
 
 PRESETS: dict[str, Preset] = {
-    preset.name: preset for preset in (_OFFICIAL_TEXT, _OFFICIAL_IMAGE, _POCKET_TEXT, _POCKET_IMAGE)
+    preset.name: preset
+    for preset in (
+        _OFFICIAL_TEXT,
+        _OFFICIAL_IMAGE,
+        _OFFICIAL_AGG,
+        _OFFICIAL_AGG_IMAGE,
+        _POCKET_TEXT,
+        _POCKET_IMAGE,
+    )
 }
 
 

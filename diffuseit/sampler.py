@@ -2,66 +2,21 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from .backbones.base import Backbone, Prediction
 from .errors import DivergedError, InputError
+from .inversion import invert
 from .losses.base import Loss, View
 from .mask import blend, check_mask
-from .methods import METHODS, State, StepRule
+from .methods import METHODS, State
 from .objective import Evaluation, Objective
 from .randomness import Randomness, Seeded
 from .schedule import Schedule
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How the picture walks. `steps` spread over the whole process; the noisiest `skip` of them are left out.
-
-    `resample` visits the first level that often (DDPM only). `view` is what losses look at that do not choose for
-    themselves. `restart_above`: start again from fresh noise when the weighted range loss exceeds it, at most
-    `max_restarts` times; None never. `step_rule` and `step_size`: see `methods/diffuseit.py`.
-    Raises `InputError` for numbers that cannot work.
-    """
-
-    steps: int = 100
-    skip: int = 40
-    resample: int = 10
-    method: str = "diffuseit"
-    view: View = "noised"
-    restart_above: float | None = None
-    max_restarts: int = 3
-    step_rule: StepRule = "variance"
-    step_size: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps is {self.steps}: at least 1 is needed")
-        if not 0 <= self.skip < self.steps:
-            raise InputError(f"skip is {self.skip} of {self.steps} steps: it must leave at least one step")
-        if self.resample < 1:
-            raise InputError(f"resample is {self.resample}: the first level is visited at least once")
-        if self.method not in METHODS:
-            raise InputError(f"unknown method {self.method!r}: use one of {', '.join(METHODS)}")
-        if self.view not in ("noised", "pred_xstart"):
-            raise InputError(f"unknown view {self.view!r}: use 'noised' or 'pred_xstart'")
-        if self.step_rule not in ("variance", "normalized"):
-            raise InputError(f"unknown step rule {self.step_rule!r}: use 'variance' or 'normalized'")
-        if not math.isfinite(self.step_size):
-            raise InputError(f"step_size is {self.step_size}: use a finite number")
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether the method adds noise, so that resampling makes sense."""
-        return self.method != "diffuseit-ddim"
-
-    @property
-    def visits(self) -> int:
-        """Steps of a run without restarts."""
-        return self.steps - self.skip + (self.resample - 1 if self.stochastic else 0)
+from .settings import SamplerSettings as SamplerSettings
 
 
 @dataclass(frozen=True)
@@ -69,8 +24,9 @@ class Step:
     """What happened in one step. `number` of `total` counts up from 0, `index` is the level, down to 0.
 
     `items` are the pictures of the batch it is about (all of them, but with restarts one by one). All pictures are
-    [len(items), C, H, W]: `x_t` before the step, `gradient` d(loss)/d(x_t), `pred_xstart` the prediction.
-    `terms` are the weighted losses [len(items)] by name. After `restarted` the run begins again.
+    [len(items), C, H, W]: `x_t` before the step, `gradient` d(loss)/d(x_t) (of methods that take it there,
+    d(loss)/d(pred_xstart); 0 where no loss acts), `pred_xstart` the prediction. `terms` are the weighted losses
+    [len(items)] by name, none where no loss acts. After `restarted` the run begins again.
     """
 
     number: int
@@ -158,6 +114,31 @@ def _one_by_one(
         number = last + 1
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same in a run; `anchors` are the predictions of the source's inversion, by level."""
+
+    backbone: Backbone
+    objective: Objective
+    settings: SamplerSettings
+    schedule: Schedule
+    randomness: Randomness
+    x_start: Tensor
+    mask: Tensor | None
+    anchors: dict[int, Tensor] = field(default_factory=dict)
+
+    def noise(self) -> Tensor:
+        return self.randomness.noise(self.x_start.shape).to(self.x_start)
+
+    def labels(self) -> Tensor | None:
+        if self.backbone.num_classes is None:
+            return None
+        return self.randomness.labels(self.backbone.num_classes).to(self.x_start.device)
+
+    def guides(self, index: int) -> bool:
+        return bool(self.objective.views) and self.settings.guides(index)
+
+
 def _run(
     backbone: Backbone,
     source: Tensor,
@@ -170,15 +151,15 @@ def _run(
     crop_batch: int | None,
 ) -> Iterator[Step]:
     objective = Objective(losses, source, settings.view, crop_batch)
-    x_start = backbone.encode(source)
-    first = len(schedule) - settings.skip - 1
+    run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask)
+    levels, first = settings.levels, settings.first
+    inverted = _invert(run)
     number, restarts = 0, 0
-    levels = _levels(first, settings)
-    x = schedule.q_sample(x_start, first, _noise(randomness, x_start))
+    x = _start(run, inverted)
     position = 0
     while position < len(levels):
         index = levels[position]
-        step, x_next = _step(backbone, objective, settings, schedule, randomness, x, index, x_start, mask)
+        step, x_next = _step(run, x, index)
         restart = (
             settings.restart_above is not None
             and 0 < index < first
@@ -192,95 +173,153 @@ def _run(
         if restart:
             restarts += 1
             position = 0
-            x = schedule.q_sample(x_start, first, _noise(randomness, x_start))
+            x = _start(run, inverted)
             continue
         if mask is not None and index > 0:
-            x_next = blend(x_next, schedule.q_sample(x_start, index - 1, _noise(randomness, x_next)), mask)
+            x_next = blend(x_next, schedule.q_sample(run.x_start, index - 1, run.noise()), mask)
         position += 1
         if position < len(levels) and levels[position] == index:
-            beta = float(schedule.betas[index - 1])
-            x_next = math.sqrt(1 - beta) * x_next + math.sqrt(beta) * _noise(randomness, x_next)
+            # The official code resamples the first level by the beta of the level below it.
+            beta = float(schedule.betas[index - 1 if index == first else index])
+            x_next = math.sqrt(1 - beta) * x_next + math.sqrt(beta) * run.noise()
         x = x_next
 
 
-def _levels(first: int, settings: SamplerSettings) -> list[int]:
-    """The levels in the order of their visits: the first one `resample` times, then down to 0."""
-    visits = settings.resample if settings.stochastic else 1
-    return [first] * visits + list(range(first - 1, -1, -1))
+def _invert(run: _Run) -> Tensor | None:
+    """The source's own noise at the first level, where a run starts there; fills `run.anchors` for the losses."""
+    from_inversion = run.settings.start_at == "inversion"
+    keep = {i for i in range(run.settings.first + 1) if run.objective.needs_inversion and run.guides(i)}
+    if not from_inversion and not keep:
+        return None
+    if from_inversion:
+        keep.discard(run.settings.first)  # the first step predicts there anyway
+    inversion = invert(run.backbone, run.schedule, run.x_start, run.settings.first, keep, run.labels)
+    run.anchors.update(inversion.pred_xstart)
+    return inversion.x if from_inversion else None
 
 
-def _step(
-    backbone: Backbone,
-    objective: Objective,
-    settings: SamplerSettings,
-    schedule: Schedule,
-    randomness: Randomness,
-    x: Tensor,
-    index: int,
-    x_start: Tensor,
-    mask: Tensor | None,
-) -> tuple[Step, Tensor]:
-    labels = None
-    if backbone.num_classes is not None:
-        labels = randomness.labels(backbone.num_classes).to(x.device)
-    noise = _noise(randomness, x)
-    with torch.enable_grad():
-        x_t = x.detach().requires_grad_()
-        prediction = backbone.predict(x_t, schedule, index, labels)
-        if mask is not None:
-            prediction = replace(prediction, pred_xstart=blend(prediction.pred_xstart, x_start, mask))
-        views = _views(backbone, objective, schedule, prediction, x_t, index)
-        evaluation = _evaluate(objective, views, index, randomness)
-        gradient = _pull_back(evaluation, views, x_t)
+def _start(run: _Run, inverted: Tensor | None) -> Tensor:
+    return (
+        run.schedule.q_sample(run.x_start, run.settings.first, run.noise()) if inverted is None else inverted
+    )
+
+
+def _step(run: _Run, x: Tensor, index: int) -> tuple[Step, Tensor]:
+    labels, noise = run.labels(), run.noise()
+    guided = run.guides(index)
+    x_t, prediction = _predict(run, x, index, labels, graph=guided and run.settings.goes_back(index))
+    gradient, terms = None, {}
+    if guided:
+        if run.objective.needs_inversion:
+            run.anchors.setdefault(index, prediction.pred_xstart.detach())
+        evaluation, gradient = _guidance(run, prediction, x_t, index)
+        terms = evaluation.terms
     with torch.no_grad():
         detached = Prediction(
             prediction.pred_xstart.detach(), prediction.mean.detach(), prediction.log_variance.detach()
         )
-        state = State(x.detach(), detached, schedule, index, noise)
-        move = METHODS[settings.method](state, gradient, settings.step_rule, settings.step_size)
+        state = State(x.detach(), detached, run.schedule, index, noise, run.settings.control(index))
+        move = METHODS[run.settings.method].move(state, gradient, _Inner(run, state))
         if not torch.isfinite(move.sample).all():
             raise DivergedError(
                 f"step at level {index}: the sample is not finite; lower the weights or skip more"
             )
-        picture = backbone.decode(blend(move.pred_xstart, x_start, mask))
-    step = Step(0, 0, index, range(len(x)), x.detach(), gradient, picture, evaluation.terms)
-    return step, move.sample
+        picture = run.backbone.decode(blend(move.pred_xstart, run.x_start, run.mask))
+    gradient = torch.zeros_like(x) if gradient is None else gradient
+    return Step(0, 0, index, range(len(x)), x.detach(), gradient, picture, terms), move.sample
 
 
-def _views(
-    backbone: Backbone,
-    objective: Objective,
-    schedule: Schedule,
-    prediction: Prediction,
-    x_t: Tensor,
-    index: int,
-) -> dict[View, Tensor]:
-    """The pictures that the losses look at, attached to the graph of x_t."""
+def _predict(
+    run: _Run, x: Tensor, index: int, labels: Tensor | None, graph: bool
+) -> tuple[Tensor, Prediction]:
+    """x_t and the network's prediction there, attached to the graph of x_t where `graph` says so."""
+    with torch.set_grad_enabled(graph):
+        x_t = x.detach().requires_grad_(graph)
+        prediction = run.backbone.predict(x_t, run.schedule, index, labels)
+        if run.mask is not None:
+            prediction = replace(prediction, pred_xstart=blend(prediction.pred_xstart, run.x_start, run.mask))
+    return x_t, prediction
+
+
+def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tuple[Evaluation, Tensor]:
+    """The losses at the views of a prediction, and their gradient where the method takes it.
+
+    That is d(loss)/d(x_t) by one vector-Jacobian product through the backbone, or d(loss)/d(pred_xstart), or, where
+    the method wants the former without the backward pass, d(loss)/d(x_t) with the network's noise held fixed.
+    """
+    leaf, pred_xstart = x_t, prediction.pred_xstart
+    with torch.enable_grad():
+        if METHODS[run.settings.method].gradient_at == "pred_xstart":
+            leaf = pred_xstart = pred_xstart.detach().requires_grad_()
+        elif not x_t.requires_grad:
+            leaf = x_t = x_t.detach().requires_grad_()
+            eps = run.schedule.eps_from_xstart(x_t.detach(), pred_xstart, index)
+            pred_xstart = run.schedule.xstart_from_eps(x_t, eps, index)
+        views = _views(run, pred_xstart, x_t, index)
+    evaluation = _evaluate(run, views, index)
+    return evaluation, _pull_back(evaluation, views, leaf)
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """Further evaluations in one step (`methods.Inner`)."""
+
+    run: _Run
+    state: State
+
+    def gradient(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> Tensor:
+        with torch.enable_grad():
+            leaf = pred_xstart.detach().requires_grad_()
+            views = self._views(leaf, noised_at)
+        evaluation = _evaluate(self.run, views, self.state.index, inner=True, default_view=view)
+        return _pull_back(evaluation, views, leaf)
+
+    def look(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
+        if self.run.objective.remembers:
+            views = self._views(pred_xstart, noised_at)
+            _evaluate(self.run, views, self.state.index, inner=True, default_view=view, differentiate=False)
+
+    def _views(self, pred_xstart: Tensor, noised_at: int | None) -> dict[View, Tensor]:
+        blended = blend(pred_xstart, self.run.x_start, self.run.mask)
+        views = _views(
+            self.run, blended, self.state.x_t, self.state.index if noised_at is None else noised_at
+        )
+        views.setdefault("pred_xstart", self.run.backbone.decode(blended))
+        return views
+
+
+def _views(run: _Run, pred_xstart: Tensor, x_t: Tensor, index: int) -> dict[View, Tensor]:
+    """The pictures that the losses look at, attached to the graph of their arguments."""
     views: dict[View, Tensor] = {}
-    if "pred_xstart" in objective.views:
-        views["pred_xstart"] = backbone.decode(prediction.pred_xstart)
-    if "noised" in objective.views:
-        factor = float(schedule.sqrt_one_minus_alphas_cumprod[index])
-        views["noised"] = backbone.decode(factor * prediction.pred_xstart + (1 - factor) * x_t)
+    if "pred_xstart" in run.objective.views:
+        views["pred_xstart"] = run.backbone.decode(pred_xstart)
+    if "noised" in run.objective.views:
+        factor = float(run.schedule.sqrt_one_minus_alphas_cumprod[index])
+        views["noised"] = run.backbone.decode(factor * pred_xstart + (1 - factor) * x_t)
     return views
 
 
 def _evaluate(
-    objective: Objective, views: dict[View, Tensor], index: int, randomness: Randomness
+    run: _Run,
+    views: dict[View, Tensor],
+    index: int,
+    inner: bool = False,
+    default_view: View | None = None,
+    differentiate: bool = True,
 ) -> Evaluation:
+    anchor = run.anchors.get(index)
+    inversion = None if anchor is None else run.backbone.decode(anchor)
     try:
-        return objective.evaluate(views, index, randomness)
+        return run.objective.evaluate(
+            views, index, run.randomness, inversion, inner, default_view, differentiate
+        )
     except DivergedError as error:
         raise DivergedError(f"step at level {index}: {error}") from None
 
 
-def _pull_back(evaluation: Evaluation, views: dict[View, Tensor], x_t: Tensor) -> Tensor:
-    """d(loss)/d(x_t): one vector-Jacobian product through the backbone."""
+def _pull_back(evaluation: Evaluation, views: dict[View, Tensor], leaf: Tensor) -> Tensor:
+    """d(loss)/d(leaf): one vector-Jacobian product back from the views."""
     if not evaluation.gradients:
-        return torch.zeros_like(x_t)
+        return torch.zeros_like(leaf)
     outputs = [views[name] for name in evaluation.gradients]
-    return torch.autograd.grad(outputs, x_t, list(evaluation.gradients.values()))[0]
-
-
-def _noise(randomness: Randomness, like: Tensor) -> Tensor:
-    return randomness.noise(like.shape).to(like)
+    return torch.autograd.grad(outputs, leaf, list(evaluation.gradients.values()))[0]

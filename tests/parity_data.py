@@ -10,13 +10,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
@@ -110,6 +111,11 @@ def loss_sets() -> list[str]:
     return [key for key, value in parity_set().config["losses"].items() if isinstance(value, dict)]
 
 
+def agg_trajectories() -> list[str]:
+    """File names of the recorded AGG runs, e.g. "agg/traj_agg_text"; none where the set has no such folder."""
+    return sorted(f"agg/{path.stem}" for path in (parity_set().folder / "agg").glob("traj_agg_*.json"))
+
+
 def trajectories() -> list[str]:
     """File names of the recorded runs, e.g. "traj_text": `read_json(name)` and `tensors(name)`."""
     return list(parity_set().config["trajectories"].values())
@@ -173,6 +179,32 @@ def recorded_crops(entries: Sequence[dict[str, Any]]) -> Crops:
     boxes = torch.tensor([entry["crop_ijhw"] for entry in entries])[None]
     angle = torch.tensor([entry["angle"] for entry in entries], dtype=torch.float64)[None]
     return Crops(angle, *boxes.unbind(-1), flip=torch.tensor([entry["hflip"] for entry in entries])[None])
+
+
+class Recorded:
+    """Replays a recorded stream of noise and crops."""
+
+    def __init__(self, noise: Iterable[Tensor], crops: Iterable[dict[str, Any]]):
+        self.stream, self.recorded = list(noise), list(crops)
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        return self.stream.pop(0).reshape(shape)
+
+    def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
+        taken, self.recorded[:count] = self.recorded[:count], []
+        return recorded_crops(taken)
+
+    def labels(self, num_classes: int) -> Tensor:
+        raise AssertionError("the recorded networks have no classes")
+
+
+def picture(name: str) -> Tensor:
+    """A picture of the set, at the size of its diffusion model, [1, 3, H, W]."""
+    from diffuseit.pictures import to_tensor
+
+    size = ddpm().image_size
+    image = Image.open(parity_set().folder / name).convert("RGB")
+    return to_tensor(image.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def matched(data: dict[str, Tensor], name: str, actual: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,18 +6,17 @@ import pytest
 import torch
 from parity_data import (
     GRADIENT,
+    Recorded,
     clips,
     ddpm,
     matched,
-    parity_set,
+    picture,
     read_json,
-    recorded_crops,
     relative_error,
     tensors,
     trajectories,
     vit,
 )
-from PIL import Image
 
 from diffuseit.colour import match_colours
 from diffuseit.losses import (
@@ -27,31 +26,8 @@ from diffuseit.losses import (
     StructureLoss,
     TextStyleLoss,
 )
-from diffuseit.pictures import to_pil, to_tensor
+from diffuseit.pictures import to_pil
 from diffuseit.sampler import SamplerSettings, sample
-
-
-class Recorded:
-    """Replays a recorded stream of noise and crops."""
-
-    def __init__(self, noise, crops):
-        self.stream, self.recorded = list(noise), list(crops)
-
-    def noise(self, shape):
-        return self.stream.pop(0).reshape(shape)
-
-    def crops(self, count, image_size):
-        taken, self.recorded[:count] = self.recorded[:count], []
-        return recorded_crops(taken)
-
-    def labels(self, num_classes):
-        raise AssertionError("the recorded networks have no classes")
-
-
-def picture(name):
-    size = ddpm().image_size
-    image = Image.open(parity_set().folder / name).convert("RGB")
-    return to_tensor(image.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def setup(record):

@@ -28,13 +28,15 @@ class Look:
     `index` is the step of the schedule, counted from clean. `features` are the network's of the view (the view
     [B, 3, H, W] itself for terms without a network), `previous` those of the evaluation before, detached; at the
     first one, those of the source (None where no term of the group needs them). `last` holds the unweighted values
-    [B] of the evaluation before, by term name.
+    [B] of the evaluation before, by term name. `inversion` [B, 3, H, W] is what the network predicted at this level
+    of the source's inversion (None where no term needs it).
     """
 
     index: int
     features: Any
     previous: Any
     last: Mapping[str, Tensor]
+    inversion: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Term:
     the term is not computed. `view` None leaves the choice to the sampler. `crops` is the number of random crops
     the network gets, 0 for the whole picture. `initial` is what `Look.last` holds before the first evaluation.
     `mask` [1 or B, 1, H, W] in [0, 1] multiplies the gradient at the view. A term that reads `Look.previous` says so
-    with `needs_previous`.
+    with `needs_previous`, one that reads `Look.inversion` with `needs_inversion`.
+
+    A method may evaluate several times in a step, at predictions it has moved on: inner evaluations. Terms with
+    `inner` false or with `needs_previous`, which pull from step to step, have no part in them, and scales, which follow
+    the step before, are 1 there. `Look.last` is of the latest evaluation, inner ones included.
     """
 
     name: str
@@ -59,6 +65,8 @@ class Term:
     initial: Tensor | None = None
     mask: Tensor | None = None
     needs_previous: bool = False
+    needs_inversion: bool = False
+    inner: bool = True
 
 
 class Loss(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..errors import InputError
-from .base import FeaturesOf, Look, Term, check_finite, require
+from .base import FeaturesOf, Look, Term, View, check_finite, require
 
 if TYPE_CHECKING:
     from ..features.vit import ViT
@@ -27,14 +27,16 @@ def pixel_distance(image: Tensor, target: Tensor) -> Tensor:
 class ImageStyleLoss:
     """Pulls towards the style of `target` [1 or B, 3, H, W] in [-1, 1], of the source's size.
 
-    `cls` weighs the distance of [CLS] tokens, `pixels` that of the pictures themselves. Raises `InputError` for
-    a target of another size or settings that are not finite.
+    `cls` weighs the distance of [CLS] tokens, `pixels` that of the pictures themselves, which looks at
+    `pixels_view` (None: at the sampler's). Raises `InputError` for a target of another size or settings that are
+    not finite.
     """
 
     vit: "ViT | None" = None
     target: Tensor | None = None
     cls: float = 2000.0
     pixels: float = 3000.0
+    pixels_view: View | None = None
 
     def __post_init__(self) -> None:
         check_finite(self)
@@ -62,4 +64,7 @@ class ImageStyleLoss:
         def pixel_value(look: Look) -> Tensor:
             return pixel_distance(look.features, target)
 
-        return [Term("style_cls", self.cls, cls_value, vit), Term("style_pixels", self.pixels, pixel_value)]
+        return [
+            Term("style_cls", self.cls, cls_value, vit),
+            Term("style_pixels", self.pixels, pixel_value, view=self.pixels_view),
+        ]

@@ -37,6 +37,19 @@ def key_contrastive_loss(keys: Tensor, source_keys: Tensor, tau: float) -> Tenso
     return (partition - similarity.diagonal(dim1=1, dim2=2)).mean(dim=-1)
 
 
+def content_factor(look: Look, progressive_contrast: bool, regularize_content: bool) -> Tensor:
+    """How much more the content counts than the style, [B] or [], after the previous text style loss."""
+    style = look.last.get("text_style")
+    if style is None:
+        return torch.ones(())
+    factor = torch.ones_like(style)
+    if progressive_contrast:
+        factor = torch.where(style > -0.5, 0.5, factor)
+    if regularize_content:
+        factor = torch.where(style < -0.5, 2.0, factor)
+    return factor
+
+
 @dataclass(frozen=True, kw_only=True)
 class StructureLoss:
     """Keeps the source's layout: `self_similarity` and `contrastive` are the weights of the two terms.
@@ -73,19 +86,13 @@ class StructureLoss:
         def contrastive_value(look: Look) -> Tensor:
             return key_contrastive_loss(look.features.keys, source_keys, self.tau)
 
+        follows = self.progressive_contrast or self.regularize_content
+        scale = self.contrast_scale if follows else None
         return [
             Term("self_similarity", self.self_similarity, similarity_value, vit),
-            Term("contrastive", self.contrastive, contrastive_value, vit, scale=self.contrast_scale),
+            Term("contrastive", self.contrastive, contrastive_value, vit, scale=scale),
         ]
 
     def contrast_scale(self, look: Look) -> Tensor:
         """Factor [B] of the contrastive weight, from the previous text style loss."""
-        style = look.last.get("text_style")
-        if style is None:
-            return torch.ones(())
-        scale = torch.ones_like(style)
-        if self.progressive_contrast:
-            scale = torch.where(style > -0.5, 0.5, scale)
-        if self.regularize_content:
-            scale = torch.where(style < -0.5, 2.0, scale)
-        return scale
+        return content_factor(look, self.progressive_contrast, self.regularize_content)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .base import FeaturesOf, Look, Term, check_finite, require
+from .structure import content_factor
 
 if TYPE_CHECKING:
     from ..features.clip import CLIP, CLIPEnsemble
@@ -47,6 +48,8 @@ class TextStyleLoss:
 
     The target of each network is normalise(E_to - lambda_s E_from + lambda_i E_source). `crops` random crops are
     seen per network and step; 0 is the deterministic mode, the whole picture once. The ensemble's mean counts.
+    `progressive_contrast` and `regularize_content` divide the weight by what `StructureLoss` multiplies its own
+    with under these names (AGG).
     Raises `InputError` for an empty prompt, a negative number of crops or settings that are not finite.
     """
 
@@ -57,6 +60,8 @@ class TextStyleLoss:
     lambda_s: float = 0.4
     lambda_i: float = 0.2
     crops: int = 8
+    progressive_contrast: bool = False
+    regularize_content: bool = False
 
     def __post_init__(self) -> None:
         check_finite(self)
@@ -104,9 +109,21 @@ class TextStyleLoss:
         def value(look: Look) -> Tensor:
             return share * text_style_loss(look.features, direction)
 
+        def scale(look: Look) -> Tensor:
+            return 1 / content_factor(look, self.progressive_contrast, self.regularize_content)
+
         with torch.no_grad():
             initial = share * text_style_loss(e_image, direction)
-        return Term("text_style", self.weight, value, model, view="noised", crops=self.crops, initial=initial)
+        return Term(
+            "text_style",
+            self.weight,
+            value,
+            model,
+            view="noised",
+            crops=self.crops,
+            scale=scale if self.progressive_contrast or self.regularize_content else None,
+            initial=initial,
+        )
 
 
 def _each(prompts: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,16 @@
 """Guidance methods: how a gradient moves the sample. One file each; `METHODS` is the table of all of them."""
 
-from .base import Method, Move, State, StepRule
+from . import agg, dsg, mpgd
+from .base import Control, Eta, Inner, Method, Move, Start, State, StepRule
 from .diffuseit import ddim, ddpm
 
-METHODS: dict[str, Method] = {"diffuseit": ddpm, "diffuseit-ddim": ddim}
+METHODS: dict[str, Method] = {
+    "diffuseit": ddpm,
+    "diffuseit-ddim": ddim,
+    "agg": agg.agg,
+    "agg-official": agg.official,
+    "mpgd": mpgd.mpgd,
+    "dsg": dsg.dsg,
+}
 
-__all__ = ["METHODS", "Method", "Move", "State", "StepRule"]
+__all__ = ["METHODS", "Control", "Eta", "Inner", "Method", "Move", "Start", "State", "StepRule"]

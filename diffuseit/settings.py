@@ -1,0 +1,166 @@
+"""How a picture walks through the noise levels: everything a user may set about it, checked at once."""
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+
+from .errors import InputError
+from .losses.base import View
+from .methods import METHODS, Control, Eta, Method, Start, StepRule
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How the picture walks. `steps` spread over the whole process; the noisiest `skip` of them are left out.
+
+    `resample` visits the first level that often (not where a method adds no noise). `view` is what losses look at
+    that do not choose for themselves. `restart_above`: start again from fresh noise when the weighted range loss
+    exceeds it, at most `max_restarts` times; None never. `step_rule` and `step_size`: see `methods/steps.py`.
+
+    Guidance: losses act from fraction `guide_from` of the run to fraction `guide_until`, there in every
+    `guide_every`-th level. Up to fraction `backward_until` the gradient goes back through the denoising network;
+    after it the network's noise counts as fixed, which saves the backward pass (methods with a gradient at
+    pred_xstart never make it).
+
+    None leaves a value to the method: `start`, at "noise" or at the "inversion" of the source; `eta`, DDIM's, in
+    [0, 1], or pairs (end of a part as a fraction of the run, eta); `inner_steps` further steps on pred_xstart, of
+    rate `inner_rate` where an optimiser takes them. `symmetric`: methods that guide the prediction alone guide the
+    noise too.
+
+    Time travel (Lugmayr et al. 2022, RePaint, arXiv 2201.09865; FreeDoM): levels from fraction `travel_from` of
+    the run to `travel_until`, without the first, are visited `travel` times.
+    Raises `InputError` for numbers that cannot work.
+    """
+
+    steps: int = 100
+    skip: int = 40
+    resample: int = 10
+    method: str = "diffuseit"
+    view: View = "noised"
+    restart_above: float | None = None
+    max_restarts: int = 3
+    step_rule: StepRule = "variance"
+    step_size: float = 1.0
+    guide_from: float = 0.0
+    guide_until: float = 1.0
+    guide_every: int = 1
+    backward_until: float = 1.0
+    start: Start | None = None
+    eta: Eta | None = None
+    inner_steps: int | None = None
+    inner_rate: float | None = None
+    symmetric: bool = False
+    travel: int = 1
+    travel_from: float = 0.0
+    travel_until: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}: at least 1 is needed")
+        if not 0 <= self.skip < self.steps:
+            raise InputError(f"skip is {self.skip} of {self.steps} steps: it must leave at least one step")
+        if self.resample < 1:
+            raise InputError(f"resample is {self.resample}: the first level is visited at least once")
+        if self.method not in METHODS:
+            raise InputError(f"unknown method {self.method!r}: use one of {', '.join(METHODS)}")
+        if self.view not in get_args(View):
+            raise InputError(f"unknown view {self.view!r}: use 'noised' or 'pred_xstart'")
+        if self.step_rule not in get_args(StepRule):
+            raise InputError(
+                f"unknown step rule {self.step_rule!r}: use one of {', '.join(get_args(StepRule))}"
+            )
+        if not math.isfinite(self.step_size):
+            raise InputError(f"step_size is {self.step_size}: use a finite number")
+        self._check_guidance()
+        self._check_eta()
+
+    def _check_guidance(self) -> None:
+        for name in ("guide_from", "guide_until", "backward_until", "travel_from", "travel_until"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}: use a fraction of the run, 0 to 1")
+        for name in ("guide_every", "travel"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: use 1 or more")
+        if self.start is not None and self.start not in get_args(Start):
+            raise InputError(f"unknown start {self.start!r}: use 'noise' or 'inversion'")
+        if self.inner_steps is not None and self.inner_steps < 0:
+            raise InputError(f"inner_steps is {self.inner_steps}: use 0 (none) or more")
+        if self.inner_rate is not None and not (math.isfinite(self.inner_rate) and self.inner_rate > 0):
+            raise InputError(f"inner_rate is {self.inner_rate}: use a number above 0")
+
+    def _check_eta(self) -> None:
+        parts = self._eta_parts()
+        for end, eta in parts:
+            if not (0 <= eta <= 1 and 0 <= end <= 1):
+                raise InputError(f"eta is {self.eta}: use 0 to 1, or pairs (fraction of the run, eta)")
+            if eta == 0 and self._method.needs_noise:
+                raise InputError(f"the method {self.method} guides by its noise: use an eta above 0")
+        if not parts or parts[-1][0] < 1:
+            raise InputError(f"eta is {self.eta}: its last part must end at fraction 1")
+
+    @property
+    def _method(self) -> Method:
+        return METHODS[self.method]
+
+    def _eta_parts(self) -> tuple[tuple[float, float], ...]:
+        eta = self._method.eta if self.eta is None else self.eta
+        return eta if isinstance(eta, tuple) else ((1.0, eta),)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the method adds noise, so that resampling makes sense."""
+        return self._method.adds_noise
+
+    @property
+    def first(self) -> int:
+        """The noisiest level that is visited; the cleanest is 0."""
+        return self.steps - self.skip - 1
+
+    @property
+    def start_at(self) -> Start:
+        """Where the run starts."""
+        return self._method.start if self.start is None else self.start
+
+    @property
+    def levels(self) -> list[int]:
+        """The levels in the order of their visits, repeated ones included, down to 0."""
+        repeated = self.travel if self.stochastic else 1
+        levels = [self.first] * (self.resample if self.stochastic else 1)
+        for index in range(self.first - 1, -1, -1):
+            levels += [index] * (repeated if self._within(index, self.travel_from, self.travel_until) else 1)
+        return levels
+
+    @property
+    def visits(self) -> int:
+        """Steps of a run without restarts."""
+        return len(self.levels)
+
+    def _position(self, fraction: float) -> int:
+        return round(fraction * (self.first + 1))
+
+    def _within(self, index: int, start: float, end: float) -> bool:
+        return self._position(start) <= self.first - index < self._position(end)
+
+    def guides(self, index: int) -> bool:
+        """Whether losses act at level `index`."""
+        if not self._within(index, self.guide_from, self.guide_until):
+            return False
+        return (self.first - index - self._position(self.guide_from)) % self.guide_every == 0
+
+    def goes_back(self, index: int) -> bool:
+        """Whether the gradient at level `index` goes back through the denoising network."""
+        return self._method.gradient_at == "x_t" and self._within(index, 0.0, self.backward_until)
+
+    def control(self, index: int) -> Control:
+        """What the method needs to know at level `index`."""
+        method, inner_steps, inner_rate = self._method, self.inner_steps, self.inner_rate
+        eta = next(eta for end, eta in self._eta_parts() if self.first - index < self._position(end))
+        return Control(
+            step_rule=self.step_rule,
+            step_size=self.step_size,
+            eta=eta,
+            symmetric=self.symmetric,
+            inner_steps=method.inner_steps if inner_steps is None else inner_steps,
+            inner_rate=method.inner_rate if inner_rate is None else inner_rate,
+        )
