@@ -12,7 +12,7 @@ from .errors import DivergedError, InputError
 from .inversion import invert
 from .losses.base import Loss, View
 from .mask import blend, check_mask
-from .methods import METHODS, State
+from .methods import METHODS, SOLVERS, Move, Solver, State
 from .objective import Evaluation, Objective
 from .randomness import Randomness, Seeded
 from .schedule import Schedule
@@ -116,7 +116,7 @@ def _one_by_one(
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same in a run; `anchors` are the predictions of the source's inversion, by level."""
+    """What holds for a whole run; `anchors` are the predictions of the source's inversion, by level."""
 
     backbone: Backbone
     objective: Objective
@@ -126,6 +126,12 @@ class _Run:
     x_start: Tensor
     mask: Tensor | None
     anchors: dict[int, Tensor] = field(default_factory=dict)
+    solver: Solver | None = None
+
+    def again(self) -> "_Run":
+        """The same run with a solver that remembers nothing."""
+        name = self.settings.solver
+        return replace(self, solver=None if name is None else SOLVERS[name](self.schedule))
 
     def noise(self) -> Tensor:
         return self.randomness.noise(self.x_start.shape).to(self.x_start)
@@ -151,7 +157,7 @@ def _run(
     crop_batch: int | None,
 ) -> Iterator[Step]:
     objective = Objective(losses, source, settings.view, crop_batch)
-    run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask)
+    run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask).again()
     levels, first = settings.levels, settings.first
     inverted = _invert(run)
     number, restarts = 0, 0
@@ -159,7 +165,8 @@ def _run(
     position = 0
     while position < len(levels):
         index = levels[position]
-        step, x_next = _step(run, x, index)
+        target = next((level for level in levels[position:] if level != index), -1)
+        step, x_next = _step(run, x, index, target)
         restart = (
             settings.restart_above is not None
             and 0 < index < first
@@ -173,10 +180,11 @@ def _run(
         if restart:
             restarts += 1
             position = 0
+            run = run.again()
             x = _start(run, inverted)
             continue
-        if mask is not None and index > 0:
-            x_next = blend(x_next, schedule.q_sample(run.x_start, index - 1, run.noise()), mask)
+        if mask is not None and target >= 0:
+            x_next = blend(x_next, schedule.q_sample(run.x_start, target, run.noise()), mask)
         position += 1
         if position < len(levels) and levels[position] == index:
             # The official code resamples the first level by the beta of the level below it.
@@ -204,7 +212,8 @@ def _start(run: _Run, inverted: Tensor | None) -> Tensor:
     )
 
 
-def _step(run: _Run, x: Tensor, index: int) -> tuple[Step, Tensor]:
+def _step(run: _Run, x: Tensor, index: int, target: int) -> tuple[Step, Tensor]:
+    """The step from level `index` to level `target`, one below wherever no solver takes it."""
     labels, noise = run.labels(), run.noise()
     guided = run.guides(index)
     x_t, prediction = _predict(run, x, index, labels, graph=guided and run.settings.goes_back(index))
@@ -219,7 +228,7 @@ def _step(run: _Run, x: Tensor, index: int) -> tuple[Step, Tensor]:
             prediction.pred_xstart.detach(), prediction.mean.detach(), prediction.log_variance.detach()
         )
         state = State(x.detach(), detached, run.schedule, index, noise, run.settings.control(index))
-        move = METHODS[run.settings.method].move(state, gradient, _Inner(run, state))
+        move = _move(run, state, gradient, target)
         if not torch.isfinite(move.sample).all():
             raise DivergedError(
                 f"step at level {index}: the sample is not finite; lower the weights or skip more"
@@ -227,6 +236,14 @@ def _step(run: _Run, x: Tensor, index: int) -> tuple[Step, Tensor]:
         picture = run.backbone.decode(blend(move.pred_xstart, run.x_start, run.mask))
     gradient = torch.zeros_like(x) if gradient is None else gradient
     return Step(0, 0, index, range(len(x)), x.detach(), gradient, picture, terms), move.sample
+
+
+def _move(run: _Run, state: State, gradient: Tensor | None, target: int) -> Move:
+    if run.solver is None or not run.settings.in_tail(state.index):
+        return METHODS[run.settings.method].move(state, gradient, _Inner(run, state))
+    pred_xstart, eta = state.prediction.pred_xstart, state.control.eta
+    sample = run.solver(state.x_t, pred_xstart, state.index, target, state.noise, eta)
+    return Move(sample, pred_xstart)
 
 
 def _predict(

@@ -6,7 +6,7 @@ from typing import get_args
 
 from .errors import InputError
 from .losses.base import View
-from .methods import METHODS, Control, Eta, Method, Start, StepRule
+from .methods import METHODS, SOLVERS, Control, Eta, Method, SolverName, Start, StepRule
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class SamplerSettings:
 
     Time travel (Lugmayr et al. 2022, RePaint, arXiv 2201.09865; FreeDoM): levels from fraction `travel_from` of
     the run to `travel_until`, without the first, are visited `travel` times.
+    After `guide_until` a `solver` (`methods/solvers.py`) may take the steps instead of the method, in `tail_steps`
+    levels spread evenly over those that are left (None: in each of them).
     Raises `InputError` for numbers that cannot work.
     """
 
@@ -53,6 +55,8 @@ class SamplerSettings:
     travel: int = 1
     travel_from: float = 0.0
     travel_until: float = 1.0
+    solver: SolverName | None = None
+    tail_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -71,6 +75,10 @@ class SamplerSettings:
             )
         if not math.isfinite(self.step_size):
             raise InputError(f"step_size is {self.step_size}: use a finite number")
+        if self.solver is not None and self.solver not in SOLVERS:
+            raise InputError(f"unknown solver {self.solver!r}: use one of {', '.join(SOLVERS)}")
+        if self.tail_steps is not None and (self.solver is None or self.tail_steps < 1):
+            raise InputError(f"tail_steps is {self.tail_steps}: use 1 or more, with a solver")
         self._check_guidance()
         self._check_eta()
 
@@ -128,8 +136,22 @@ class SamplerSettings:
         repeated = self.travel if self.stochastic else 1
         levels = [self.first] * (self.resample if self.stochastic else 1)
         for index in range(self.first - 1, -1, -1):
-            levels += [index] * (repeated if self._within(index, self.travel_from, self.travel_until) else 1)
-        return levels
+            if not self.in_tail(index):
+                levels += [index] * (
+                    repeated if self._within(index, self.travel_from, self.travel_until) else 1
+                )
+        return levels + [index for index in self._tail() if index < self.first]
+
+    def in_tail(self, index: int) -> bool:
+        """Whether the solver takes the step from level `index`."""
+        return self.solver is not None and self.first - index >= self._position(self.guide_until)
+
+    def _tail(self) -> list[int]:
+        if self.solver is None:
+            return []
+        top = self.first - self._position(self.guide_until)
+        count = top + 1 if self.tail_steps is None else min(self.tail_steps, top + 1)
+        return [round(top - top * step / max(count - 1, 1)) for step in range(count)]
 
     @property
     def visits(self) -> int:

@@ -1,8 +1,12 @@
-"""Guidance methods: how a gradient moves the sample. One file each; `METHODS` is the table of all of them."""
+"""Guidance methods: how a gradient moves the sample. One file each; `METHODS` is the table of all of them.
+
+`SOLVERS` take the steps after guidance has ended.
+"""
 
 from . import agg, dsg, mpgd
 from .base import Control, Eta, Inner, Method, Move, Start, State, StepRule
 from .diffuseit import ddim, ddpm
+from .solvers import SOLVERS, Solver, SolverName
 
 METHODS: dict[str, Method] = {
     "diffuseit": ddpm,
@@ -13,4 +17,17 @@ METHODS: dict[str, Method] = {
     "dsg": dsg.dsg,
 }
 
-__all__ = ["METHODS", "Control", "Eta", "Inner", "Method", "Move", "Start", "State", "StepRule"]
+__all__ = [
+    "METHODS",
+    "SOLVERS",
+    "Control",
+    "Eta",
+    "Inner",
+    "Method",
+    "Move",
+    "Solver",
+    "SolverName",
+    "Start",
+    "State",
+    "StepRule",
+]
