@@ -23,9 +23,9 @@ class SamplerSettings:
     pred_xstart never make it).
 
     None leaves a value to the method: `start`, at "noise" or at the "inversion" of the source; `eta`, DDIM's, in
-    [0, 1], or pairs (end of a part as a fraction of the run, eta); `inner_steps` further steps on pred_xstart, of
-    rate `inner_rate` where an optimiser takes them. `symmetric`: methods that guide the prediction alone guide the
-    noise too.
+    [0, 1], or pairs (end of a part as a fraction of the run, eta); `inner_steps` further steps on pred_xstart (agg,
+    mpgd), of rate `inner_rate` where an optimiser takes them (agg). `symmetric`: a method that guides the prediction
+    alone (agg, mpgd) guides the noise too.
 
     Time travel (Lugmayr et al. 2022, RePaint, arXiv 2201.09865; FreeDoM): levels from fraction `travel_from` of
     the run to `travel_until`, without the first, are visited `travel` times.
@@ -134,7 +134,8 @@ class SamplerSettings:
     def levels(self) -> list[int]:
         """The levels in the order of their visits, repeated ones included, down to 0."""
         repeated = self.travel if self.stochastic else 1
-        levels = [self.first] * (self.resample if self.stochastic else 1)
+        resampled = self.stochastic and not self.in_tail(self.first)
+        levels = [self.first] * (self.resample if resampled else 1)
         for index in range(self.first - 1, -1, -1):
             if not self.in_tail(index):
                 levels += [index] * (

@@ -100,6 +100,12 @@ def test_few_steps_come_close_to_many(models, scenes, solver):
     assert (whole[-1].pred_xstart - scenes).abs().mean() > 0.03
 
 
+def test_a_solver_from_the_start_visits_each_level_once():
+    settings = SamplerSettings(steps=10, skip=2, resample=4, guide_until=0.0, solver="unipc", tail_steps=3)
+    assert settings.levels == [7, 4, 0]
+    assert dataclasses.replace(settings, tail_steps=1).levels == [7]
+
+
 def test_outside_the_mask_the_noise_is_of_the_level_that_comes_next(models, scenes):
     mask = torch.zeros(1, 1, 64, 64)
     settings = dataclasses.replace(TAIL, solver="dpm++2m", tail_steps=3)
