@@ -157,10 +157,10 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         _OFFICIAL_TEXT,
         _OFFICIAL_IMAGE,
-        _OFFICIAL_AGG,
-        _OFFICIAL_AGG_IMAGE,
         _POCKET_TEXT,
         _POCKET_IMAGE,
+        _OFFICIAL_AGG,
+        _OFFICIAL_AGG_IMAGE,
     )
 }
 
