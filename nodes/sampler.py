@@ -13,7 +13,7 @@ from ..diffuseit.fit import Fit, FitMode, cover
 from ..diffuseit.losses import Loss, MaskedLoss
 from ..diffuseit.losses.base import View
 from ..diffuseit.mask import blend
-from ..diffuseit.methods import METHODS, StepRule
+from ..diffuseit.methods import METHODS, SOLVERS, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from ..diffuseit.sampler import SamplerSettings, check_source, sample
 from . import runtime
@@ -23,6 +23,7 @@ from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, 
 
 CROPS_WHEN_MEMORY_IS_SHORT = 2
 SIZES = ("model", "source")
+METHOD_ITSELF = "the method itself"
 
 
 class Sampler(io.ComfyNode):
@@ -88,7 +89,9 @@ class Sampler(io.ComfyNode):
                     options=list(METHODS),
                     default=default.method,
                     tooltip="How the losses move the picture. diffuseit: the paper's, with noise in every step; "
-                    "diffuseit-ddim: without, smoother and without resampling.",
+                    "diffuseit-ddim: without, smoother and without resampling; agg: starts from the source's own "
+                    "noise; mpgd: never goes back through the diffusion model, quicker and rougher; dsg: steps of full "
+                    "length, good with few steps.",
                 ),
                 io.Float.Input(
                     "step_size",
@@ -158,8 +161,56 @@ class Sampler(io.ComfyNode):
                 SETTINGS.Input(
                     "settings",
                     optional=True,
-                    tooltip="A preset's settings: they replace steps, skip, resample, method, step size and rule, view "
-                    "and restarts.",
+                    tooltip="A preset's settings: they replace the widgets of this node, but for seed, fit and size.",
+                ),
+                io.Float.Input(
+                    "guide_from",
+                    optional=True,
+                    default=default.guide_from,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="Where in the run the losses begin to act, as a fraction. Up: the first steps go their own "
+                    "way.",
+                ),
+                io.Float.Input(
+                    "guide_until",
+                    optional=True,
+                    default=default.guide_until,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="Where in the run the losses cease to act, as a fraction. Down: the last steps only clean "
+                    "up: smoother, faster, a little further from style and structure.",
+                ),
+                io.Int.Input(
+                    "inner_steps",
+                    optional=True,
+                    default=-1,
+                    min=-1,
+                    max=100,
+                    advanced=True,
+                    tooltip="Further steps on the prediction within each step (agg, mpgd); -1: what the method likes. "
+                    "Up: closer to the losses, slower.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    optional=True,
+                    options=[METHOD_ITSELF, *SOLVERS],
+                    default=METHOD_ITSELF,
+                    advanced=True,
+                    tooltip="What takes the steps after guide_until. Solvers need fewer of them for the same quality.",
+                ),
+                io.Int.Input(
+                    "tail_steps",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=1000,
+                    advanced=True,
+                    tooltip="How many steps the solver takes; 0: all that are left. Down: faster.",
                 ),
             ],
             outputs=[
@@ -184,10 +235,10 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, ddpm, image, losses, seed, fit, size, restart_above, mask=None, settings=None, **widgets
+        cls, ddpm, image, losses, seed, fit, size, mask=None, settings=None, **widgets
     ) -> io.NodeOutput:
         if settings is None:
-            settings = Settings(SamplerSettings(**widgets, restart_above=restart_above or None))
+            settings = Settings(_sampler_settings(**widgets))
         with runtime.gradients():
             run = Run(ddpm, to_core(image), losses, settings, seed, fit, mask)
             result, trajectory, history = runtime.with_less_memory(run.sample, CROPS_WHEN_MEMORY_IS_SHORT)
@@ -195,6 +246,20 @@ class Sampler(io.ComfyNode):
         return io.NodeOutput(
             runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), history
         )
+
+
+def _sampler_settings(
+    restart_above=0.0, inner_steps=-1, solver=METHOD_ITSELF, tail_steps=0, **widgets
+) -> SamplerSettings:
+    """The widgets, whose values for "nothing" are None in the core."""
+    chosen = None if solver == METHOD_ITSELF else solver
+    return SamplerSettings(
+        **widgets,
+        restart_above=restart_above or None,
+        inner_steps=None if inner_steps < 0 else inner_steps,
+        solver=chosen,
+        tail_steps=(tail_steps or None) if chosen else None,
+    )
 
 
 class Run:
@@ -294,6 +359,8 @@ def _views(guidance: Sequence[Guidance]) -> list[tuple[torch.nn.Module, int]]:
 
 def _append(history: dict[str, list[float]], terms: dict[str, Tensor]) -> None:
     """One step more: the sum under "loss", which core's graph node draws, and every term that was active."""
+    if not terms:  # a step without guidance
+        return
     values = {name: value.mean().item() for name, value in terms.items()}
     history["loss"].append(sum(values.values()))
     for name, value in values.items():
