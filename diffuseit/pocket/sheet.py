@@ -28,6 +28,19 @@ def contact_sheet(columns: Mapping[str, Tensor], scale: int = 3) -> Image.Image:
     return sheet
 
 
+def captioned(tiles: Mapping[str, Tensor], per_row: int, scale: int = 3) -> Image.Image:
+    """Pictures [1, 3, H, W] in [-1, 1] of one size, each under its name, in rows of `per_row`."""
+    names = list(tiles)
+    parts = [names[start : start + per_row] for start in range(0, len(names), per_row)]
+    rows = [contact_sheet({name: tiles[name] for name in part}, scale) for part in parts]
+    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
 def save_sheet(columns: Mapping[str, Tensor], path: Path, scale: int = 3) -> None:
     """Write `contact_sheet` to `path`, whole or not at all."""
     save_picture(contact_sheet(columns, scale), path)
