@@ -4,7 +4,7 @@ ComfyUI imports this file from a folder of any name and calls `comfy_entrypoint`
 call, so that the tests and tools run where there is no ComfyUI.
 """
 
-WEB_DIRECTORY = "./web/js"
+WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint():

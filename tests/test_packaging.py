@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+import pathspec
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,3 +37,13 @@ def test_the_folder_imports_under_any_name_and_imports_nothing():
     assert set(sys.modules) == before
     assert callable(module.comfy_entrypoint)
     assert (ROOT / module.WEB_DIRECTORY).is_dir()
+
+
+def test_the_registry_hands_out_what_the_front_end_reads():
+    lines = (ROOT / ".comfyignore").read_text().splitlines()
+    ignored = pathspec.GitIgnoreSpec.from_lines(lines)
+    served = [
+        path.relative_to(ROOT).as_posix() for room in ("web", "locales") for path in (ROOT / room).rglob("*")
+    ]
+    assert not [path for path in served if ignored.match_file(path)]
+    assert ignored.match_file("docs/contact_sheet.png")

@@ -1,0 +1,74 @@
+"""The words of the nodes: every language and every help page says what the nodes have, and nothing else."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tools.help_pages import DOCS, LANGUAGES, pages
+from tools.locales import LOCALES, english, problems, read
+from tools.schemas import node_schemas
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def schemas():
+    """What the nodes say of themselves."""
+    return node_schemas()
+
+
+def test_locales_and_help_pages_are_complete(schemas):
+    assert problems(schemas) == [], "run: python -m tools.locales"
+
+
+def test_no_node_is_without_a_tooltip(schemas):
+    grown = {"inputs"}  # the group of sockets of Combine Losses: the template has the tooltip
+    for schema in schemas.values():
+        silent = [slot.id for slot in schema.inputs + schema.outputs if not slot.tooltip]
+        assert set(silent) <= grown, schema.node_id
+
+
+def test_missing_and_stale_keys_are_found(schemas):
+    name = "DiffuseITSampler"
+    sampler = schemas[name]
+    renamed = replace(sampler.inputs[3], id="chance")
+    changed = {**schemas, name: replace(sampler, inputs=[*sampler.inputs[:3], renamed, *sampler.inputs[4:]])}
+    found = problems(changed)
+    assert f"locales/ko: {name}.inputs.chance.tooltip is missing" in found
+    assert f"locales/zh: {name}.inputs.seed.name is stale: no node has it" in found
+    assert "locales/en/nodeDefs.json is stale" in found
+    assert f"web/docs/{name}/en.md is stale" in found
+
+
+def test_a_node_without_help_is_found(schemas):
+    other = "DiffuseITOther"
+    words = {language: read(language) for language in LANGUAGES}
+    schema = replace(schemas["DiffuseITRangeLoss"], node_id=other)
+    words = {language: {other: english({other: schema})[other]} for language in words}
+    assert pages({other: schema}, words)[DOCS / other / "en.md"] is None
+
+
+def test_no_words_for_what_is_gone(schemas):
+    assert {path.name for path in DOCS.iterdir()} == set(schemas)
+    assert {path.name for path in LOCALES.iterdir()} == set(LANGUAGES)
+    for folder in DOCS.iterdir():
+        pictures = {path.name for path in folder.iterdir() if path.suffix != ".md"}
+        pages_of_it = [path for path in folder.iterdir() if path.suffix == ".md"]
+        assert {path.stem for path in pages_of_it} == set(LANGUAGES)
+        for page in pages_of_it:
+            shown = re.findall(r"!\[.*?\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+            assert set(shown) == {f"{folder.name}/{name}" for name in pictures}, page
+
+
+def test_help_lies_where_the_front_end_asks_for_it():
+    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py")
+    pack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pack)
+    assert (ROOT / pack.WEB_DIRECTORY / "docs").resolve() == DOCS
+
+
+def test_pictures_stay_small():
+    assert sum(path.stat().st_size for path in DOCS.rglob("*.png")) < 600_000

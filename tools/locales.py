@@ -1,0 +1,143 @@
+"""Words for the screen: English comes from the node schemas, the other languages are compared with it.
+
+    python -m tools.locales            # write what is written by machine, then say what is missing or stale
+    python -m tools.locales --check    # only say it
+
+Written are `locales/en/nodeDefs.json`, the tables of inputs and outputs in the help pages of `web/docs/`, and the
+whole help pages of the languages that nobody writes them in. `locales/<language>/nodeDefs.json` are edited by hand.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .help_pages import LANGUAGES, pages
+from .schemas import ROOT, Schema, node_schemas
+
+LOCALES = ROOT / "locales"
+SPECIAL = re.compile(
+    r"[{}@|]"
+)  # vue-i18n, which the front end reads messages with, takes these for its syntax
+
+Definitions = dict[str, Any]
+
+
+def english(schemas: dict[str, Schema]) -> Definitions:
+    """The schemas as ComfyUI's front end looks up their words."""
+    return {name: _definition(schema) for name, schema in schemas.items()}
+
+
+def _definition(schema: Schema) -> Definitions:
+    inputs = {str(slot.id): _words(slot.id, slot.tooltip) for slot in schema.inputs}
+    outputs = {
+        str(number): _words(slot.options.get("display_name"), slot.tooltip)
+        for number, slot in enumerate(schema.outputs)
+    }
+    return {
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+
+
+def _words(name: str | None, tooltip: str) -> Definitions:
+    return {key: text for key, text in (("name", name), ("tooltip", tooltip)) if text}
+
+
+def read(language: str, file: str = "nodeDefs") -> Definitions:
+    """A file of a language; empty if it is not there."""
+    path = LOCALES / language / f"{file}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def messages(definitions: Definitions, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The texts by their dotted keys."""
+    for key, value in definitions.items():
+        if isinstance(value, dict):
+            yield from messages(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def problems(schemas: dict[str, Schema]) -> list[str]:
+    """Everything that is missing, stale or unfit in the locales and the help pages, one line each."""
+    source = english(schemas)
+    found = [] if read("en") == source else ["locales/en/nodeDefs.json is stale"]
+    for language in LANGUAGES:
+        found += [f"locales/{language}: {line}" for line in _compare(source, read(language), schemas)]
+    categories = {language: set(dict(messages(read(language, "main")))) for language in LANGUAGES}
+    del categories["en"]  # the front end shows the words of the path itself
+    known = set().union(*categories.values())
+    for language, keys in categories.items():
+        found += [f"locales/{language}: main.json lacks {key}" for key in sorted(known - keys)]
+    for path, text in pages(schemas, {language: read(language) for language in LANGUAGES}).items():
+        if text is None:
+            found.append(f"{_name(path)} is missing")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            found.append(f"{_name(path)} is stale")
+    return found
+
+
+def _compare(source: Definitions, other: Definitions, schemas: dict[str, Schema]) -> Iterator[str]:
+    ours, theirs = dict(messages(source)), dict(messages(other))
+    yield from (f"{key} is missing" for key in ours.keys() - theirs.keys())
+    yield from (f"{key} is stale: no node has it" for key in theirs.keys() - ours.keys())
+    for key, text in theirs.items():
+        if not text.strip():
+            yield f"{key} is empty"
+        if SPECIAL.search(text):
+            yield f"{key} has a character that the front end takes for syntax: {text}"
+    for key, choices in _choices(schemas).items():
+        mentioned = [choice for choice in choices if choice in ours[key]]
+        yield from (
+            f"{key} does not mention {word}" for word in mentioned if word not in theirs.get(key, word)
+        )
+
+
+def _choices(schemas: dict[str, Schema]) -> dict[str, list[str]]:
+    """The options of each combo by the key of its tooltip: they are the same in every language."""
+    return {
+        f"{schema.node_id}.inputs.{slot.id}.tooltip": slot.options["options"]
+        for schema in schemas.values()
+        for slot in schema.inputs
+        if slot.kind == "COMBO"
+    }
+
+
+def write(schemas: dict[str, Schema]) -> None:
+    """Writes what is written by machine."""
+    text = json.dumps(english(schemas), ensure_ascii=False, indent=2) + "\n"
+    _write(LOCALES / "en" / "nodeDefs.json", text)
+    definitions = {language: read(language) for language in LANGUAGES}
+    for path, page in pages(schemas, definitions).items():
+        if page is not None:
+            _write(path, page)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    schemas = node_schemas()
+    if not parser.parse_args().check:
+        write(schemas)
+    found = problems(schemas)
+    print("\n".join(found) or "All locales and help pages are complete.")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
