@@ -6,7 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from diffuseit.pocket.help_pictures import PICTURES
+from diffuseit.pocket.sheet import captioned, contact_sheet
+from tools import locales
 from tools.help_pages import DOCS, LANGUAGES, pages
 from tools.locales import LOCALES, english, problems, read
 from tools.schemas import node_schemas
@@ -72,3 +76,26 @@ def test_help_lies_where_the_front_end_asks_for_it():
 
 def test_pictures_stay_small():
     assert sum(path.stat().st_size for path in DOCS.rglob("*.png")) < 600_000
+
+
+def test_every_help_picture_has_its_recipe():
+    drawn = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.png")}
+    assert drawn == set(PICTURES)
+
+
+def test_captioned_pictures_stand_in_rows():
+    tiles = {str(level): torch.full((1, 3, 8, 8), level) for level in (-1.0, 0.0, 1.0)}
+    sheet = captioned(tiles, per_row=2, scale=4)
+    row = contact_sheet({"a": tiles["0.0"]}, scale=4).height
+    assert sheet.height == 2 * row
+    middles = [sheet.getpixel((x, y)) for y in (row - 20, 2 * row - 20) for x in (20, 58)]
+    assert middles == [(0, 0, 0), (128, 128, 128), (255, 255, 255), (255, 255, 255)]
+
+
+def test_reworded_english_is_told(tmp_path, monkeypatch, schemas):
+    monkeypatch.setattr(locales, "LOCALES", tmp_path)
+    assert locales.write({}) == []
+    loss = schemas["DiffuseITRangeLoss"]
+    assert locales.write({loss.node_id: loss}) == []
+    changed = {loss.node_id: replace(loss, description="Other words.")}
+    assert locales.write(changed) == ["DiffuseITRangeLoss.description"]

@@ -109,14 +109,16 @@ def _choices(schemas: dict[str, Schema]) -> dict[str, list[str]]:
     }
 
 
-def write(schemas: dict[str, Schema]) -> None:
-    """Writes what is written by machine."""
+def write(schemas: dict[str, Schema]) -> list[str]:
+    """Writes what is written by machine. The keys whose English is another now: their translations want a look."""
+    before, now = dict(messages(read("en"))), dict(messages(english(schemas)))
     text = json.dumps(english(schemas), ensure_ascii=False, indent=2) + "\n"
     _write(LOCALES / "en" / "nodeDefs.json", text)
     definitions = {language: read(language) for language in LANGUAGES}
     for path, page in pages(schemas, definitions).items():
         if page is not None:
             _write(path, page)
+    return [key for key, text in now.items() if before.get(key, text) != text]
 
 
 def _write(path: Path, text: str) -> None:
@@ -133,7 +135,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing")
     schemas = node_schemas()
     if not parser.parse_args().check:
-        write(schemas)
+        for key in write(schemas):
+            print(f"{key}: the English has changed, see that the translations still say it")
     found = problems(schemas)
     print("\n".join(found) or "All locales and help pages are complete.")
     sys.exit(bool(found))
