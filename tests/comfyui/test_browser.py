@@ -1,0 +1,160 @@
+"""The example workflows in ComfyUI's own front end: found, opened, run and seen, in a headless browser.
+
+Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS says.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("websocket", reason="needs websocket-client")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+from comfyui.server import PACK, ComfyServer, comfyui_path  # noqa: E402
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+POCKET = ("text-guided", "image-guided", "loss-swap", "mask")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+START_MS, RUN_MS = 180_000, 300_000
+READY = """!!(window.app?.vueAppReady && app.extensionManager && window.LiteGraph
+    && LiteGraph.registered_node_types.DiffuseITSampler)"""
+SHOWN = """() => app.graph.nodes.filter(node => node.comfyClass === 'SaveImage' || node.comfyClass === 'PreviewImage'
+        || node.comfyClass === 'LossGraphNode')
+    .every(node => node.imgs?.length && [...node.imgs].every(image => image.complete && image.naturalWidth > 64))"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of its own: the front end keeps its settings there, and these tests set some."""
+    comfyui = comfyui_path()
+    if comfyui is None:
+        pytest.skip("no ComfyUI here: set COMFYUI_PATH to its folder (the one with main.py)")
+    server = ComfyServer(comfyui, tmp_path_factory.mktemp("browser"))
+    try:
+        settings = {
+            "Comfy.TutorialCompleted": True,  # no templates in the way on the first visit
+            "Comfy.VueNodes.Enabled": False,  # the default; node.imgs is what the canvas then draws
+            "Comfy.Minimap.Visible": False,
+            "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # readable screenshots
+        }
+        for name, value in settings.items():
+            server.post(f"/settings/{name}", value)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with playwright.sync_playwright() as started:
+        if found is None and not Path(started.chromium.executable_path).exists():
+            pytest.skip("no browser here: install chromium, or run `playwright install chromium`")
+        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    page = browser.new_page(viewport={"width": 1600, "height": 800})
+    page.set_default_timeout(START_MS)
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_function(READY, timeout=START_MS)
+    page.wait_for_timeout(3000)  # the front end loads a workflow of its own last
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def shoot(page, tmp_path):
+    """`shoot(name)`: the whole graph on the screen, as a file."""
+    folder = Path(os.environ.get("DIFFUSEIT_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def shoot(name: str) -> None:
+        page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        page.wait_for_timeout(1500)
+        page.screenshot(path=folder / f"{name}.png")
+
+    return shoot
+
+
+def listen(page) -> list[str]:
+    """Errors of the console from now on."""
+    errors: list[str] = []
+
+    def note(message):
+        if message.type == "error":
+            errors.append(f"{message.text} ({message.location.get('url')})")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
+
+
+def open_template(page, server, name: str) -> None:
+    """Through the template browser, as a person does; the pack goes by its folder's name there."""
+    ((pack, names),) = server.get("/workflow_templates").items()
+    assert name in names
+    page.get_by_test_id("side-toolbar").get_by_text("Templates").click()
+    page.get_by_role("dialog").get_by_text(pack, exact=True).first.click()
+    card = page.get_by_test_id(f"template-workflow-{name}")
+    card.wait_for()
+    page.wait_for_function(
+        "name => [...document.querySelectorAll(`[data-testid=template-workflow-${name}] img`)]"
+        ".some(image => image.naturalWidth >= 256)",
+        arg=name,
+    )
+    card.click()
+    card.wait_for(state="detached")
+    page.wait_for_function("app.graph.nodes.some(node => node.type === 'DiffuseITSampler')")
+    page.wait_for_timeout(2000)  # missing nodes and models are reported after the graph is there
+
+
+def expected(name: str) -> dict[int, list]:
+    flow = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return {node["id"]: node.get("widgets_values", []) for node in flow["nodes"]}
+
+
+def opened(page) -> dict[int, list]:
+    nodes = page.evaluate("app.graph.serialize().nodes.map(node => [node.id, node.widgets_values ?? []])")
+    return dict(nodes)
+
+
+@pytest.mark.parametrize("name", POCKET)
+def test_a_template_opens_and_runs_as_it_is(page, server, shoot, name):
+    errors = listen(page)
+    open_template(page, server, name)
+    shoot(f"{name}-open")
+    assert not page.get_by_test_id("error-overlay").is_visible()
+    assert opened(page) == expected(name)
+
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(SHOWN, timeout=RUN_MS)
+    shoot(f"{name}-done")
+    assert not page.get_by_test_id("error-overlay").is_visible()
+    previews = page.evaluate(
+        "app.graph.nodes.filter(node => node.type === 'DiffuseITSampler')"
+        ".map(node => app.nodePreviewImages[node.id]?.length ?? 0)"
+    )
+    assert all(previews), "the sampler showed nothing on the way"
+    assert not errors
+
+
+def test_the_papers_models_are_offered_for_download(page, server, shoot):
+    open_template(page, server, "full-size")
+    assert opened(page) == expected("full-size")
+    page.get_by_role("button", name="View details").click()
+    page.get_by_text("Missing Models").wait_for()
+    shoot("full-size-open")
+    assert page.get_by_text("Missing Node").count() == 0
+    assert page.get_by_text("Missing Input").count() == 0
+    files = [
+        value for values in expected("full-size").values() for value in values if ".safetensors" in str(value)
+    ]
+    assert page.get_by_role("button", name="Download", exact=True).count() == len(set(files)) == 5
