@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diffuseit.catalog import members
 from diffuseit.losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
 from diffuseit.presets import PRESETS, default_loss
 
@@ -151,6 +152,12 @@ def test_no_file_is_needed_but_the_models_offered(path):
             assert model["directory"] == "diffuseit"
             assert model["url"].startswith("https://")
             offered[model["name"]] = node["id"]
+    if offered:
+        known = {entry.file: entry.address for entry in members("paper")}
+        urls = {
+            model["name"]: model["url"] for node in named for model in node["properties"].get("models", [])
+        }
+        assert urls == known
     wanted = {
         value: node["id"]
         for node in named

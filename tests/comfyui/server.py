@@ -69,12 +69,12 @@ class Outcome:
 class ComfyServer:
     """A server process on a free port, with a base directory of its own. Ends with the `with` block."""
 
-    def __init__(self, comfyui: Path, base: Path, *options: str):
+    def __init__(self, comfyui: Path, base: Path, *options: str, folder: str = PACK_FOLDER):
         self.base = base
         self.port = _free_port()
         self.client = uuid.uuid4().hex
         (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
-        link = base / "custom_nodes" / PACK_FOLDER
+        link = base / "custom_nodes" / folder
         if not link.exists():
             link.symlink_to(PACK, target_is_directory=True)
         self.log_path = base / "server.log"

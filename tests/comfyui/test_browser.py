@@ -5,6 +5,7 @@ Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS say
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from comfyui.server import PACK, ComfyServer, comfyui_path  # noqa: E402
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 POCKET = ("text-guided", "image-guided", "loss-swap", "mask")
+FROM_THE_HUB = 5  # models whose address the front end lets a person download with one click: the CLIPs
+FOLDER = "comfyui-diffuseit"  # ComfyUI 0.33 serves no templates out of a folder with a space in its name
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 START_MS, RUN_MS = 180_000, 300_000
 READY = """!!(window.app?.vueAppReady && app.extensionManager && window.LiteGraph
@@ -33,7 +36,7 @@ def server(tmp_path_factory):
     comfyui = comfyui_path()
     if comfyui is None:
         pytest.skip("no ComfyUI here: set COMFYUI_PATH to its folder (the one with main.py)")
-    server = ComfyServer(comfyui, tmp_path_factory.mktemp("browser"))
+    server = ComfyServer(comfyui, tmp_path_factory.mktemp("browser"), folder=FOLDER)
     try:
         settings = {
             "Comfy.TutorialCompleted": True,  # no templates in the way on the first visit
@@ -154,7 +157,6 @@ def test_the_papers_models_are_offered_for_download(page, server, shoot):
     shoot("full-size-open")
     assert page.get_by_text("Missing Node").count() == 0
     assert page.get_by_text("Missing Input").count() == 0
-    files = [
-        value for values in expected("full-size").values() for value in values if ".safetensors" in str(value)
-    ]
-    assert page.get_by_role("button", name="Download", exact=True).count() == len(set(files)) == 5
+    buttons = page.locator("button", has_text=re.compile(r"^\s*Download\s*$"))
+    buttons.last.wait_for()
+    assert buttons.count() == FROM_THE_HUB
