@@ -29,16 +29,22 @@ class Models:
     image_preset: str = "official-image"
 
 
-def load_models(name: str = "pocket", folder: str | os.PathLike[str] | None = None) -> Models:
+def load_models(
+    name: str = "pocket",
+    folder: str | os.PathLike[str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Models:
     """A set of networks by name: "pocket", which ships with the package, or a bundle of the catalogue.
 
     Bundles ("paper", ...) are read from the models folder (`folder`, else $DIFFUSEIT_MODELS, else the user's cache)
-    and never downloaded. Raises `ModelError` for another name, and for missing files, with the way to get them.
+    and never downloaded. Weights are cast to `dtype`. Raises `ModelError` for another name, and for missing files,
+    with the way to get them.
     """
     if name == "pocket":
         from .pocket.models import pocket_clip, pocket_ddpm, pocket_vit
 
-        return Models(pocket_ddpm(), pocket_vit(), pocket_clip(), TEXT_DEFAULT, IMAGE_DEFAULT)
+        networks = pocket_ddpm(dtype=dtype), pocket_vit(dtype=dtype), pocket_clip(dtype=dtype)
+        return Models(*networks, TEXT_DEFAULT, IMAGE_DEFAULT)
     from .catalog import bundles, members, require_models
     from .loading import load_entry
 
@@ -51,7 +57,7 @@ def load_models(name: str = "pocket", folder: str | os.PathLike[str] | None = No
     paths = require_models(entries, folder, asked=name)
     loaded: dict[str, list[Any]] = {"ddpm": [], "vit": [], "clip": []}
     for entry in entries:
-        loaded[entry.kind].append(load_entry(entry, paths[entry.name]))
+        loaded[entry.kind].append(load_entry(entry, paths[entry.name], dtype=dtype))
     return Models(loaded["ddpm"][0], loaded["vit"][0], CLIPEnsemble(loaded["clip"]))
 
 

@@ -1,58 +1,95 @@
 """How much memory a run will need beside the weights, told without running it."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .backbones.pixel import PixelDDPM
+from .execution import FULL_SPEED, Execution, as_written
 from .features.clip import CLIP
+from .features.crops import draw_crops
 from .features.vit import ViT
 
+Call = Callable[..., Any]
 
-def saved_bytes(network: nn.Module, *inputs: Tensor, method: str = "forward") -> int:
-    """Bytes that autograd keeps between forward and backward of `network.method(*inputs)`, weights left out.
 
-    Runs on the meta device: only shapes and dtypes count, no memory is touched.
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes beside weights and inputs: `held` from the end of the way there on, `peak` at most at any time."""
+
+    held: int
+    peak: int
+
+
+def footprint(network: nn.Module, call: Call, *inputs: Tensor) -> Footprint:
+    """What `call(*inputs)`, which runs `network`, and the way back to the first input take.
+
+    Everything runs on tensors without contents: shapes, dtypes and which attention is chosen are those of the CPU.
     """
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    meta = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
-    weights = {value.untyped_storage()._cdata for value in meta.values()}
-    kept: dict[int, Any] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage
-        return tensor
-
-    first, *rest = (tensor.to("meta") for tensor in inputs)
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-    ):
-        result = functional_call(
-            _Method(network, method),
-            {f"network.{k}": v for k, v in meta.items()},
-            (first.requires_grad_(), *rest),
-        )
-        total = sum(storage.nbytes() for storage in kept.values())
-        del result
-    return total
+    with torch.inference_mode(False), as_written(network), FakeTensorMode(allow_non_fake_inputs=True):
+        weights, fakes = ({k: _empty(v) for k, v in state.items()}, [_empty(value) for value in inputs])
+        own = {value.untyped_storage()._cdata for value in (*weights.values(), *fakes)}
+        weights = {f"network.{key}": value for key, value in weights.items()}
+        result: Footprint = functional_call(_ThereAndBack(network, call, own), weights, tuple(fakes))
+    return result
 
 
-class _Method(nn.Module):
-    """A method of a network as the forward of a module."""
+def _empty(like: Tensor) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu")
 
-    def __init__(self, network: nn.Module, name: str):
+
+class _ThereAndBack(nn.Module):
+    """One way there and back; a module, so that checkpoints find the weights on their way back too."""
+
+    def __init__(self, network: nn.Module, call: Call, own: set[int]):
         super().__init__()
-        self.network, self.name = network, name
+        self.network, self.own = network, own
+        self.call = lambda *inputs: call(*inputs)  # a network may not be a part of this module twice
 
-    def forward(self, *inputs: Tensor) -> Any:
-        return getattr(self.network, self.name)(*inputs)
+    def forward(self, first: Tensor, *rest: Tensor) -> Footprint:
+        with _LiveBytes(self.own) as live, torch.enable_grad():
+            results = [x for x in tree_leaves(self.call(first.requires_grad_(), *rest)) if x.requires_grad]
+            held = live.now
+            torch.autograd.grad([x.sum() for x in results], first)
+            return Footprint(held, live.peak)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the memory of the tensors that are alive."""
+
+    def __init__(self, apart: set[int]):
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen = set(apart)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor):
+                self._note(value.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key, size).atexit = False
+
+    def _forget(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
 
 
 def run_bytes(
@@ -60,23 +97,49 @@ def run_bytes(
     networks: Sequence[tuple[ViT | CLIP, int]],
     batch: int,
     size: tuple[int, int],
-    crop_batch: int | None = None,
+    execution: Execution = FULL_SPEED,
 ) -> int:
     """Peak bytes beside the weights: the backbone's graph and, on top of it, the largest of the feature networks.
 
     `networks` come with the number of crops each sees per picture (0: the whole picture), `size` is (height, width).
     """
-    picture = torch.empty(batch, 3, *size, device="meta")
-    time = torch.empty(batch, device="meta")
-    labels = () if backbone.num_classes is None else (torch.empty(batch, dtype=torch.long, device="meta"),)
-    largest = 0
-    for network, crops in networks:
-        if isinstance(network, CLIP):
-            count = batch * max(1, crops)
-            count = count if crop_batch is None else min(count, crop_batch)
-            dtype = network.model.logit_scale.dtype
-            pixels = torch.empty(count, 3, network.image_size, network.image_size, dtype=dtype)
-            largest = max(largest, saved_bytes(network.model, pixels, method="encode_image"))
-        else:
-            largest = max(largest, saved_bytes(network, picture))
-    return saved_bytes(backbone.unet, picture, time, *labels) + largest
+    there = _remembered(backbone, _backbone_footprint, batch, size, execution.checkpoint_unet)
+    looks = [
+        _remembered(network, _look, batch, size, crops, execution.crop_batch) for network, crops in networks
+    ]
+    return max(there.peak, there.held + max((look.peak for look in looks), default=0))
+
+
+def _backbone_footprint(
+    backbone: PixelDDPM, batch: int, size: tuple[int, int], checkpoint_unet: bool
+) -> Footprint:
+    labels = () if backbone.num_classes is None else (torch.empty(batch, dtype=torch.long),)
+    backbone.unet.checkpoint_blocks = checkpoint_unet
+    return footprint(backbone.unet, backbone.unet, torch.empty(batch, 3, *size), torch.empty(batch), *labels)
+
+
+def _look(
+    network: ViT | CLIP, batch: int, size: tuple[int, int], crops: int, crop_batch: int | None
+) -> Footprint:
+    picture = torch.empty(batch, 3, *size)
+    if isinstance(network, ViT):
+        return footprint(network, lambda view: vars(network(view)), picture)
+    if crops == 0:
+        return footprint(network, network, picture)
+    crops = min(crops, Execution(crop_batch=crop_batch).crops_at_once(batch))
+    boxes = draw_crops([torch.Generator()] * batch, crops, size)
+    return footprint(network, lambda view: network(view, boxes, crop_batch), picture)
+
+
+_FOOTPRINTS: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Footprint]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _remembered(network: nn.Module, measure: Callable[..., Footprint], *arguments: Any) -> Footprint:
+    """`measure(network, *arguments)`, once for each precision of the network."""
+    known = _FOOTPRINTS.setdefault(network, {})
+    key = (*arguments, *(parameter.dtype for parameter in network.parameters()))
+    if key not in known:
+        known[key] = measure(network, *arguments)
+    return known[key]

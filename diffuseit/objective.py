@@ -1,14 +1,19 @@
 """The weighted sum of all losses and its gradient at the views, one network at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import cache
 from .errors import DivergedError
+from .execution import FULL_SPEED, Execution
+from .features.crops import Crops
 from .losses.base import Look, Loss, Term, View
+from .precision import gradient_through
 from .randomness import Randomness
 
 
@@ -43,15 +48,17 @@ class Objective:
     of the evaluation before.
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
-    forward and once backward and frees its graph before the next one runs. `crop_batch` bounds how many crops go
-    through a network at a time, for little memory: each is then computed once more on the way back.
+    forward and once backward and frees its graph before the next one runs; each has its turn on the device.
     """
 
     def __init__(
-        self, losses: Sequence[Loss], source: Tensor, default_view: View, crop_batch: int | None = None
+        self,
+        losses: Sequence[Loss],
+        source: Tensor,
+        default_view: View,
+        execution: Execution = FULL_SPEED,
     ):
-        self._crop_batch = crop_batch
-        self._features: dict[tuple[int, int], tuple[Tensor, Any]] = {}
+        self._execution = execution
         self._groups: list[_Group] = []
         self._last: dict[str, Tensor] = {}
         self.needs_inversion = False
@@ -64,19 +71,16 @@ class Objective:
                     self.remembers |= term.scale is not None
                 if term.initial is not None:
                     self._last[term.name] = self._last.get(term.name, 0) + term.initial
-        self._features.clear()
 
     @property
     def views(self) -> set[View]:
         """The views that some term looks at."""
         return {group.view for group in self._groups}
 
-    def _features_of(self, network: nn.Module, picture: Tensor) -> Any:
-        key = (id(network), id(picture))
-        if key not in self._features:
-            with torch.no_grad():
-                self._features[key] = (picture, network(picture))
-        return self._features[key][1]
+    def _features_of(self, network: nn.Module, subject: Tensor | str) -> Any:
+        with self._execution.turn(network):
+            self._execution.prepare(network)
+            return cache.features(network, subject, self._execution.rounding)
 
     def _add(self, term: Term, source: Tensor, view: View) -> None:
         for group in self._groups:
@@ -109,20 +113,15 @@ class Objective:
         terms: dict[str, Tensor] = {}
         gradients: dict[View, Tensor] = {}
         values: dict[str, Tensor] = {}
-        for group in self._groups:
-            active = [term for term in group.terms if term.active(index)]
-            if inner:
-                active = [term for term in active if term.inner and not term.needs_previous]
-            if not active:
-                continue
+        for group, active, crops, share in self._in_turn(index, views, randomness, inner):
             name = group.view if group.chosen or default_view is None else default_view
             with torch.set_grad_enabled(differentiate):
                 view = views[name].detach().requires_grad_(differentiate)
-                features = self._forward(group, view, randomness)
+                features = self._forward(group, view, crops)
                 look = Look(index, features, group.previous, self._last, inversion)
                 total = view.new_zeros(len(view))
                 for term in active:
-                    value = term.value(look)
+                    value = share * term.value(look)
                     weighted = term.weight * value
                     if term.scale is not None and not inner:
                         weighted = weighted * term.scale(look)
@@ -134,24 +133,46 @@ class Objective:
                             f"the loss '{term.name}' is not finite; lower the weights or skip more"
                         )
                 if differentiate:
-                    gradient = _gradient(total.sum(), view, group, active)
+                    gradient = _gradient(total.sum(), features, view, group, active)
                     gradients[name] = gradients[name] + gradient if name in gradients else gradient
             if group.previous is not None and not inner:
                 group.previous = _detached(features)
         self._last.update(values)
         return Evaluation(terms, gradients)
 
-    def _forward(self, group: _Group, view: Tensor, randomness: Randomness) -> Any:
+    def _in_turn(
+        self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
+    ) -> Iterator[tuple[_Group, list[Term], Crops | None, float]]:
+        """The groups that have something to do, each with its network on the device: (group, terms, crops, share).
+
+        A group comes in several parts, whose shares add up to 1, where that keeps a graph small.
+        """
+        for group in self._groups:
+            active = [term for term in group.terms if term.active(index)]
+            if inner:
+                active = [term for term in active if term.inner and not term.needs_previous]
+            if not active:
+                continue
+            with nullcontext() if group.network is None else self._execution.turn(group.network):
+                if group.crops == 0:
+                    yield group, active, None, 1.0
+                    continue
+                view = next(iter(views.values()))
+                crops = randomness.crops(group.crops, (view.shape[-2], view.shape[-1]))
+                apart = all(term.mean_of_crops for term in active)
+                for part in crops.split(self._execution.crops_at_once(len(view)) if apart else len(crops)):
+                    yield group, active, part, len(part) / len(crops)
+
+    def _forward(self, group: _Group, view: Tensor, crops: Crops | None) -> Any:
         if group.network is None:
             return view
-        if group.crops == 0:
+        if crops is None:
             return group.network(view)
-        crops = randomness.crops(group.crops, (view.shape[-2], view.shape[-1]))
-        return group.network(view, crops, self._crop_batch)
+        return group.network(view, crops, self._execution.crop_batch)
 
 
-def _gradient(total: Tensor, view: Tensor, group: _Group, active: Sequence[Term]) -> Tensor:
-    gradient = torch.autograd.grad(total, view)[0]
+def _gradient(total: Tensor, features: Any, view: Tensor, group: _Group, active: Sequence[Term]) -> Tensor:
+    gradient = gradient_through(group.network, total, features, view)
     if not torch.isfinite(gradient).all():
         names = ", ".join(sorted({term.name for term in active}))
         raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")

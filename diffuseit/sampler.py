@@ -5,15 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .backbones.base import Backbone, Prediction
 from .errors import DivergedError, InputError
+from .execution import FULL_SPEED, Execution
 from .inversion import invert
 from .losses.base import Loss, View
 from .mask import blend, check_mask
 from .methods import METHODS, SOLVERS, Move, Solver, State
 from .objective import Evaluation, Objective
+from .precision import pull_back
 from .randomness import Randomness, Seeded
 from .schedule import Schedule
 from .settings import SamplerSettings as SamplerSettings
@@ -49,15 +51,15 @@ def sample(
     randomness: Randomness | None = None,
     allow_unguided: bool = False,
     mask: Tensor | None = None,
-    crop_batch: int | None = None,
+    execution: Execution = FULL_SPEED,
 ) -> Iterator[Step]:
     """Translates `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
     Picture i of the batch at `seed` equals a single run at `seed + i`. `randomness` replaces the seeded one.
     `allow_unguided` permits an empty `losses`, which is SDEdit. Where `mask` [1 or B, 1, H, W] in [0, 1] is 0, the
-    source survives exactly, and is put back at every step (Avrahami et al. 2022, arXiv 2111.14818). `crop_batch`:
-    see `Objective`. Raises `InputError` before any heavy work for what cannot run and `DivergedError` when a value
-    leaves the finite numbers.
+    source survives exactly, and is put back at every step (Avrahami et al. 2022, arXiv 2111.14818). `execution` says
+    how the machine is used. Raises `InputError` before any heavy work for what cannot run and `DivergedError` when a
+    value leaves the finite numbers.
     """
     if not losses and not allow_unguided:
         raise InputError("there are no losses: nothing would guide the picture; add at least one")
@@ -68,11 +70,9 @@ def sample(
         mask = mask.detach().to(source)
     schedule = backbone.schedule(settings.steps)
     if settings.restart_above is not None and len(source) > 1 and randomness is None:
-        return _one_by_one(backbone, source, losses, settings, seed, mask, crop_batch)
+        return _one_by_one(backbone, source, losses, settings, seed, mask, execution)
     randomness = randomness or Seeded(seed, len(source))
-    return _run(
-        backbone, source, losses, settings, schedule, randomness, range(len(source)), mask, crop_batch
-    )
+    return _run(backbone, source, losses, settings, schedule, randomness, range(len(source)), mask, execution)
 
 
 def check_source(source: Tensor, backbone: Backbone) -> None:
@@ -95,7 +95,7 @@ def _one_by_one(
     settings: SamplerSettings,
     seed: int,
     mask: Tensor | None,
-    crop_batch: int | None,
+    execution: Execution,
 ) -> Iterator[Step]:
     """Restarts take pictures out of step with each other, so each runs alone."""
     schedule = backbone.schedule(settings.steps)
@@ -107,7 +107,7 @@ def _one_by_one(
         last = number
         picture, items = source[i : i + 1], range(i, i + 1)
         for step in _run(
-            backbone, picture, own, settings, schedule, Seeded(seed + i, 1), items, own_mask, crop_batch
+            backbone, picture, own, settings, schedule, Seeded(seed + i, 1), items, own_mask, execution
         ):
             last = number + step.number
             yield replace(step, number=last, total=number + step.total + left)
@@ -154,9 +154,11 @@ def _run(
     randomness: Randomness,
     items: range,
     mask: Tensor | None,
-    crop_batch: int | None,
+    execution: Execution,
 ) -> Iterator[Step]:
-    objective = Objective(losses, source, settings.view, crop_batch)
+    if isinstance(backbone, nn.Module):
+        execution.prepare(backbone)
+    objective = Objective(losses, source, settings.view, execution)
     run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask).again()
     levels, first = settings.levels, settings.first
     inverted = _invert(run)
@@ -274,7 +276,7 @@ def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tup
             pred_xstart = run.schedule.xstart_from_eps(x_t, eps, index)
         views = _views(run, pred_xstart, x_t, index)
     evaluation = _evaluate(run, views, index)
-    return evaluation, _pull_back(evaluation, views, leaf)
+    return evaluation, _pull_back(run.backbone, evaluation, views, leaf)
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ class _Inner:
             leaf = pred_xstart.detach().requires_grad_()
             views = self._views(leaf, noised_at)
         evaluation = _evaluate(self.run, views, self.state.index, inner=True, default_view=view)
-        return _pull_back(evaluation, views, leaf)
+        return _pull_back(self.run.backbone, evaluation, views, leaf)
 
     def look(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
         if self.run.objective.remembers:
@@ -334,9 +336,9 @@ def _evaluate(
         raise DivergedError(f"step at level {index}: {error}") from None
 
 
-def _pull_back(evaluation: Evaluation, views: dict[View, Tensor], leaf: Tensor) -> Tensor:
+def _pull_back(backbone: Backbone, evaluation: Evaluation, views: dict[View, Tensor], leaf: Tensor) -> Tensor:
     """d(loss)/d(leaf): one vector-Jacobian product back from the views."""
     if not evaluation.gradients:
         return torch.zeros_like(leaf)
     outputs = [views[name] for name in evaluation.gradients]
-    return torch.autograd.grad(outputs, leaf, list(evaluation.gradients.values()))[0]
+    return pull_back(backbone, outputs, leaf, list(evaluation.gradients.values()))

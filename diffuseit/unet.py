@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .errors import InputError
 
@@ -239,8 +240,11 @@ class UNet(nn.Module):
     """ADM U-Net: `forward(x [B, C, H, W], timesteps [B], y [B] | None) -> [B, out_channels, H, W]`.
 
     H and W must be multiples of `config.size_multiple`. `y` are class labels, given exactly when the network is
-    class-conditional. `forward` raises `InputError` otherwise.
+    class-conditional. `forward` raises `InputError` otherwise. With `checkpoint_blocks` a block keeps its inputs
+    alone for the way back and is computed once more there.
     """
+
+    checkpoint_blocks = False
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -321,18 +325,35 @@ class UNet(nn.Module):
         h = h.to(self.dtype)
         skips = []
         for block in self.input_blocks:
-            h = block(h, emb)
+            h = self._run(block, emb, h)
             skips.append(h)
-        h = self.middle_block(h, emb)
+        h = self._run(self.middle_block, emb, h)
         for block in self.output_blocks:
-            h = block(torch.cat([h, skips.pop()], dim=1), emb)
-        h = self.out(h).to(x.dtype)
+            h = self._run(block, emb, h, skips.pop())
+        h = self._last(h, x.dtype)
         return F.pixel_shuffle(h, fold) if fold > 1 else h
+
+    def _run(self, block: nn.Module, emb: Tensor, *parts: Tensor) -> Tensor:
+        """A block on its inputs, joined inside so that a checkpoint keeps no copy of them."""
+        if self.checkpoint_blocks and torch.is_grad_enabled():
+            return checkpoint(_join, block, emb, *parts, use_reentrant=False, preserve_rng_state=False)
+        return _join(block, emb, *parts)
+
+    def _last(self, h: Tensor, dtype: torch.dtype) -> Tensor:
+        """The last layers; the convolution in `dtype`, so that a half-precision network does not round its result."""
+        if h.dtype == dtype:
+            return self.out(h)
+        conv: Any = self.out[2]
+        return F.conv2d(self.out[:2](h).to(dtype), conv.weight.to(dtype), conv.bias.to(dtype), padding=1)
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision the network computes in."""
         return next(self.time_embed.parameters()).dtype
+
+
+def _join(block: nn.Module, emb: Tensor, *parts: Tensor) -> Tensor:
+    return block(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), emb)
 
 
 def _zero(module: nn.Module) -> nn.Module:

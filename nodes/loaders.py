@@ -121,7 +121,7 @@ def _load_vit(model, layer):
 
     if model == POCKET:
         return load_vit(WEIGHTS / "vit.safetensors", layer=layer)
-    return _load_file("vit", load_vit, model, layer=layer)
+    return _load_file("vit", load_vit, model, layer=layer, dtype=runtime.choose_dtype("auto"))
 
 
 class LoadCLIPEnsemble(io.ComfyNode):
@@ -175,8 +175,10 @@ def _ensemble(names, previous):
     from ..diffuseit.features.clip import CLIPEnsemble, load_clip
     from ..diffuseit.pocket.models import pocket_clip
 
+    dtype = runtime.choose_dtype("auto")
     models = [
-        pocket_clip().models[0] if name == POCKET else _load_file("clip", load_clip, name) for name in names
+        pocket_clip().models[0] if name == POCKET else _load_file("clip", load_clip, name, dtype=dtype)
+        for name in names
     ]
     patchers = tuple(runtime.manage(model) for model in models)
     if previous is not None:

@@ -14,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor, nn
 
+from ..diffuseit.execution import BALANCED, LOW_MEMORY, Execution
 from .types import Network
 
 FOLDER = "diffuseit"
@@ -102,25 +103,25 @@ def thaw(module: nn.Module) -> None:
                 part.register_buffer(name, buffer.clone(), name not in part._non_persistent_buffers_set)
 
 
-def with_less_memory(attempt: Callable[[int | None], Result], crop_batch: int) -> Result:
-    """`attempt(None)`, and once more with `crop_batch` crops at a time if the device ran out of memory.
+def with_less_memory(attempt: Callable[[Execution], Result]) -> Result:
+    """`attempt` as usual, and once more with little memory if the device ran out of it.
 
     Raises a `RuntimeError` that says what to change if that was not enough.
     """
     try:
-        return attempt(None)
+        return attempt(BALANCED)
     except Exception as error:
         if not out_of_memory(error):
             raise
-    logging.warning("DiffuseIT: out of memory; trying again with %d crops at a time", crop_batch)
+    logging.warning("DiffuseIT: out of memory; trying again, slower and with less")
     management.soft_empty_cache()
     try:
-        return attempt(crop_batch)
+        return attempt(LOW_MEMORY)
     except Exception as error:
         if not out_of_memory(error):
             raise
         raise RuntimeError(
-            "DiffuseIT ran out of memory, also with few crops at a time: use fewer pictures in a batch, fewer or "
+            "DiffuseIT ran out of memory, also in low-memory mode: use fewer pictures in a batch, fewer or "
             "smaller CLIP models, a ViT with patches of 16 instead of 8, or close what else uses the device"
         ) from error
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffuseit.errors import InputError
+from ..diffuseit.execution import Execution
 from ..diffuseit.fit import Fit, FitMode, cover
 from ..diffuseit.losses import Loss, MaskedLoss
 from ..diffuseit.losses.base import View
@@ -21,7 +22,6 @@ from .images import mask_to_core, to_comfy, to_core
 from .losses import why_not
 from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, Settings
 
-CROPS_WHEN_MEMORY_IS_SHORT = 2
 SIZES = ("model", "source")
 METHOD_ITSELF = "the method itself"
 
@@ -241,7 +241,7 @@ class Sampler(io.ComfyNode):
             settings = Settings(_sampler_settings(**widgets))
         with runtime.gradients():
             run = Run(ddpm, to_core(image), losses, settings, seed, fit, mask)
-            result, trajectory, history = runtime.with_less_memory(run.sample, CROPS_WHEN_MEMORY_IS_SHORT)
+            result, trajectory, history = runtime.with_less_memory(run.sample)
             pictures = run.finish(result, at_source_size=size == "source")
         return io.NodeOutput(
             runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), history
@@ -303,10 +303,10 @@ class Run:
             guidance.loss, self.fit.apply(mask_to_core(guidance.mask, self.original, "a loss's mask"))
         )
 
-    def sample(self, crop_batch: int | None) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
+    def sample(self, execution: Execution) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
         """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""
         networks = [self.ddpm, *(network for guidance in self.guidance for network in guidance.networks)]
-        runtime.load(networks, self._memory_required(crop_batch))
+        runtime.load(networks, self._memory_required(execution))
         frames: list[list[Tensor]] = [[] for _ in self.source]
         history: dict[str, list[float]] = {"loss": []}
         progress = runtime.Progress(len(self.source) * self.settings.sampler.visits)
@@ -317,7 +317,7 @@ class Run:
             self.settings.sampler,
             self.seed,
             mask=self.mask,
-            crop_batch=crop_batch,
+            execution=execution,
         ):
             progress.update(step.number + 1, step.total, step.pred_xstart[0])
             for item, picture in zip(step.items, step.pred_xstart.cpu(), strict=True):
@@ -327,11 +327,11 @@ class Run:
         trajectory = torch.stack([picture for pictures in frames for picture in pictures])
         return result, self.fit.undo(trajectory), history
 
-    def _memory_required(self, crop_batch: int | None) -> int:
+    def _memory_required(self, execution: Execution) -> int:
         from ..diffuseit.memory import run_bytes
 
         return run_bytes(
-            self.ddpm.module, _views(self.guidance), len(self.source), self.fit.canvas, crop_batch
+            self.ddpm.module, _views(self.guidance), len(self.source), self.fit.canvas, execution
         )
 
     def finish(self, result: Tensor, at_source_size: bool) -> Tensor:

@@ -105,8 +105,8 @@ def attempts(errors):
     """An attempt that fails with one error after the other and then gives 'done'; what it was called with."""
     left, seen = list(errors), []
 
-    def attempt(crop_batch):
-        seen.append(crop_batch)
+    def attempt(execution):
+        seen.append(execution)
         if left:
             raise left.pop(0)
         return "done"
@@ -115,19 +115,19 @@ def attempts(errors):
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_out_of_memory_is_tried_once_more_with_few_crops(runtime, management, error, caplog):
+def test_out_of_memory_is_tried_once_more_with_little_memory(runtime, management, error, caplog):
     attempt, seen = attempts([error])
-    assert runtime.with_less_memory(attempt, 2) == "done"
-    assert seen == [None, 2]
+    assert runtime.with_less_memory(attempt) == "done"
+    assert seen == [runtime.BALANCED, runtime.LOW_MEMORY]
     assert management.calls == ["soft_empty_cache"]
-    assert "out of memory; trying again with 2 crops at a time" in caplog.text
+    assert "out of memory; trying again, slower and with less" in caplog.text
 
 
 def test_out_of_memory_twice_says_what_to_change(runtime):
     attempt, seen = attempts(OUT_OF_MEMORY[:2])
     with pytest.raises(RuntimeError, match="fewer pictures in a batch, fewer or smaller CLIP") as caught:
-        runtime.with_less_memory(attempt, 2)
-    assert seen == [None, 2]
+        runtime.with_less_memory(attempt)
+    assert seen == [runtime.BALANCED, runtime.LOW_MEMORY]
     assert caught.value.__cause__ is OUT_OF_MEMORY[1]
 
 
@@ -135,7 +135,7 @@ def test_out_of_memory_twice_says_what_to_change(runtime):
 def test_other_errors_are_not_tried_again(runtime, errors):
     attempt, seen = attempts(errors)
     with pytest.raises(ValueError, match="other"):
-        runtime.with_less_memory(attempt, 2)
+        runtime.with_less_memory(attempt)
     assert len(seen) == len(errors)
 
 
@@ -143,14 +143,14 @@ def test_the_first_attempt_has_let_go_of_its_memory_when_the_second_begins(runti
     """An exception that is still handled keeps the frames, and so the tensors, of what raised it."""
     first = []
 
-    def attempt(crop_batch):
-        if crop_batch is not None:
+    def attempt(execution):
+        if execution is runtime.LOW_MEMORY:
             return first[0]()
         activations = torch.zeros(3)
         first.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    assert runtime.with_less_memory(attempt, 2) is None
+    assert runtime.with_less_memory(attempt) is None
 
 
 def test_progress_shows_the_picture_and_answers_interruptions(runtime, management):

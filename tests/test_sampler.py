@@ -7,6 +7,7 @@ import torch
 
 from diffuseit import api
 from diffuseit.errors import DivergedError, InputError
+from diffuseit.execution import Execution
 from diffuseit.losses import (
     ImageStyleLoss,
     MaskedLoss,
@@ -201,7 +202,7 @@ def test_crops_in_small_batches_give_the_same_gradient(models, scenes):
     loss = TextStyleLoss(clip=models.clip, to="winter", weight=1, crops=5)
     view = {"noised": scenes[:2]}
     whole, parts = (
-        Objective([loss], scenes[:2], "noised", crop_batch=batch).evaluate(view, 0, Seeded(0, 2))
+        Objective([loss], scenes[:2], "noised", Execution(crop_batch=batch)).evaluate(view, 0, Seeded(0, 2))
         for batch in (None, 3)
     )
     torch.testing.assert_close(parts.gradients["noised"], whole.gradients["noised"], rtol=1e-4, atol=1e-7)

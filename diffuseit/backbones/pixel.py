@@ -79,6 +79,11 @@ class PixelDDPM(nn.Module):
     def num_classes(self) -> int | None:
         return self.unet.config.num_classes
 
+    @property
+    def parts_to_compile(self) -> list[nn.Module]:
+        """What `torch.compile` may take as a whole."""
+        return [self.unet]
+
     def config(self) -> dict[str, Any]:
         """What a checkpoint's metadata needs to rebuild this model, as JSON-ready values."""
         return {"unet": self.unet.config.to_dict(), "diffusion": asdict(self.diffusion)}

@@ -118,6 +118,16 @@ class CLIP(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    def cast(self, dtype: torch.dtype) -> CLIP:
+        """This network with weights of `dtype`; what comes before them and the embeddings stay float32."""
+        self.model.to(dtype)
+        return self
+
+    @property
+    def parts_to_compile(self) -> list[nn.Module]:
+        """What `torch.compile` may take as a whole."""
+        return [self.model.visual]
+
     def encode_image(
         self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None
     ) -> Tensor:
@@ -146,7 +156,7 @@ class CLIP(nn.Module):
                 for part in pixels.split(crop_batch)
             ]
             embeddings = torch.cat(parts)
-        return normalise(embeddings.view(batch, -1, embeddings.shape[-1]))
+        return normalise(embeddings.float().view(batch, -1, embeddings.shape[-1]))
 
     def forward(self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None) -> Tensor:
         """`encode_image`."""
@@ -155,7 +165,7 @@ class CLIP(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
         """Un-normalised embeddings [n, D] of n texts as they are."""
-        return self.model.encode_text(self.tokenizer(texts).to(self.mean.device))
+        return self.model.encode_text(self.tokenizer(texts).to(self.mean.device)).float()
 
     @torch.no_grad()
     def encode_prompt(self, text: str) -> Tensor:
@@ -194,6 +204,7 @@ def load_clip(
     config: CLIPConfig | None = None,
     quick_gelu: bool = True,
     antialias: bool = False,
+    dtype: torch.dtype = torch.float32,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> CLIP:
     """A frozen CLIP, in one of four ways.
@@ -204,22 +215,24 @@ def load_clip(
       a state dict; a tokenizer other than OpenAI's lies in a folder beside the file;
     - `load_clip("ViT-B-32.pt")` or a state dict: OpenAI's original key layout, architecture from the shapes
       (`quick_gelu=False` for networks in that layout trained with the exact GELU).
+
+    Weights are cast to `dtype` whatever the file holds.
     """
     if isinstance(source, Mapping):
         if config is not None:
             require_kind(source, "clip-openai", "this state dict")
-            return _from_config(source, config, "this state dict", name, antialias, Path())
-        return _from_openai(source, name or "CLIP", "this state dict", quick_gelu, antialias)
+            return _from_config(source, config, "this state dict", name, antialias, Path()).cast(dtype)
+        return _from_openai(source, name or "CLIP", "this state dict", quick_gelu, antialias).cast(dtype)
     path = Path(source).expanduser()
     if pretrained is not None or not (path.suffix in FILE_SUFFIXES or path.is_file()):
-        return _from_architecture(str(source), pretrained, name, antialias, cache_dir)
+        return _from_architecture(str(source), pretrained, name, antialias, cache_dir).cast(dtype)
     state, metadata = read_checkpoint(path)
     require_kind(state, "clip-openai", str(path))
     if config is None and (values := read_config(metadata, str(path))) is not None:
         config = CLIPConfig.from_json(values)
     if config is not None:
-        return _from_config(state, config, str(path), name, antialias, path.parent)
-    return _from_openai(state, name or path.stem, str(path), quick_gelu, antialias)
+        return _from_config(state, config, str(path), name, antialias, path.parent).cast(dtype)
+    return _from_openai(state, name or path.stem, str(path), quick_gelu, antialias).cast(dtype)
 
 
 @lru_cache(maxsize=4)

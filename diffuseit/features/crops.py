@@ -34,6 +34,13 @@ class Crops:
         """Crops per picture."""
         return self.angle.shape[1]
 
+    def split(self, n: int) -> list[Crops]:
+        """Parts of at most `n` crops per picture."""
+        return [
+            Crops(**{name: field[:, start : start + n] for name, field in vars(self).items()})
+            for start in range(0, len(self), n)
+        ]
+
 
 def _draw_box(generator: torch.Generator, height: int, width: int) -> tuple[int, int, int, int]:
     """(top, left, height, width) of one RandomResizedCrop box."""

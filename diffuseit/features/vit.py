@@ -155,6 +155,16 @@ class ViT(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    def cast(self, dtype: torch.dtype) -> ViT:
+        """This network with weights of `dtype`; what comes before them and the features stay float32."""
+        self.model.to(dtype)
+        return self
+
+    @property
+    def parts_to_compile(self) -> list[nn.Module]:
+        """The blocks without the one whose keys are read from outside."""
+        return [block for block in self.model.blocks if block is not self.model.blocks[self.layer]]
+
     def preprocess(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalised."""
         image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
@@ -179,7 +189,8 @@ class ViT(nn.Module):
         offset = self.position_offset
         scale = ((rows + offset) / learned_height, (columns + offset) / learned_width)
         where: dict[str, Any] = {"scale_factor": scale} if offset else {"size": (rows, columns)}
-        grid = F.interpolate(grid, **where, mode="bicubic", antialias=self.position_antialias)
+        grid = F.interpolate(grid.float(), **where, mode="bicubic", antialias=self.position_antialias)
+        grid = grid.to(learned.dtype)
         return torch.cat([learned[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
 
     def _tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -214,7 +225,7 @@ class ViT(nn.Module):
                 tokens = layer(tokens) if turn is None else layer(tokens, rope=turn)
         finally:
             handle.remove()
-        return ViTFeatures(keys=qkv[0].chunk(3, dim=-1)[1], cls=tokens[:, 0])
+        return ViTFeatures(keys=qkv[0].chunk(3, dim=-1)[1].float(), cls=tokens[:, 0].float())
 
 
 def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -305,11 +316,12 @@ def load_vit(
     input_size: int | None = None,
     layer: int | None = None,
     antialias: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> ViT:
     """A frozen ViT from a state dict or a file, in timm's or Facebook's layout (DINO, DINOv2, DINOv3).
 
     The architecture is `config`, else the JSON under "config" in a safetensors file's metadata, else what the
-    tensor shapes tell; `num_heads`, `input_size` and `layer` override it.
+    tensor shapes tell; `num_heads`, `input_size` and `layer` override it. Weights are cast to `dtype`.
     """
     if isinstance(state_dict_or_path, Mapping):
         metadata: Mapping[str, str] = {}
@@ -345,4 +357,4 @@ def load_vit(
         position_antialias=config.position_antialias,
     )
     vit.config = config
-    return vit
+    return vit.cast(dtype)

@@ -17,8 +17,8 @@ from ..errors import InputError
 View = Literal["pred_xstart", "noised"]
 """What a loss looks at: the prediction, or its mix with x_t, f pred_xstart + (1 - f) x_t, f = sqrt(1 - abar)."""
 
-FeaturesOf = Callable[[nn.Module, Tensor], Any]
-"""`features_of(network, picture)`: features without gradient, computed once for each pair."""
+FeaturesOf = Callable[[nn.Module, Tensor | str], Any]
+"""`features_of(network, picture or prompt)`: features without gradient, computed once for each pair."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Term:
     the term is not computed. `view` None leaves the choice to the sampler. `crops` is the number of random crops
     the network gets, 0 for the whole picture. `initial` is what `Look.last` holds before the first evaluation.
     `mask` [1 or B, 1, H, W] in [0, 1] multiplies the gradient at the view. A term that reads `Look.previous` says so
-    with `needs_previous`, one that reads `Look.inversion` with `needs_inversion`.
+    with `needs_previous`, one that reads `Look.inversion` with `needs_inversion`. `mean_of_crops`: `value` is the mean
+    of what each crop gives alone, so that they may come a few at a time.
 
     A method may evaluate several times in a step, at predictions it has moved on: inner evaluations. Terms with
     `inner` false or with `needs_previous`, which pull from step to step, have no part in them, and scales, which follow
@@ -67,6 +68,7 @@ class Term:
     needs_previous: bool = False
     needs_inversion: bool = False
     inner: bool = True
+    mean_of_crops: bool = False
 
 
 class Loss(Protocol):

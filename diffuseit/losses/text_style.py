@@ -102,9 +102,10 @@ class TextStyleLoss:
         features_of: FeaturesOf,
         share: float,
     ) -> Term:
-        e_source = None if self.from_ is None else _embed(model, self.from_)
+        e_source = None if self.from_ is None else _embed(model, self.from_, features_of)
         e_image = features_of(model, source)
-        direction = target_direction(_embed(model, to), e_source, e_image[:, 0], self.lambda_s, self.lambda_i)
+        e_target = _embed(model, to, features_of)
+        direction = target_direction(e_target, e_source, e_image[:, 0], self.lambda_s, self.lambda_i)
 
         def value(look: Look) -> Tensor:
             return share * text_style_loss(look.features, direction)
@@ -123,6 +124,7 @@ class TextStyleLoss:
             crops=self.crops,
             scale=scale if self.progressive_contrast or self.regularize_content else None,
             initial=initial,
+            mean_of_crops=True,
         )
 
 
@@ -130,7 +132,6 @@ def _each(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else prompts
 
 
-def _embed(model: "CLIP", prompts: str | tuple[str, ...]) -> Tensor:
-    """Unit embeddings [1 or B, D]; equal prompts are embedded once."""
-    embedded = {prompt: model.encode_prompt(prompt) for prompt in dict.fromkeys(_each(prompts))}
-    return torch.stack([embedded[prompt] for prompt in _each(prompts)])
+def _embed(model: "CLIP", prompts: str | tuple[str, ...], features_of: FeaturesOf) -> Tensor:
+    """Unit embeddings [1 or B, D]."""
+    return torch.stack([features_of(model, prompt) for prompt in _each(prompts)])

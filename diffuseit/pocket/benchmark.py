@@ -145,6 +145,7 @@ def run_benchmark(
         "n": n,
         "preset": {name: METHODS[name].preset for name in rows if name in METHODS},
         "seeds": "tuning" if seeds is TUNING else "held out",
+        "dtype": str(next(models.vit.parameters()).dtype).removeprefix("torch."),
         "rows": [],
     }
     sheet: dict[str, Tensor] = {}
@@ -246,10 +247,12 @@ def _main() -> None:
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", choices=("tuning", "held-out"), default="tuning")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     seeds = TUNING if args.seeds == "tuning" else HELD_OUT
-    run_benchmark(args.n, args.output, rows=args.rows.split(","), seeds=seeds)
+    models = load_models("pocket", getattr(torch, args.dtype))
+    run_benchmark(args.n, args.output, rows=args.rows.split(","), seeds=seeds, models=models)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ def pocket_ddpm(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> P
     return load_ddpm(folder / "unet.safetensors", dtype=dtype)
 
 
-def pocket_vit(folder: Path = WEIGHTS) -> ViT:
+def pocket_vit(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> ViT:
     """The ViT whose keys tell structure and whose [CLS] tells style."""
-    return load_vit(folder / "vit.safetensors")
+    return load_vit(folder / "vit.safetensors", dtype=dtype)
 
 
-def pocket_clip(folder: Path = WEIGHTS) -> CLIPEnsemble:
+def pocket_clip(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> CLIPEnsemble:
     """An ensemble of the one pocket CLIP."""
-    return CLIPEnsemble([load_clip(folder / "clip.safetensors", name="pocket")])
+    return CLIPEnsemble([load_clip(folder / "clip.safetensors", name="pocket", dtype=dtype)])
 
 
 def pocket_judge(folder: Path = WEIGHTS) -> Judge:

@@ -1,0 +1,100 @@
+"""How time and memory of the pocket world grow with steps, batch, size, number of CLIPs and crops.
+
+    python -m benchmarks.growth --json growth.json
+
+Seconds of a whole run without its setup; bytes as the memory plan counts them, which `benchmarks.memory` verifies.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from diffuseit.api import Models, load_models
+from diffuseit.features.clip import CLIPEnsemble
+from diffuseit.losses import TextStyleLoss
+from diffuseit.memory import run_bytes
+from diffuseit.objective import Objective
+from diffuseit.pocket.models import pocket_clip
+from diffuseit.presets import PRESETS
+from diffuseit.sampler import SamplerSettings, sample
+
+from .arguments import deliver, machine
+
+AXES: dict[str, tuple[int, ...]] = {
+    "steps": (2, 4, 8, 16),
+    "batch": (1, 2, 4, 8),
+    "size": (64, 128, 192, 256),
+    "clips": (1, 2, 3, 5),
+    "crops": (1, 2, 4, 8),
+}
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run; each axis moves one field."""
+
+    steps: int = 3
+    batch: int = 1
+    size: int = 64
+    clips: int = 1
+    crops: int = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """The command; returns the report."""
+    parser = argparse.ArgumentParser(description="Growth of time and memory in the pocket world.")
+    parser.add_argument("--only", choices=tuple(AXES))
+    parser.add_argument("--values", help="of that axis, with commas")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE")
+    args = parser.parse_args(arguments)
+    models = load_models("pocket")
+    rows = []
+    for axis in [args.only] if args.only else AXES:
+        values = [int(value) for value in args.values.split(",")] if args.values else AXES[axis]
+        rows += [{"of": axis, "value": value, **_measure(models, Point(**{axis: value}))} for value in values]
+    report = {"machine": machine("cpu"), "threads": torch.get_num_threads(), "rows": rows}
+    deliver(report, _table(rows), args.json)
+    return report
+
+
+def _measure(models: Models, point: Point) -> dict[str, float]:
+    """The best of a few runs."""
+    clips = [*models.clip, *(pocket_clip().models[0] for _ in range(point.clips - 1))]
+    models = replace(models, clip=CLIPEnsemble(clips))
+    losses = PRESETS["pocket-text"].build(models, to="winter landscape", from_="summer landscape")
+    losses = [replace(x, crops=point.crops) if isinstance(x, TextStyleLoss) else x for x in losses]
+    settings = SamplerSettings(
+        steps=40, skip=40 - point.steps, resample=1, step_rule="normalized", step_size=0.5
+    )
+    size = (point.size, point.size)
+    source = torch.linspace(-1, 1, 3 * point.size**2).view(1, 3, *size).repeat(point.batch, 1, 1, 1)
+    Objective(losses, source, settings.view)
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        list(sample(models.ddpm, source, losses, settings, 0))
+        seconds.append(time.perf_counter() - began)
+    looks = [(models.vit, 0), *((clip, point.crops) for clip in clips)]
+    return {"seconds": min(seconds), "predicted_bytes": run_bytes(models.ddpm, looks, point.batch, size)}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title="Pocket world, text guided")
+    for heading in ("", "", "s", "MiB", "s per unit", "MiB per unit"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        mebibytes = row["predicted_bytes"] / 2**20
+        units = row["value"] ** 2 / 64**2 if row["of"] == "size" else row["value"]
+        figures = (row["seconds"], mebibytes, row["seconds"] / units, mebibytes / units)
+        table.add_row(row["of"], str(row["value"]), *(f"{figure:.3g}" for figure in figures))
+    return table
+
+
+if __name__ == "__main__":
+    main()

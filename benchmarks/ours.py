@@ -1,0 +1,65 @@
+"""The same run as `official.py` through this project's `sample`."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution
+from diffuseit.losses import TextStyleLoss
+from diffuseit.memory import run_bytes
+from diffuseit.objective import Objective
+from diffuseit.presets import PRESETS
+from diffuseit.sampler import sample
+
+from .meter import Meter
+from .networks import Scale, build
+from .settings import FROM, TO, Task
+
+VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
+    "default": (FULL_SPEED, None),
+    "low-memory": (LOW_MEMORY, None),
+    "few-crops": (Execution(crop_batch=2), None),
+    "checkpoint-unet": (Execution(checkpoint_unet=True), None),
+    "channels-last": (Execution(channels_last=True), None),
+    "compile": (Execution(compile=True), None),
+    "compile-channels-last": (Execution(compile=True, channels_last=True), None),
+    "float32": (FULL_SPEED, torch.float32),
+    "bfloat16": (FULL_SPEED, torch.bfloat16),
+    "float16": (FULL_SPEED, torch.float16),
+    "bfloat16-compile": (Execution(compile=True), torch.bfloat16),
+    "float16-low-memory": (LOW_MEMORY, torch.float16),
+}
+"""How to run, and in which precision: None is float32 on a CPU and float16 on a GPU, as the official code's."""
+
+
+def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], dict[str, Any]]:
+    """`task.steps` evaluations: (what they cost, pred_xstart of each, what was foretold)."""
+    execution, dtype = VARIANTS[variant]
+    dtype = dtype or (torch.float16 if task.half else torch.float32)
+    models = build(scale, task.mode, dtype, task.clips)
+    for network in (models.ddpm, models.vit, models.clip):
+        if network is not None:
+            network.to(task.device)
+    preset = PRESETS[f"official-{task.mode}"]
+    source, target = (picture.to(task.device) for picture in task.pictures())
+    text = task.mode == "text"
+    losses = preset.build(models, TO if text else None, FROM if text else None, None if text else target)
+    losses = [replace(x, crops=task.crops) if isinstance(x, TextStyleLoss) else x for x in losses]
+    settings = replace(preset.sampler, restart_above=None)
+    meter = Meter(task.device)
+    meter.count("unet", models.ddpm.unet.input_blocks[0][0])
+    meter.count("vit", models.vit.model.patch_embed.proj)
+    for clip in models.clip or ():
+        meter.count(f"clip {clip.name}", clip.model.visual.conv1)
+    looks = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
+    foretold = {"predicted_bytes": run_bytes(models.ddpm, looks, 1, (256, 256), execution)}
+    Objective(
+        losses, source, settings.view, execution
+    )  # what is done once is remembered; the other side has it done
+    pictures = []
+    steps = sample(models.ddpm, source, losses, settings, task.seed, execution=execution)
+    for step in meter.steps(steps, task.steps):
+        pictures.append(step.pred_xstart.float().cpu())
+    return meter, pictures, foretold

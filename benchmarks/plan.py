@@ -1,0 +1,98 @@
+"""The memory plan of the paper's set-up, told in a minute without any of its memory.
+
+    python -m benchmarks.plan --json
+
+Weights and step, in both precisions and every way to run that saves memory; nothing is measured here.
+"""
+
+import argparse
+from typing import Any
+
+import open_clip
+import torch
+from rich.table import Table
+from torch import nn
+
+from diffuseit.backbones.pixel import PixelDDPM
+from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution
+from diffuseit.features.clip import CLIP
+from diffuseit.features.vit import ViT
+from diffuseit.memory import run_bytes
+from diffuseit.unet import UNet
+
+from .arguments import deliver
+from .networks import DIFFUSION, SCALES
+
+WAYS = {
+    "default": FULL_SPEED,
+    "4 crops at a time": Execution(crop_batch=4),
+    "2 crops at a time": Execution(crop_batch=2),
+    "U-Net checkpointed": Execution(checkpoint_unet=True),
+    "low memory": LOW_MEMORY,
+}
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """The command; returns the report."""
+    parser = argparse.ArgumentParser(description="Foretold peak memory of the paper's set-up.")
+    parser.add_argument("--scale", choices=tuple(SCALES), default="paper")
+    parser.add_argument("--crops", type=int, default=8)
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE")
+    args = parser.parse_args(arguments)
+    rows = []
+    for dtype in (torch.float32, torch.float16):
+        ddpm, vit, clips = _networks(args.scale, dtype)
+        weights = {"unet": _bytes(ddpm), "vit": _bytes(vit), "clips": sum(map(_bytes, clips))}
+        for mode in ("text", "image"):
+            looks = [(vit, 0), *((clip, args.crops) for clip in clips if mode == "text")]
+            for way, execution in WAYS.items() if mode == "text" else [("default", FULL_SPEED)]:
+                step = run_bytes(ddpm, looks, 1, (256, 256), execution)
+                held = weights["unet"] + weights["vit"] + (weights["clips"] if mode == "text" else 0)
+                largest = max((_bytes(network) for network, _ in looks), default=0)
+                rows.append(
+                    {
+                        "mode": mode,
+                        "dtype": str(dtype).removeprefix("torch."),
+                        "way": way,
+                        "weight_bytes": held,
+                        "step_bytes": step,
+                        "total_bytes": held + step,
+                        "total_bytes_in_turns": weights["unet"] + largest + step,
+                    }
+                )
+    report = {"scale": args.scale, "crops": args.crops, "rows": rows}
+    deliver(report, _table(rows), args.json)
+    return report
+
+
+def _networks(scale: str, dtype: torch.dtype) -> tuple[PixelDDPM, ViT, list[CLIP]]:
+    """Shapes alone."""
+    shapes = SCALES[scale]
+    with torch.device("meta"):
+        ddpm = PixelDDPM(UNet(shapes.unet), DIFFUSION).to(dtype).eval().requires_grad_(False)
+        vit = ViT(shapes.vit.build(), input_size=shapes.vit.input_size).cast(dtype)
+        clips = [
+            CLIP(open_clip.CLIP(**config), open_clip.tokenize, name=name).cast(dtype)
+            for name, config in shapes.clips.items()
+        ]
+    return ddpm, vit, clips
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in network.parameters())
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Foretold, GB = 1e9 bytes; 'in turns': one feature network on the device at a time")
+    for heading in ("", "", "", "weights", "step", "total", "in turns"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        figures = [row[f"{name}_bytes"] for name in ("weight", "step", "total")] + [
+            row["total_bytes_in_turns"]
+        ]
+        table.add_row(row["mode"], row["dtype"], row["way"], *(f"{figure / 1e9:.2f}" for figure in figures))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Gradients through networks of half precision: scaled by a power of two on their way, so that none vanishes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def gradient_through(network: nn.Module | None, total: Tensor, features: Any, start: Tensor) -> Tensor:
+    """d(total)/d(start), where `features` [a tensor or an object of tensors] are the network's of `start`.
+
+    The part from `total` to the features is float32; the way on through a float16 network is `pull_back`'s.
+    """
+    if network is None or not _is_half(network):
+        return torch.autograd.grad(total, start)[0]
+    parts = [features] if isinstance(features, Tensor) else list(vars(features).values())
+    found = torch.autograd.grad(total, parts, allow_unused=True)
+    used = [(part, gradient) for part, gradient in zip(parts, found, strict=True) if gradient is not None]
+    return pull_back(network, [part for part, _ in used], start, [gradient for _, gradient in used])
+
+
+def pull_back(network: Any, outputs: Sequence[Tensor], start: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+    """The vector-Jacobian product from `outputs` to `start`; through float16 the largest entry is about 1."""
+    if not isinstance(network, nn.Module) or not _is_half(network):
+        return torch.autograd.grad(outputs, start, gradients)[0]
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    scale = 2.0 ** -torch.frexp(torch.tensor(largest)).exponent.item() if 0 < largest < float("inf") else 1.0
+    scaled = [gradient * scale for gradient in gradients]
+    return torch.autograd.grad(outputs, start, scaled)[0] / scale
+
+
+def _is_half(network: nn.Module) -> bool:
+    return any(parameter.dtype == torch.float16 for parameter in network.parameters())

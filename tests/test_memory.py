@@ -1,0 +1,77 @@
+"""The memory plan against what autograd really keeps and what is really alive."""
+
+import pytest
+import torch
+
+from diffuseit.api import load_models
+from diffuseit.execution import FULL_SPEED, LOW_MEMORY
+from diffuseit.losses import StructureLoss
+from diffuseit.memory import _LiveBytes, footprint, run_bytes
+from diffuseit.pocket.models import pocket_ddpm
+from diffuseit.presets import PRESETS
+from diffuseit.randomness import Seeded
+from diffuseit.sampler import SamplerSettings, sample
+
+SHORT = SamplerSettings(steps=4, skip=2, resample=1, step_rule="normalized")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return load_models("pocket")
+
+
+def weights(models):
+    networks = [models.ddpm, models.vit, *models.clip]
+    tensors = [t for n in networks for t in (*n.parameters(), *n.buffers())]
+    return {tensor.untyped_storage()._cdata for tensor in tensors}
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_what_is_held_is_what_autograd_keeps(models, size):
+    unet, kept = models.ddpm.unet, {}
+    own = weights(models)
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    x, time = torch.zeros(1, 3, size, size, requires_grad=True), torch.zeros(1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = unet(x, time)
+    actual = sum(storage.nbytes() for storage in kept.values())
+    del result
+    assert footprint(unet, unet, x.detach(), time).held == pytest.approx(actual, rel=0.05)
+
+
+@pytest.mark.parametrize("execution", [FULL_SPEED, LOW_MEMORY], ids=["full speed", "low memory"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch):
+    losses = PRESETS["pocket-text"].build(models, to="winter landscape", from_="summer landscape")
+    source = torch.linspace(-1, 1, batch * 3 * 64 * 64).view(batch, 3, 64, 64)
+    crops = next(loss.crops for loss in losses if hasattr(loss, "crops"))
+    looks = [(models.vit, 0), (models.clip.models[0], crops)]
+    planned = run_bytes(models.ddpm, looks, batch, (64, 64), execution)
+    steps = sample(models.ddpm, source, losses, SHORT, 0, Seeded(0, batch), execution=execution)
+    next(steps)
+    with _LiveBytes(weights(models)) as live:
+        next(steps)
+    assert planned == pytest.approx(live.peak, rel=0.2)
+
+
+def test_planning_leaves_the_networks_alone(models):
+    before = [id(parameter) for n in (models.ddpm, models.vit) for parameter in n.parameters()]
+    run_bytes(models.ddpm, [(models.vit, 0)], 2, (64, 64), LOW_MEMORY)
+    assert [id(parameter) for n in (models.ddpm, models.vit) for parameter in n.parameters()] == before
+    losses = [StructureLoss(vit=models.vit)]
+    assert list(sample(models.ddpm, torch.zeros(1, 3, 64, 64), losses, SHORT))
+
+
+def test_more_of_anything_takes_more_and_half_precision_less(models):
+    clip = models.clip.models[0]
+    base = run_bytes(models.ddpm, [(clip, 3)], 1, (64, 64))
+    assert run_bytes(models.ddpm, [(clip, 3)], 2, (64, 64)) > 1.8 * base
+    assert run_bytes(models.ddpm, [(clip, 3)], 1, (64, 128)) > base
+    assert run_bytes(models.ddpm, [(clip, 9)], 1, (64, 64)) > base
+    assert run_bytes(pocket_ddpm(dtype=torch.bfloat16), [(clip, 3)], 1, (64, 64)) < 0.8 * base
