@@ -44,12 +44,19 @@ class Objective:
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
     forward and once backward and frees its graph before the next one runs. `crop_batch` bounds how many crops go
-    through a network at a time, for little memory: each is then computed once more on the way back.
+    through a network at a time, for little memory: each is then computed once more on the way back. `first` is the
+    noisiest level of the run, where its progress is 0.
     """
 
     def __init__(
-        self, losses: Sequence[Loss], source: Tensor, default_view: View, crop_batch: int | None = None
+        self,
+        losses: Sequence[Loss],
+        source: Tensor,
+        default_view: View,
+        crop_batch: int | None = None,
+        first: int = 0,
     ):
+        self._first = first
         self._crop_batch = crop_batch
         self._features: dict[tuple[int, int], tuple[Tensor, Any]] = {}
         self._groups: list[_Group] = []
@@ -110,7 +117,7 @@ class Objective:
         gradients: dict[View, Tensor] = {}
         values: dict[str, Tensor] = {}
         for group in self._groups:
-            active = [term for term in group.terms if term.active(index)]
+            active = [term for term in group.terms if term.active(index) and self._fade(term, index) > 0]
             if inner:
                 active = [term for term in active if term.inner and not term.needs_previous]
             if not active:
@@ -123,7 +130,7 @@ class Objective:
                 total = view.new_zeros(len(view))
                 for term in active:
                     value = term.value(look)
-                    weighted = term.weight * value
+                    weighted = term.weight * self._fade(term, index) * value
                     if term.scale is not None and not inner:
                         weighted = weighted * term.scale(look)
                     total = total + weighted
@@ -140,6 +147,11 @@ class Objective:
                 group.previous = _detached(features)
         self._last.update(values)
         return Evaluation(terms, gradients)
+
+    def _fade(self, term: Term, index: int) -> float:
+        if term.fade is None:
+            return 1.0
+        return term.fade(1 - index / self._first if self._first else 1.0)
 
     def _forward(self, group: _Group, view: Tensor, randomness: Randomness) -> Any:
         if group.network is None:

@@ -156,7 +156,7 @@ def _run(
     mask: Tensor | None,
     crop_batch: int | None,
 ) -> Iterator[Step]:
-    objective = Objective(losses, source, settings.view, crop_batch)
+    objective = Objective(losses, source, settings.view, crop_batch, settings.first)
     run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask).again()
     levels, first = settings.levels, settings.first
     inverted = _invert(run)

@@ -47,7 +47,9 @@ class Term:
     the term is not computed. `view` None leaves the choice to the sampler. `crops` is the number of random crops
     the network gets, 0 for the whole picture. `initial` is what `Look.last` holds before the first evaluation.
     `mask` [1 or B, 1, H, W] in [0, 1] multiplies the gradient at the view. A term that reads `Look.previous` says so
-    with `needs_previous`, one that reads `Look.inversion` with `needs_inversion`.
+    with `needs_previous`, one that reads `Look.inversion` with `needs_inversion`. `fade(progress)`, at least 0,
+    multiplies the weight too: progress goes from 0 at the noisiest level of the run to 1 at the last. While it is 0
+    the term is not computed.
 
     A method may evaluate several times in a step, at predictions it has moved on: inner evaluations. Terms with
     `inner` false or with `needs_previous`, which pull from step to step, have no part in them, and scales, which follow
@@ -67,6 +69,7 @@ class Term:
     needs_previous: bool = False
     needs_inversion: bool = False
     inner: bool = True
+    fade: Callable[[float], float] | None = None
 
 
 class Loss(Protocol):
