@@ -48,7 +48,8 @@ class Objective:
     of the evaluation before.
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
-    forward and once backward and frees its graph before the next one runs; each has its turn on the device.
+    forward and once backward and frees its graph before the next one runs; each has its turn on the device. `first`
+    is the noisiest level of the run, where its progress is 0.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Objective:
         source: Tensor,
         default_view: View,
         execution: Execution = FULL_SPEED,
+        first: int = 0,
     ):
         self._execution = execution
+        self._first = first
         self._groups: list[_Group] = []
         self._last: dict[str, Tensor] = {}
         self.needs_inversion = False
@@ -122,7 +125,7 @@ class Objective:
                 total = view.new_zeros(len(view))
                 for term in active:
                     value = share * term.value(look)
-                    weighted = term.weight * value
+                    weighted = term.weight * self._fade(term, index) * value
                     if term.scale is not None and not inner:
                         weighted = weighted * term.scale(look)
                     total = total + weighted
@@ -140,6 +143,11 @@ class Objective:
         self._last.update(values)
         return Evaluation(terms, gradients)
 
+    def _fade(self, term: Term, index: int) -> float:
+        if term.fade is None:
+            return 1.0
+        return term.fade(1 - index / self._first if self._first else 1.0)
+
     def _in_turn(
         self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
     ) -> Iterator[tuple[_Group, list[Term], Crops | None, float]]:
@@ -148,7 +156,7 @@ class Objective:
         A group comes in several parts, whose shares add up to 1, where that keeps a graph small.
         """
         for group in self._groups:
-            active = [term for term in group.terms if term.active(index)]
+            active = [term for term in group.terms if term.active(index) and self._fade(term, index) > 0]
             if inner:
                 active = [term for term in active if term.inner and not term.needs_previous]
             if not active:
