@@ -153,6 +153,7 @@ _POCKET_IMAGE = Preset(
         ImageStyleLoss(cls=1.0, pixels=0.1),
         StructureLoss(self_similarity=1.0, contrastive=0.1),
         SemanticDivergenceLoss(weight=0.01, until=16),
+        ColourStatisticsLoss(mean=0.3, covariance=0.3),
         RangeLoss(weight=0.2),
     ),
     sampler=SamplerSettings(steps=40, skip=15, resample=5, step_rule="normalized", step_size=0.5),
@@ -181,10 +182,7 @@ def preset_named(name: str) -> Preset:
 TEXT_DEFAULT, IMAGE_DEFAULT = "pocket-text", "pocket-image"
 """The presets of what needs no download, whose values widgets start with."""
 
-_BESIDE: tuple[Loss, ...] = (
-    SourceAnchorLoss(weight=0.3),
-    ColourStatisticsLoss(mean=0.3, covariance=0.3),
-)
+_BESIDE: tuple[Loss, ...] = (SourceAnchorLoss(weight=0.3),)
 """Losses that no preset has, with weights that suit those of the default presets."""
 
 
