@@ -49,6 +49,7 @@ class Objective:
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
     forward and once backward and frees its graph before the next one runs; each has its turn on the device.
+    `first` is the noisiest level of the run, where its progress is 0.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Objective:
         source: Tensor,
         default_view: View,
         execution: Execution = FULL_SPEED,
+        first: int = 0,
     ):
         self._execution = execution
+        self._first = first
         self._groups: list[_Group] = []
         self._last: dict[str, Tensor] = {}
         self.needs_inversion = False
@@ -122,7 +125,7 @@ class Objective:
                 total = view.new_zeros(len(view))
                 for term in active:
                     value = share * term.value(look)
-                    weighted = term.weight * value
+                    weighted = term.weight * self._fade(term, index) * value
                     if term.scale is not None and not inner:
                         weighted = weighted * term.scale(look)
                     total = total + weighted
@@ -148,7 +151,7 @@ class Objective:
         A group comes in several parts, whose shares add up to 1, where that keeps a graph small.
         """
         for group in self._groups:
-            active = [term for term in group.terms if term.active(index)]
+            active = [term for term in group.terms if term.active(index) and self._fade(term, index) > 0]
             if inner:
                 active = [term for term in active if term.inner and not term.needs_previous]
             if not active:
@@ -162,6 +165,11 @@ class Objective:
                 apart = all(term.mean_of_crops for term in active)
                 for part in crops.split(self._execution.crops_at_once(len(view)) if apart else len(crops)):
                     yield group, active, part, len(part) / len(crops)
+
+    def _fade(self, term: Term, index: int) -> float:
+        if term.fade is None:
+            return 1.0
+        return term.fade(1 - index / self._first if self._first else 1.0)
 
     def _forward(self, group: _Group, view: Tensor, crops: Crops | None) -> Any:
         if group.network is None:

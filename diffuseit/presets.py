@@ -9,13 +9,17 @@ from torch import Tensor
 from .errors import InputError
 from .losses import (
     AnchorLoss,
+    ColourStatisticsLoss,
     ImageStyleLoss,
     Loss,
     OuterLoss,
     RangeLoss,
+    ScheduledLoss,
     SemanticDivergenceLoss,
+    SourceAnchorLoss,
     StructureLoss,
     TextStyleLoss,
+    TotalVariationLoss,
 )
 from .sampler import SamplerSettings
 
@@ -73,6 +77,8 @@ def _fill(
         return replace(loss, vit=models.vit)
     if isinstance(loss, OuterLoss):
         return OuterLoss(_fill(loss.loss, models, to, from_, style))
+    if isinstance(loss, ScheduledLoss):
+        return replace(loss, loss=_fill(loss.loss, models, to, from_, style))
     return loss
 
 
@@ -175,13 +181,19 @@ def preset_named(name: str) -> Preset:
 TEXT_DEFAULT, IMAGE_DEFAULT = "pocket-text", "pocket-image"
 """The presets of what needs no download, whose values widgets start with."""
 
+_BESIDE: tuple[Loss, ...] = (
+    TotalVariationLoss(weight=0.1),
+    SourceAnchorLoss(weight=0.3),
+    ColourStatisticsLoss(mean=0.3, covariance=0.3),
+)
+"""Losses that no preset has, with weights that suit those of the default presets."""
+
 
 def default_loss(kind: type[Any]) -> Any:
-    """The settings that a loss of this kind has in the default presets."""
-    for name in (TEXT_DEFAULT, IMAGE_DEFAULT):
-        for loss in PRESETS[name].losses:
-            if isinstance(loss, kind):
-                return loss
+    """The settings that suit a loss of this kind beside, or in, the default presets."""
+    for loss in (*PRESETS[TEXT_DEFAULT].losses, *PRESETS[IMAGE_DEFAULT].losses, *_BESIDE):
+        if isinstance(loss, kind):
+            return loss
     raise LookupError(f"no default preset has a {kind.__name__}")
 
 
@@ -219,8 +231,13 @@ def _override(
 def _rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
     """The preset at another number of steps: the divergence ends at the same point of the process."""
     ratio = settings.steps / preset.sampler.steps
-    losses = tuple(
-        replace(loss, until=round(loss.until * ratio)) if isinstance(loss, SemanticDivergenceLoss) else loss
-        for loss in preset.losses
-    )
+    losses = tuple(_at_other_steps(loss, ratio) for loss in preset.losses)
     return replace(preset, losses=losses, sampler=settings)
+
+
+def _at_other_steps(loss: Loss, ratio: float) -> Loss:
+    if isinstance(loss, ScheduledLoss):
+        return replace(loss, loss=_at_other_steps(loss.loss, ratio))
+    if isinstance(loss, SemanticDivergenceLoss):
+        return replace(loss, until=round(loss.until * ratio))
+    return loss

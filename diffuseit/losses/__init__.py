@@ -2,24 +2,34 @@
 
 from .anchor import AnchorLoss
 from .base import Loss, Term, View
+from .colour_statistics import ColourStatisticsLoss
 from .divergence import SemanticDivergenceLoss
+from .identity import IdentityLoss
 from .image_style import ImageStyleLoss
 from .masked import MaskedLoss
 from .outer import OuterLoss
 from .range import RangeLoss
+from .scheduled import ScheduledLoss
+from .source_anchor import SourceAnchorLoss
 from .structure import StructureLoss
 from .text_style import TextStyleLoss
+from .total_variation import TotalVariationLoss
 
 __all__ = [
     "AnchorLoss",
+    "ColourStatisticsLoss",
+    "IdentityLoss",
     "ImageStyleLoss",
     "Loss",
     "MaskedLoss",
     "OuterLoss",
     "RangeLoss",
+    "ScheduledLoss",
     "SemanticDivergenceLoss",
+    "SourceAnchorLoss",
     "StructureLoss",
     "Term",
     "TextStyleLoss",
+    "TotalVariationLoss",
     "View",
 ]

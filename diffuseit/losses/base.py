@@ -48,7 +48,9 @@ class Term:
     the network gets, 0 for the whole picture. `initial` is what `Look.last` holds before the first evaluation.
     `mask` [1 or B, 1, H, W] in [0, 1] multiplies the gradient at the view. A term that reads `Look.previous` says so
     with `needs_previous`, one that reads `Look.inversion` with `needs_inversion`. `mean_of_crops`: `value` is the mean
-    of what each crop gives alone, so that they may come a few at a time.
+    of what each crop gives alone, so that they may come a few at a time. `fade(progress)`, at least 0, multiplies the
+    weight too: progress goes from 0 at the noisiest level of the run to 1 at the last. While it is 0 the term is not
+    computed.
 
     A method may evaluate several times in a step, at predictions it has moved on: inner evaluations. Terms with
     `inner` false or with `needs_previous`, which pull from step to step, have no part in them, and scales, which follow
@@ -69,6 +71,7 @@ class Term:
     needs_inversion: bool = False
     inner: bool = True
     mean_of_crops: bool = False
+    fade: Callable[[float], float] | None = None
 
 
 class Loss(Protocol):
