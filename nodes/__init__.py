@@ -3,7 +3,7 @@
 import logging
 from importlib import import_module
 
-MODULES = ("loaders", "losses", "preset", "sampler", "colours", "download", "examples")
+MODULES = ("loaders", "losses", "photo_losses", "preset", "sampler", "colours", "download", "examples")
 
 
 def node_classes() -> list[type]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..diffuseit.errors import InputError
 from ..diffuseit.execution import Execution
 from ..diffuseit.fit import Fit, FitMode, cover
-from ..diffuseit.losses import Loss, MaskedLoss
+from ..diffuseit.losses import Loss, MaskedLoss, ScheduledLoss
 from ..diffuseit.losses.base import View
 from ..diffuseit.mask import blend
 from ..diffuseit.methods import METHODS, SOLVERS, StepRule
@@ -297,11 +297,12 @@ class Run:
             guidance = replace(
                 guidance, loss=replace(guidance.loss, **{name: cover(picture, self.fit.canvas)})
             )
+        loss = guidance.loss
+        for points in guidance.schedules:
+            loss = ScheduledLoss(loss, points)
         if guidance.mask is None:
-            return guidance.loss
-        return MaskedLoss(
-            guidance.loss, self.fit.apply(mask_to_core(guidance.mask, self.original, "a loss's mask"))
-        )
+            return loss
+        return MaskedLoss(loss, self.fit.apply(mask_to_core(guidance.mask, self.original, "a loss's mask")))
 
     def sample(self, execution: Execution) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
         """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""

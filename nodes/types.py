@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..diffuseit.losses.base import Loss
+from ..diffuseit.losses.scheduled import Points
 from ..diffuseit.sampler import SamplerSettings
 
 DDPM = io.Custom("DIFFUSEIT_DDPM")
@@ -33,13 +34,15 @@ class Network(Generic[AnyNetwork]):
 class Guidance:
     """A loss of the graph: what the sampler still has to fit to the source's size is kept apart.
 
-    `pictures` [N, 3, H, W] in [-1, 1] go by the name of the loss's field, `mask` is [N, 1, H, W] in [0, 1].
+    `pictures` [N, 3, H, W] in [-1, 1] go by the name of the loss's field, `mask` is [N, H, W] in [0, 1]. `schedules`
+    change the weight over the run.
     """
 
     loss: Loss
     networks: tuple[Network, ...] = ()
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
+    schedules: tuple[Points, ...] = ()
 
 
 Losses = tuple[Guidance, ...]
