@@ -33,7 +33,8 @@ Prompts = str | Sequence[str]
 class Preset:
     """A way to translate: loss settings without networks, sampler settings, and what happens to the result.
 
-    `kind` says what guides: "text" or "image". `colour_match` gives the result the style picture's colours.
+    `kind` says what guides: "text" or "image". `colour_match` gives the result the style picture's colours. A
+    `ColourStatisticsLoss` takes them too, and where text guides, the source's.
     """
 
     name: str
@@ -75,6 +76,8 @@ def _fill(
         return replace(loss, vit=models.vit, target=style)
     if isinstance(loss, StructureLoss | SemanticDivergenceLoss):
         return replace(loss, vit=models.vit)
+    if isinstance(loss, ColourStatisticsLoss):
+        return loss if style is None else replace(loss, target=style)
     if isinstance(loss, OuterLoss):
         return OuterLoss(_fill(loss.loss, models, to, from_, style))
     if isinstance(loss, ScheduledLoss):

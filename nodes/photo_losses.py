@@ -32,6 +32,11 @@ APPLIES_TO: dict[str, tuple[type, ...] | None] = {
 """What a schedule changes: losses of these kinds, or the one just before it."""
 
 
+def colour_statistics(loss: ColourStatisticsLoss, reference) -> Guidance:
+    """The colour statistics loss with its picture, if there is one."""
+    return Guidance(loss, pictures={} if reference is None else {"target": to_core(reference, "reference")})
+
+
 class SourceAnchorLossNode(io.ComfyNode):
     """`SourceAnchorLoss`."""
 
@@ -117,8 +122,7 @@ class ColourStatisticsLossNode(io.ComfyNode):
     @classmethod
     def execute(cls, mean, covariance, grid, reference=None, previous=None, mask=None) -> io.NodeOutput:
         loss = ColourStatisticsLoss(mean=mean, covariance=covariance, grid=grid)
-        pictures = {} if reference is None else {"target": to_core(reference, "reference")}
-        return chain(previous, Guidance(loss, pictures=pictures), mask)
+        return chain(previous, colour_statistics(loss, reference), mask)
 
 
 class TotalVariationLossNode(io.ComfyNode):

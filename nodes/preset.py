@@ -1,17 +1,21 @@
 """A named preset as one node: its losses and its sampler settings."""
 
+from dataclasses import replace
+
 from comfy_api.latest import io
 
 from ..diffuseit.errors import InputError
 from ..diffuseit.losses import (
+    ColourStatisticsLoss,
     ImageStyleLoss,
     Loss,
+    ScheduledLoss,
     SemanticDivergenceLoss,
     StructureLoss,
     TextStyleLoss,
 )
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT, Preset
-from . import losses
+from . import losses, photo_losses
 from .images import to_core
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, SETTINGS, VIT, Guidance, Settings
 
@@ -88,6 +92,8 @@ class PresetNode(io.ComfyNode):
             raise InputError(f"the preset {preset} is guided by text: connect a CLIP ensemble to 'clip'")
         if chosen.kind == "image" and style_image is None:
             raise InputError(f"the preset {preset} is guided by a picture: connect one to 'style_image'")
+        if chosen.kind == "text":
+            style_image = None
         own = tuple(_guidance(loss, vit, clip, to_text, from_text, style_image) for loss in chosen.losses)
         return io.NodeOutput((*(previous or ()), *own), _settings(chosen, style_image))
 
@@ -101,6 +107,11 @@ def _guidance(loss: Loss, vit, clip, to_text, from_text, style_image) -> Guidanc
         return losses.text_style(loss, clip, to_text, from_text)
     if isinstance(loss, ImageStyleLoss):
         return losses.image_style(loss, vit, style_image)
+    if isinstance(loss, ColourStatisticsLoss):
+        return photo_losses.colour_statistics(loss, style_image)
+    if isinstance(loss, ScheduledLoss):
+        inner = _guidance(loss.loss, vit, clip, to_text, from_text, style_image)
+        return replace(inner, schedules=(*inner.schedules, loss.points))
     return Guidance(loss)
 
 

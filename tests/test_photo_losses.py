@@ -315,6 +315,14 @@ def test_a_preset_may_schedule_its_losses(models):
         ),
     )
     assert from_json(Preset, to_json(preset), "preset") == preset
-    divergence, structure, *_ = settle(models, "text", preset, steps=80).build(models, to="winter")
+    divergence, structure, _, colours, _ = settle(models, "text", preset, steps=80).build(models, to="winter")
     assert divergence.loss.vit is models.vit and divergence.loss.until == 32
     assert structure.loss.vit is models.vit and structure.points == ((0.0, 1.0),)
+    assert colours.target is None
+
+
+def test_colour_statistics_of_an_image_preset_are_the_style_pictures(models):
+    preset = dataclasses.replace(PRESETS["pocket-image"], losses=(ColourStatisticsLoss(),))
+    style = pictures(1)
+    (colours,) = preset.build(models, style=style)
+    assert colours.target is style
