@@ -19,7 +19,6 @@ from .losses import (
     SourceAnchorLoss,
     StructureLoss,
     TextStyleLoss,
-    TotalVariationLoss,
 )
 from .sampler import SamplerSettings
 
@@ -78,9 +77,7 @@ def _fill(
         return replace(loss, vit=models.vit)
     if isinstance(loss, ColourStatisticsLoss):
         return loss if style is None else replace(loss, target=style)
-    if isinstance(loss, OuterLoss):
-        return OuterLoss(_fill(loss.loss, models, to, from_, style))
-    if isinstance(loss, ScheduledLoss):
+    if isinstance(loss, OuterLoss | ScheduledLoss):
         return replace(loss, loss=_fill(loss.loss, models, to, from_, style))
     return loss
 
@@ -185,7 +182,6 @@ TEXT_DEFAULT, IMAGE_DEFAULT = "pocket-text", "pocket-image"
 """The presets of what needs no download, whose values widgets start with."""
 
 _BESIDE: tuple[Loss, ...] = (
-    TotalVariationLoss(weight=0.1),
     SourceAnchorLoss(weight=0.3),
     ColourStatisticsLoss(mean=0.3, covariance=0.3),
 )
@@ -239,7 +235,7 @@ def _rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
 
 
 def _at_other_steps(loss: Loss, ratio: float) -> Loss:
-    if isinstance(loss, ScheduledLoss):
+    if isinstance(loss, OuterLoss | ScheduledLoss):
         return replace(loss, loss=_at_other_steps(loss.loss, ratio))
     if isinstance(loss, SemanticDivergenceLoss):
         return replace(loss, until=round(loss.until * ratio))

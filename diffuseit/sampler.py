@@ -260,8 +260,8 @@ def _predict(
     return x_t, prediction
 
 
-def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tuple[Evaluation, Tensor]:
-    """The losses at the views of a prediction, and their gradient where the method takes it.
+def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tuple[Evaluation, Tensor | None]:
+    """The losses at the views of a prediction, and their gradient where the method takes it; None if none acts.
 
     That is d(loss)/d(x_t) by one vector-Jacobian product through the backbone, or d(loss)/d(pred_xstart), or, where
     the method wants the former without the backward pass, d(loss)/d(x_t) with the network's noise held fixed.
@@ -276,6 +276,8 @@ def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tup
             pred_xstart = run.schedule.xstart_from_eps(x_t, eps, index)
         views = _views(run, pred_xstart, x_t, index)
     evaluation = _evaluate(run, views, index)
+    if not evaluation.gradients:
+        return evaluation, None
     return evaluation, _pull_back(run.backbone, evaluation, views, leaf)
 
 

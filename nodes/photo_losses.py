@@ -13,7 +13,6 @@ from ..diffuseit.losses import (
     SourceAnchorLoss,
     StructureLoss,
     TextStyleLoss,
-    TotalVariationLoss,
 )
 from ..diffuseit.losses.scheduled import ramp
 from ..diffuseit.losses.source_anchor import Norm
@@ -125,34 +124,6 @@ class ColourStatisticsLossNode(io.ComfyNode):
         return chain(previous, colour_statistics(loss, reference), mask)
 
 
-class TotalVariationLossNode(io.ComfyNode):
-    """`TotalVariationLoss`."""
-
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="DiffuseITTotalVariationLoss",
-            display_name="DiffuseIT Total Variation Loss",
-            category=MENU,
-            description="Smooths: neighbouring pixels are drawn together, so that speckle and fine patterns go.",
-            search_aliases=["smooth", "denoise", "TV loss", "speckle"],
-            inputs=[
-                weight_input(
-                    "weight",
-                    default_loss(TotalVariationLoss).weight,
-                    "How strongly the picture is smoothed. Up: less speckle, flatter areas; too much and fine detail "
-                    "and textures go too.",
-                ),
-                *common_inputs(),
-            ],
-            outputs=losses_output(),
-        )
-
-    @classmethod
-    def execute(cls, weight, previous=None, mask=None) -> io.NodeOutput:
-        return chain(previous, Guidance(TotalVariationLoss(weight=weight)), mask)
-
-
 class LossSchedule(io.ComfyNode):
     """`ScheduledLoss` around losses of a chain."""
 
@@ -241,4 +212,4 @@ def _check_ramp(start: float, end: float) -> None:
         raise InputError(f"ramp_start is {start}, after ramp_end {end}: it must not come later")
 
 
-NODES = [SourceAnchorLossNode, ColourStatisticsLossNode, TotalVariationLossNode, LossSchedule]
+NODES = [SourceAnchorLossNode, ColourStatisticsLossNode, LossSchedule]

@@ -17,11 +17,9 @@ from diffuseit.losses import (
     SemanticDivergenceLoss,
     SourceAnchorLoss,
     StructureLoss,
-    TotalVariationLoss,
 )
 from diffuseit.losses.colour_statistics import colour_moments
 from diffuseit.losses.scheduled import ramp
-from diffuseit.losses.total_variation import total_variation
 from diffuseit.objective import Objective
 from diffuseit.presets import PRESETS, Preset, settle
 from diffuseit.sampler import SamplerSettings, sample
@@ -45,23 +43,6 @@ def evaluated(loss, source, image, first=0, index=0):
         {"pred_xstart": image}, index, None
     )
     return evaluation.terms, evaluation.gradients.get("pred_xstart")
-
-
-def test_total_variation_of_a_ramp_is_its_slope():
-    image = 0.1 * torch.arange(8.0).expand(2, 3, 5, 8)
-    torch.testing.assert_close(total_variation(image), torch.tensor([0.1, 0.1]))
-    torch.testing.assert_close(total_variation(image.mT), torch.tensor([0.1, 0.1]))
-
-
-def test_total_variation_pulls_a_speck_and_leaves_a_ramp():
-    image = torch.zeros(1, 3, 6, 6)
-    image[0, 1, 3, 3] = 0.5
-    terms, gradient = evaluated(TotalVariationLoss(weight=2.0), image, image)
-    torch.testing.assert_close(terms["total_variation"], torch.tensor([2 * 0.5 * 4 / (3 * 6 * 5)]))
-    assert gradient[0, 1, 3, 3] == pytest.approx(2 * 4 / (3 * 6 * 5))
-    assert not gradient[0, 0].any()
-    slope = torch.arange(6.0).expand(1, 3, 6, 6) / 10
-    assert not evaluated(TotalVariationLoss(), slope, slope)[1][..., 1:-1].any()
 
 
 def test_anchors_are_the_mean_distance_and_its_derivative():
@@ -179,7 +160,6 @@ def test_identity_is_one_minus_the_cosine():
 @pytest.mark.parametrize(
     "loss",
     [
-        TotalVariationLoss(),
         SourceAnchorLoss(),
         SourceAnchorLoss(norm="l2"),
         ColourStatisticsLoss(grid=2),
@@ -206,7 +186,6 @@ def test_each_keeps_pictures_apart_and_obeys_its_mask(loss):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TotalVariationLoss(weight=float("nan")), "finite"),
         (lambda: SourceAnchorLoss(weight=float("inf")), "finite"),
         (lambda: SourceAnchorLoss(norm="l3"), "'l1' or 'l2'"),
         (lambda: ColourStatisticsLoss(covariance=float("nan")), "finite"),
@@ -287,12 +266,27 @@ def test_a_run_goes_from_the_first_level_to_the_last(models):
         assert all("source_anchor" in step.terms for step in steps)
 
 
-def test_a_run_without_any_weight_left_goes_on_unguided(models):
+@pytest.mark.parametrize("method", ["diffuseit", "dsg"])
+def test_a_run_without_any_weight_left_goes_on_unguided(models, method):
     source = pictures(1, 64, 64)
+    settings = dataclasses.replace(QUICK, method=method)
     silent = [ScheduledLoss(SourceAnchorLoss(), ((0.0, 0.0),))]
-    guided = list(sample(models.ddpm, source, silent, QUICK, 0))[-1].pred_xstart
-    free = list(sample(models.ddpm, source, [], QUICK, 0, allow_unguided=True))[-1].pred_xstart
+    guided = list(sample(models.ddpm, source, silent, settings, 0))[-1].pred_xstart
+    free = list(sample(models.ddpm, source, [], settings, 0, allow_unguided=True))[-1].pred_xstart
     assert torch.equal(guided, free)
+
+
+def test_a_schedule_holds_in_inner_evaluations():
+    source, image = pictures(), pictures(seed=1)
+    loss = ScheduledLoss(SourceAnchorLoss(weight=1.0), ramp(1.0, 0.0, 0.0, 1.0))
+    objective = Objective([loss], source, "noised", first=4)
+    outer, inner = (
+        objective.evaluate({"pred_xstart": image}, 3, None, inner=inner) for inner in (False, True)
+    )
+    torch.testing.assert_close(inner.gradients, outer.gradients)
+    torch.testing.assert_close(
+        inner.terms["source_anchor"], 0.75 * (image - source).abs().mean(dim=(1, 2, 3))
+    )
 
 
 def test_an_anchor_keeps_the_picture_near_the_source(models):
@@ -311,11 +305,10 @@ def test_a_preset_may_schedule_its_losses(models):
             ScheduledLoss(StructureLoss(), ((0.0, 1.0),)),
             SourceAnchorLoss(norm="l2"),
             ColourStatisticsLoss(grid=8),
-            TotalVariationLoss(),
         ),
     )
     assert from_json(Preset, to_json(preset), "preset") == preset
-    divergence, structure, _, colours, _ = settle(models, "text", preset, steps=80).build(models, to="winter")
+    divergence, structure, _, colours = settle(models, "text", preset, steps=80).build(models, to="winter")
     assert divergence.loss.vit is models.vit and divergence.loss.until == 32
     assert structure.loss.vit is models.vit and structure.points == ((0.0, 1.0),)
     assert colours.target is None

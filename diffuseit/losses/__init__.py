@@ -13,7 +13,6 @@ from .scheduled import ScheduledLoss
 from .source_anchor import SourceAnchorLoss
 from .structure import StructureLoss
 from .text_style import TextStyleLoss
-from .total_variation import TotalVariationLoss
 
 __all__ = [
     "AnchorLoss",
@@ -30,6 +29,5 @@ __all__ = [
     "StructureLoss",
     "Term",
     "TextStyleLoss",
-    "TotalVariationLoss",
     "View",
 ]

@@ -58,11 +58,6 @@ def test_a_strong_hold_on_the_source_keeps_it(server, source, plain, node):
     assert np.abs(held - source).mean() < 0.8 * np.abs(plain - source).mean()
 
 
-def test_total_variation_smooths(server, plain):
-    smooth = picture(server, ending_with(("DiffuseITTotalVariationLoss", {"weight": 10.0})))
-    assert np.abs(np.diff(smooth, axis=1)).mean() < 0.9 * np.abs(np.diff(plain, axis=1)).mean()
-
-
 def test_colours_come_from_a_reference_of_another_shape(server, source, plain):
     strong = {"mean": 100.0, "covariance": 0.0, "grid": 1, "reference": ["look", 0]}
     prompt = ending_with(("DiffuseITColourStatisticsLoss", strong))
