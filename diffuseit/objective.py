@@ -48,8 +48,8 @@ class Objective:
     of the evaluation before.
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
-    forward and once backward and frees its graph before the next one runs; each has its turn on the device. `first`
-    is the noisiest level of the run, where its progress is 0.
+    forward and once backward and frees its graph before the next one runs; each has its turn on the device.
+    `first` is the noisiest level of the run, where its progress is 0.
     """
 
     def __init__(
@@ -143,11 +143,6 @@ class Objective:
         self._last.update(values)
         return Evaluation(terms, gradients)
 
-    def _fade(self, term: Term, index: int) -> float:
-        if term.fade is None:
-            return 1.0
-        return term.fade(1 - index / self._first if self._first else 1.0)
-
     def _in_turn(
         self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
     ) -> Iterator[tuple[_Group, list[Term], Crops | None, float]]:
@@ -170,6 +165,11 @@ class Objective:
                 apart = all(term.mean_of_crops for term in active)
                 for part in crops.split(self._execution.crops_at_once(len(view)) if apart else len(crops)):
                     yield group, active, part, len(part) / len(crops)
+
+    def _fade(self, term: Term, index: int) -> float:
+        if term.fade is None:
+            return 1.0
+        return term.fade(1 - index / self._first if self._first else 1.0)
 
     def _forward(self, group: _Group, view: Tensor, crops: Crops | None) -> Any:
         if group.network is None:
