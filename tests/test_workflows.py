@@ -102,11 +102,26 @@ def test_nodes_lie_beside_each_other(path):
         assert not overlap(*corners), (a["title"], b["title"])
 
 
+def frozen_widgets():
+    """Node id -> names of its widgets in order, as tests/comfyui/schema.txt freezes them."""
+    nodes, current = {}, []
+    for line in (ROOT / "tests" / "comfyui" / "schema.txt").read_text(encoding="utf-8").splitlines():
+        if re.fullmatch(r"DiffuseIT\w+", line):
+            current = nodes[line] = []
+        elif found := re.match(r"  (?:required|optional) (\w+): (?:INT|FLOAT|STRING|BOOLEAN|COMBO)\b", line):
+            current.append(found[1])
+    return nodes
+
+
 @workflows
-def test_widgets_are_as_many_as_their_names(path):
+def test_widget_values_stand_where_the_nodes_expect_them(path):
+    frozen = frozen_widgets()
     for node in read(path)["nodes"]:
-        values = node.get("widgets_values", [])
-        assert list(node.get("widgets_values_named", {}).values()) == values, node["type"]
+        named = node.get("widgets_values_named", {})
+        assert list(named.values()) == node.get("widgets_values", []), node["type"]
+        if node["type"].startswith("DiffuseIT"):
+            names = [name for name in named if name != "control_after_generate"]
+            assert names == frozen[node["type"]][: len(names)], node["type"]
 
 
 @workflows

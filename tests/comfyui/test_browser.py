@@ -20,6 +20,11 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 POCKET = ("text-guided", "image-guided", "loss-swap", "mask")
 FROM_THE_HUB = 5  # models whose address the front end lets a person download with one click: the CLIPs
+NOT_OURS = (
+    "missingModelMetadata",
+    "/userdata",
+    "/user.css",
+)  # sizes of its models, files that need not be there
 FOLDER = "comfyui-diffuseit"  # ComfyUI 0.33 serves no templates out of a folder with a space in its name
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 START_MS, RUN_MS = 180_000, 300_000
@@ -88,12 +93,13 @@ def shoot(page, tmp_path):
 
 
 def listen(page) -> list[str]:
-    """Errors of the console from now on."""
+    """Errors of the console from now on, but for those of ComfyUI's own first workflow, which may come late."""
     errors: list[str] = []
 
     def note(message):
-        if message.type == "error":
-            errors.append(f"{message.text} ({message.location.get('url')})")
+        address = message.location.get("url", "")
+        if message.type == "error" and not any(part in address for part in NOT_OURS):
+            errors.append(f"{message.text} ({address})")
 
     page.on("console", note)
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -119,14 +125,15 @@ def open_template(page, server, name: str) -> None:
     page.wait_for_timeout(2000)  # missing nodes and models are reported after the graph is there
 
 
-def expected(name: str) -> dict[int, list]:
+def assert_opened_as_saved(page, name: str) -> None:
+    """Every widget has the value of the file; nodes may have got further ones since."""
     flow = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    return {node["id"]: node.get("widgets_values", []) for node in flow["nodes"]}
-
-
-def opened(page) -> dict[int, list]:
     nodes = page.evaluate("app.graph.serialize().nodes.map(node => [node.id, node.widgets_values ?? []])")
-    return dict(nodes)
+    values = dict(nodes)
+    assert len(values) == len(flow["nodes"])
+    for node in flow["nodes"]:
+        saved = node.get("widgets_values", [])
+        assert values[node["id"]][: len(saved)] == saved, node["type"]
 
 
 @pytest.mark.parametrize("name", POCKET)
@@ -135,7 +142,7 @@ def test_a_template_opens_and_runs_as_it_is(page, server, shoot, name):
     open_template(page, server, name)
     shoot(f"{name}-open")
     assert not page.get_by_test_id("error-overlay").is_visible()
-    assert opened(page) == expected(name)
+    assert_opened_as_saved(page, name)
 
     page.get_by_test_id("queue-button").click()
     page.wait_for_function(SHOWN, timeout=RUN_MS)
@@ -151,7 +158,7 @@ def test_a_template_opens_and_runs_as_it_is(page, server, shoot, name):
 
 def test_the_papers_models_are_offered_for_download(page, server, shoot):
     open_template(page, server, "full-size")
-    assert opened(page) == expected("full-size")
+    assert_opened_as_saved(page, "full-size")
     page.get_by_role("button", name="View details").click()
     page.get_by_text("Missing Models").wait_for()
     shoot("full-size-open")
