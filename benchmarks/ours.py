@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution
+from diffuseit.execution import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.losses import TextStyleLoss
 from diffuseit.memory import run_bytes
 from diffuseit.objective import Objective
@@ -19,6 +19,7 @@ from .settings import FROM, TO, Task
 
 VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
     "default": (FULL_SPEED, None),
+    "balanced": (BALANCED, None),
     "low-memory": (LOW_MEMORY, None),
     "few-crops": (Execution(crop_batch=2), None),
     "checkpoint-unet": (Execution(checkpoint_unet=True), None),

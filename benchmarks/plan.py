@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from diffuseit.backbones.pixel import PixelDDPM
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution
+from diffuseit.execution import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.features.clip import CLIP
 from diffuseit.features.vit import ViT
 from diffuseit.memory import run_bytes
@@ -25,7 +25,7 @@ from .networks import DIFFUSION, SCALES
 
 WAYS = {
     "default": FULL_SPEED,
-    "4 crops at a time": Execution(crop_batch=4),
+    "balanced": BALANCED,
     "2 crops at a time": Execution(crop_batch=2),
     "U-Net checkpointed": Execution(checkpoint_unet=True),
     "low memory": LOW_MEMORY,

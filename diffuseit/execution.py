@@ -77,7 +77,7 @@ BALANCED = Execution(crop_batch=4)
 """For GPUs: no slower, and the paper's networks in half precision fit 8 GB."""
 
 LOW_MEMORY = Execution(crop_batch=2, checkpoint_unet=True)
-"""For small cards: about a third more time, see docs/performance.md."""
+"""For small cards: the U-Net takes half as long again, see docs/performance.md."""
 
 _CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _COMPILED: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
