@@ -153,7 +153,7 @@ def test_a_bundle_is_loaded_from_its_files(tmp_path: Path, monkeypatch: pytest.M
     small["clip"] = load_clip(tiny_clip_state())
     asked = []
 
-    def load_entry(entry, path: Path):
+    def load_entry(entry, path: Path, **options):
         asked.append(path)
         return small[entry.kind]
 
