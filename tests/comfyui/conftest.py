@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui.server import ComfyServer, comfyui_path
+from comfyui.server import ComfyServer, comfyui_path, comfyui_python, missing_requirements
 
 from diffuseit.fit import resize
 from diffuseit.pictures import save_picture, to_pil
@@ -19,6 +19,12 @@ def comfyui():
     path = comfyui_path()
     if path is None:
         pytest.skip("no ComfyUI here: set COMFYUI_PATH to its folder (the one with main.py)")
+    if missing := missing_requirements(path):
+        pytest.skip(
+            f"{comfyui_python(path)} cannot run the ComfyUI in {path}: it lacks {', '.join(missing[:4])}"
+            f"{' and others' if missing[4:] else ''}. Install that ComfyUI's requirements.txt beside ours, or set "
+            "COMFYUI_PYTHON to its Python."
+        )
     return path
 
 

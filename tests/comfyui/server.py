@@ -40,6 +40,23 @@ def comfyui_python(comfyui: Path) -> str:
     return os.environ.get("COMFYUI_PYTHON", found)
 
 
+_MISSING = """
+import importlib.metadata as metadata, re, sys
+for line in open(sys.argv[1]):
+    if name := re.match(r"[A-Za-z0-9._-]+", line):
+        try:
+            metadata.version(name[0])
+        except metadata.PackageNotFoundError:
+            print(name[0])
+"""
+
+
+def missing_requirements(comfyui: Path) -> list[str]:
+    """The packages of ComfyUI's own requirements.txt that the Python to run it with does not have."""
+    command = [comfyui_python(comfyui), "-c", _MISSING, str(comfyui / "requirements.txt")]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
 Prompt = dict[str, tuple[str, dict[str, Any]]]
 """Nodes by their id: (class, inputs). A link is [id, number of the output]."""
 

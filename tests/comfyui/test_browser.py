@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("websocket", reason="needs websocket-client")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-from comfyui.server import PACK, ComfyServer, comfyui_path  # noqa: E402
+from comfyui.server import PACK, ComfyServer  # noqa: E402
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -36,11 +36,8 @@ SHOWN = """() => app.graph.nodes.filter(node => node.comfyClass === 'SaveImage' 
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(comfyui, tmp_path_factory):
     """A server of its own: the front end keeps its settings there, and these tests set some."""
-    comfyui = comfyui_path()
-    if comfyui is None:
-        pytest.skip("no ComfyUI here: set COMFYUI_PATH to its folder (the one with main.py)")
     server = ComfyServer(comfyui, tmp_path_factory.mktemp("browser"), folder=FOLDER)
     try:
         settings = {
