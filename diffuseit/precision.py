@@ -7,6 +7,11 @@ import torch
 from torch import Tensor, nn
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32 if it is of half precision, else as it is."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
 def gradient_through(network: nn.Module | None, total: Tensor, features: Any, start: Tensor) -> Tensor:
     """d(total)/d(start), where `features` [a tensor or an object of tensors] are the network's of `start`.
 

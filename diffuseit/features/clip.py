@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from ..catalog import tokenizer_folder
 from ..checkpoint import config_from_json, misfit, read_checkpoint, read_config, require_kind, signature
 from ..errors import InputError, ModelError
+from ..precision import at_least_float32
 from .crops import Crops, apply_crops
 from .resize import center_crop, resize, resize_shorter
 from .templates import fill_templates
@@ -156,7 +157,7 @@ class CLIP(nn.Module):
                 for part in pixels.split(crop_batch)
             ]
             embeddings = torch.cat(parts)
-        return normalise(embeddings.float().view(batch, -1, embeddings.shape[-1]))
+        return normalise(at_least_float32(embeddings).view(batch, -1, embeddings.shape[-1]))
 
     def forward(self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None) -> Tensor:
         """`encode_image`."""
@@ -165,7 +166,7 @@ class CLIP(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
         """Un-normalised embeddings [n, D] of n texts as they are."""
-        return self.model.encode_text(self.tokenizer(texts).to(self.mean.device)).float()
+        return at_least_float32(self.model.encode_text(self.tokenizer(texts).to(self.mean.device)))
 
     @torch.no_grad()
     def encode_prompt(self, text: str) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import config_from_json, misfit, read_checkpoint, read_config, require_kind, signature
 from ..errors import ModelError
+from ..precision import at_least_float32
 from .resize import resize_shorter
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -189,7 +190,9 @@ class ViT(nn.Module):
         offset = self.position_offset
         scale = ((rows + offset) / learned_height, (columns + offset) / learned_width)
         where: dict[str, Any] = {"scale_factor": scale} if offset else {"size": (rows, columns)}
-        grid = F.interpolate(grid.float(), **where, mode="bicubic", antialias=self.position_antialias)
+        grid = F.interpolate(
+            at_least_float32(grid), **where, mode="bicubic", antialias=self.position_antialias
+        )
         grid = grid.to(learned.dtype)
         return torch.cat([learned[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
 
@@ -225,7 +228,9 @@ class ViT(nn.Module):
                 tokens = layer(tokens) if turn is None else layer(tokens, rope=turn)
         finally:
             handle.remove()
-        return ViTFeatures(keys=qkv[0].chunk(3, dim=-1)[1].float(), cls=tokens[:, 0].float())
+        return ViTFeatures(
+            keys=at_least_float32(qkv[0].chunk(3, dim=-1)[1]), cls=at_least_float32(tokens[:, 0])
+        )
 
 
 def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

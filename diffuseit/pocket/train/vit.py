@@ -55,7 +55,7 @@ class Pupil(nn.Module):
 
     def style_logits(self, cls: Tensor) -> Tensor:
         """[B, D] -> [B, 12]: scaled cosines to one prototype per (domain, style)."""
-        return STYLE_SCALE * (F.normalize(cls, dim=-1) @ F.normalize(self.styles.weight, dim=-1).T).float()
+        return STYLE_SCALE * F.normalize(cls, dim=-1) @ F.normalize(self.styles.weight.float(), dim=-1).T
 
     def segment_logits(self, keys: Tensor, domain: str) -> Tensor:
         """Unit keys of patches [..., D] -> [..., pixels, segments]: a linear map sees what cosines see."""
