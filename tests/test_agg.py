@@ -156,6 +156,7 @@ def recorded_terms(step, args):
 
 
 @needs_agg
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if not is_chaotic(name)])
 def test_a_run_is_the_official_codes(name):
     record, data, steps, calls = replay(name)

@@ -73,6 +73,7 @@ def test_the_first_step_warms_up():
     assert meter.report()["seconds_per_step"] == 9.0
 
 
+@pytest.mark.slow
 def test_growth_measures_every_row(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "REPEATS", 1)
     report = growth.main(["--only", "crops", "--values", "1,16", "--json", str(tmp_path / "growth.json")])

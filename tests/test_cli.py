@@ -222,6 +222,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("where", ["translate", "save"])
 def test_ctrl_c_leaves_no_half_file(source: Path, where: str):

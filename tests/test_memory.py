@@ -68,6 +68,7 @@ def test_planning_leaves_the_networks_alone(models):
     assert list(sample(models.ddpm, torch.zeros(1, 3, 64, 64), losses, SHORT))
 
 
+@pytest.mark.slow
 def test_more_of_anything_takes_more_and_half_precision_less(models):
     clip = models.clip.models[0]
     base = run_bytes(models.ddpm, [(clip, 3)], 1, (64, 64))

@@ -48,6 +48,7 @@ def quick(method, **changes):
     return dataclasses.replace(QUICK, method=method, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_pictures_keep_to_themselves_and_outside_the_mask_to_the_source(models, scenes, method):
     terms = [TextStyleLoss(clip=models.clip, to="winter", weight=1, crops=1), AnchorLoss(weight=0.1)]

@@ -13,6 +13,7 @@ from diffuseit.pocket.seeds import TUNING
 from diffuseit.presets import PRESETS
 
 
+@pytest.mark.slow
 def test_every_row_has_its_figures(tmp_path):
     settings = replace(PRESETS["pocket-text"].sampler, steps=6, skip=3, resample=2)
     report = run_benchmark(3, tmp_path, seeds=TUNING, settings=settings, batch=2)

@@ -117,6 +117,7 @@ def test_a_judgement_does_not_depend_on_the_neighbours(domain: str) -> None:
     torch.testing.assert_close(judge.classify(images)[3:4], judge.classify(images[3:4]), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_recipes_run_resume_and_export(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps, then two more from the saved state, then weights that hold what was trained."""

@@ -53,6 +53,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(models, scenes):
     assert (batch[2] - other[0]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_restarts_keep_pictures_independent(models, scenes):
     settings = dataclasses.replace(QUICK, restart_above=-1.0, max_restarts=1)
     losses = text_losses(models, to=("winter", "desert", "night"))

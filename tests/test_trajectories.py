@@ -100,7 +100,12 @@ def replay(name):
     return record, data, randomness, steps
 
 
-@pytest.mark.parametrize("name", trajectories())
+def quick_ones_unmarked():
+    """DDIM runs have no resampling and stay in the inner loop."""
+    return [pytest.param(name, marks=[] if "ddim" in name else pytest.mark.slow) for name in trajectories()]
+
+
+@pytest.mark.parametrize("name", quick_ones_unmarked())
 def test_a_run_is_the_official_codes(name):
     record, data, randomness, steps = replay(name)
     assert [step.index for step in steps] == [step["t"] for step in record["steps"]]
