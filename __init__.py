@@ -13,9 +13,11 @@ async def comfy_entrypoint():
 
     class DiffuseITExtension(ComfyExtension):
         async def on_load(self) -> None:
+            from .nodes import register_routes
             from .nodes.runtime import register_folder
 
             register_folder()
+            register_routes()
 
         async def get_node_list(self) -> list:
             from .nodes import node_classes

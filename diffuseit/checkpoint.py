@@ -32,7 +32,7 @@ LABELS = {
     "face-recogniser": "a face recogniser (ArcFace)",
     "unknown": "none of the networks known here",
 }
-LOADERS = {"adm-unet": "load_ddpm", "vit": "load_vit", "clip-openai": "load_clip"}
+LOADERS = {"adm-unet": "the DDPM loader", "vit": "the ViT loader", "clip-openai": "the CLIP loader"}
 # Starts of keys, at the top or under a prefix, that tell files people have beside the right ones.
 _OTHERS = {
     "down_blocks.0.": "diffusers-unet",

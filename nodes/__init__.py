@@ -1,6 +1,7 @@
 """The ComfyUI nodes. Each module lists its own in `NODES`; one that cannot be imported hides no other."""
 
 import logging
+import sys
 from importlib import import_module
 
 MODULES = ("loaders", "losses", "photo_losses", "preset", "sampler", "colours", "download", "examples")
@@ -15,3 +16,14 @@ def node_classes() -> list[type]:
         except Exception:
             logging.exception("DiffuseIT: the nodes in %s.py are missing, because:", name)
     return found
+
+
+def register_routes() -> None:
+    """What the sidebar asks of ComfyUI's server, where one runs. The nodes need none of it."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is None:
+        return
+    try:
+        import_module(".routes", __name__).register(server)
+    except Exception:
+        logging.exception("DiffuseIT: the sidebar cannot list or fetch models, because:")

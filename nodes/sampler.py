@@ -90,8 +90,8 @@ class Sampler(io.ComfyNode):
                     default=default.method,
                     tooltip="How the losses move the picture. diffuseit: the paper's, with noise in every step; "
                     "diffuseit-ddim: without, smoother and without resampling; agg: starts from the source's own "
-                    "noise; mpgd: never goes back through the diffusion model, quicker and rougher; dsg: steps of full "
-                    "length, good with few steps.",
+                    "noise; agg-official: the same, as its published code runs it; mpgd: never goes back through the "
+                    "diffusion model, quicker and rougher; dsg: steps of full length, good with few steps.",
                 ),
                 io.Float.Input(
                     "step_size",
@@ -109,7 +109,8 @@ class Sampler(io.ComfyNode):
                     default=default.step_rule,
                     advanced=True,
                     tooltip="What step_size multiplies. normalized: the gradient's direction, so that weights only "
-                    "matter against each other. variance: the gradient itself, as in the paper; step_size 1 then.",
+                    "matter against each other. variance: the gradient itself, as in the paper; step_size 1 then. "
+                    "freedom: the direction too, in steps as long at the end as at the start.",
                 ),
                 io.Combo.Input(
                     "view",

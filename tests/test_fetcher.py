@@ -1,0 +1,120 @@
+"""The sidebar's downloads: one after the other, stopped when asked, and told in words when they fail."""
+
+import threading
+
+import pytest
+from nodes_alone import fake_comfy, import_node_module
+
+from diffuseit.catalog import entry_named
+
+FIRST, SECOND = entry_named("dino-s16"), entry_named("clip-b32")
+SECONDS = 20
+
+
+@pytest.fixture
+def fetcher_module(monkeypatch):
+    return import_node_module(monkeypatch, "fetcher", fake_comfy())
+
+
+class Told:
+    """The jobs that were told, and a way to wait for one."""
+
+    def __init__(self):
+        self.jobs = []
+        self.changed = threading.Condition()
+
+    def __call__(self, job):
+        with self.changed:
+            self.jobs.append(job)
+            self.changed.notify_all()
+
+    def wait(self, name, state):
+        def found():
+            return next((job for job in self.jobs if (job.name, job.state) == (name, state)), None)
+
+        with self.changed:
+            assert self.changed.wait_for(found, SECONDS), [(job.name, job.state) for job in self.jobs]
+            return found()
+
+
+class Transfer:
+    """A fetch that goes on piece by piece, when the test lets it."""
+
+    def __init__(self):
+        self.pieces = threading.Semaphore(0)
+        self.running = []
+        self.most = 0
+
+    def __call__(self, entry, report):
+        self.running.append(entry.name)
+        self.most = max(self.most, len(self.running))
+        try:
+            for quarter in range(1, 5):
+                assert self.pieces.acquire(timeout=SECONDS)
+                report(entry.file, 250 * quarter, 1000)
+        finally:
+            self.running.remove(entry.name)
+
+
+def test_one_after_the_other_and_each_once(fetcher_module):
+    told, transfer = Told(), Transfer()
+    fetcher = fetcher_module.Fetcher(transfer, told)
+    fetcher.start(FIRST)
+    told.wait(FIRST.name, "running")
+    fetcher.start(SECOND)
+    assert fetcher.start(FIRST).state == "running"
+    assert fetcher.start(SECOND).state == "waiting"
+    for _ in range(8):
+        transfer.pieces.release()
+    assert told.wait(SECOND.name, "done").done == 1000
+    assert transfer.most == 1
+    of_first = [(job.state, job.done) for job in told.jobs if job.name == FIRST.name]
+    assert of_first[-5:] == [("running", part) for part in (250, 500, 750, 1000)] + [("done", 1000)]
+    assert {job.state for job in fetcher.jobs().values()} == {"done"}
+
+
+def test_both_the_running_and_the_waiting_can_be_stopped(fetcher_module):
+    told, transfer = Told(), Transfer()
+    fetcher = fetcher_module.Fetcher(transfer, told)
+    fetcher.start(FIRST)
+    told.wait(FIRST.name, "running")
+    fetcher.start(SECOND)
+    fetcher.stop(SECOND.name)
+    told.wait(SECOND.name, "stopped")
+    fetcher.stop(FIRST.name)
+    told.wait(FIRST.name, "stopping")
+    transfer.pieces.release()
+    told.wait(FIRST.name, "stopped")
+    fetcher.stop("no such model")
+    # It can be begun again.
+    fetcher.start(FIRST)
+    for _ in range(4):
+        transfer.pieces.release()
+    told.wait(FIRST.name, "done")
+    assert SECOND.name not in {job.name for job in told.jobs if job.state == "running"}
+
+
+def test_a_failure_is_said_in_words_and_holds_up_no_other(fetcher_module, caplog):
+    errors = import_errors(fetcher_module)
+    faults = {
+        FIRST.name: errors.ModelError("the disk is full: make room"),
+        SECOND.name: ZeroDivisionError("oh"),
+    }
+
+    def fail(entry, report):
+        raise faults[entry.name]
+
+    told = Told()
+    fetcher = fetcher_module.Fetcher(fail, told)
+    fetcher.start(FIRST)
+    fetcher.start(SECOND)
+    assert told.wait(FIRST.name, "failed").error == "the disk is full: make room"
+    assert told.wait(SECOND.name, "failed").error == "ZeroDivisionError: oh"
+    assert "the download of clip-b32 failed, because" in caplog.text
+
+
+def import_errors(module):
+    """The pack's own `diffuseit.errors`, which is another than the tests' under the pack's name."""
+    import importlib
+
+    return importlib.import_module("..diffuseit.errors", module.__package__)
