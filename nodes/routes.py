@@ -7,6 +7,7 @@ a page of another site cannot send without the server's leave.
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -70,10 +71,10 @@ def _model(entry: Entry, job: Job | None) -> dict:
         "kind": entry.kind,
         "purpose": entry.purpose,
         "terms": entry.terms,
-        "licence": entry.licence,
         "limits": entry.limits,
         "bytes": entry.size,
         "size": format_size(entry.size),
+        "host": urlsplit(entry.address).hostname if entry.address else None,
         "manual": entry.manual,
         "present": there is not None,
         "file": there or entry.file,

@@ -1,0 +1,43 @@
+// @ts-check
+// The question before a download, and its start.
+import { app } from "../../../../scripts/app.js";
+import { catalogue, size } from "./catalogue.js";
+
+/** @typedef {import("./catalogue.js").Model} Model */
+/** @typedef {import("../words.js").Say} Say */
+
+/**
+ * Of these models, those that a download would fetch.
+ * @param {Model[]} models
+ */
+export function missing(models) {
+  return models.filter((model) => !model.present && !model.manual);
+}
+
+/**
+ * Asks, and fetches what is missing of `models` if the answer is yes. Rejects with words if the server does.
+ * @param {Say} say
+ * @param {string} name of the model or bundle
+ * @param {Model[]} models
+ * @returns {Promise<boolean>} whether the user agreed
+ */
+export async function download(say, name, models) {
+  const wanted = missing(models);
+  const total = size(wanted.reduce((sum, model) => sum + model.bytes, 0));
+  const agreed = await app.extensionManager.dialog.confirm({
+    title: say("confirm.title", { name }),
+    message: say("confirm.message", { size: total, folder: catalogue.listing.folder }),
+    itemList: wanted.map((model) =>
+      say("confirm.item", {
+        name: model.name,
+        size: model.size,
+        terms: say.catalogue(model.terms),
+        limits: say.catalogue(model.limits),
+        host: model.host ?? "",
+      }),
+    ),
+    hint: say("confirm.hint"),
+  });
+  if (agreed) await catalogue.start(name);
+  return agreed === true;
+}

@@ -1,0 +1,164 @@
+// @ts-check
+// A planned graph becomes nodes on the canvas: wired, tidy, in a group, where there is room. One step to undo.
+import { app } from "../../../../scripts/app.js";
+import { catalogue } from "./catalogue.js";
+import { freePlace, tidy, TITLE } from "./layout.js";
+
+/** @typedef {import("./graphs.js").Graph} Graph */
+/** @typedef {import("./graphs.js").NodePlan} NodePlan */
+/** @typedef {import("./layout.js").Box} Box */
+
+const COLOUR = "#3f789e";
+const SETTLED_MS = 120; // the Vue renderer measures its nodes in this time
+
+/**
+ * @param {Graph} plan
+ * @param {string} title of the group
+ * @param {HTMLElement} panel which hides a part of the canvas
+ * @returns {Promise<string[]>} types of nodes that this ComfyUI does not have; then nothing was dropped
+ */
+export async function drop(plan, title, panel) {
+  const wanted = plan.columns.flat();
+  const unknown = wanted.map((node) => node.type).filter((type) => !(type in LiteGraph.registered_node_types));
+  if (unknown.length) return unknown;
+  const { canvas } = app;
+  const graph = canvas.graph ?? app.graph;
+  const others = occupied(graph);
+  canvas.emitBeforeChange();
+  try {
+    const made = new Map(wanted.map((node) => [node.id, make(graph, node)]));
+    for (const node of wanted) wire(made, node);
+    const columns = plan.columns.map((column) => column.map(({ id }) => /** @type {LGraphNode} */ (made.get(id))));
+    const group = new LiteGraph.LGraphGroup(title);
+    group.color = COLOUR;
+    graph.add(group);
+    place(columns, group, others, panel);
+    await settled();
+    place(columns, group, others, panel); // with the sizes as drawn
+    canvas.deselectAll();
+  } finally {
+    canvas.emitAfterChange();
+  }
+  canvas.setDirty(true, true);
+  return [];
+}
+
+/**
+ * @param {LGraph} graph
+ * @param {NodePlan} plan
+ */
+function make(graph, plan) {
+  const node = LiteGraph.createNode(plan.type);
+  if (plan.title) node.title = plan.title;
+  graph.add(node);
+  const files = Object.entries(plan.files ?? {}).map(([widget, name]) => [widget, catalogue.model(name)?.file ?? name]);
+  for (const [name, value] of [...Object.entries(plan.widgets ?? {}), ...files]) {
+    const widget = node.widgets?.find((known) => known.name === name);
+    if (!widget) continue;
+    widget.value = value;
+    widget.callback?.(value);
+  }
+  const [, tall] = node.computeSize();
+  node.setSize([plan.width, Math.max(tall, plan.height ?? 0)]);
+  return node;
+}
+
+/**
+ * @param {Map<string, LGraphNode>} made
+ * @param {NodePlan} plan
+ */
+function wire(made, plan) {
+  for (const [input, [from, output]] of Object.entries(plan.inputs ?? {})) {
+    const target = made.get(plan.id);
+    const slot = target?.findInputSlot(input) ?? -1;
+    if (target && slot >= 0) made.get(from)?.connect(output, target, slot);
+  }
+}
+
+/**
+ * @param {LGraphNode[][]} columns
+ * @param {LGraphGroup} group
+ * @param {Box[]} others
+ * @param {HTMLElement} panel
+ */
+function place(columns, group, others, panel) {
+  const { places, width, height } = tidy(columns.map((nodes) => nodes.map(({ size }) => [size[0], size[1]])));
+  const seen = visible(panel);
+  const [x, y] = freePlace({ width, height }, [seen.x + seen.width / 2, seen.y + seen.height / 2], others);
+  group.pos = [x, y];
+  group.size = [width, height];
+  columns.forEach((nodes, i) =>
+    nodes.forEach((node, j) => {
+      node.pos = [x + places[i][j][0], y + places[i][j][1]];
+    }),
+  );
+  show({ x, y, width, height }, panel);
+}
+
+/**
+ * What lies on the canvas already.
+ * @param {LGraph} graph
+ * @returns {Box[]}
+ */
+function occupied(graph) {
+  const nodes = graph.nodes.map(({ pos, size }) => ({
+    x: pos[0],
+    y: pos[1] - TITLE,
+    width: size[0],
+    height: size[1] + TITLE,
+  }));
+  const groups = graph.groups.map(({ pos, size }) => ({ x: pos[0], y: pos[1], width: size[0], height: size[1] }));
+  return [...nodes, ...groups];
+}
+
+/**
+ * The part of the screen where the canvas is seen, in pixels from its corner.
+ * @param {HTMLElement} panel
+ * @returns {Box}
+ */
+function screen(panel) {
+  const canvas = app.canvas.canvas.getBoundingClientRect();
+  const covered = panel.getBoundingClientRect();
+  const atLeft = covered.left + covered.right < canvas.left + canvas.right;
+  const left = atLeft ? Math.max(0, covered.right - canvas.left) : 0;
+  const right = atLeft ? canvas.width : Math.min(canvas.width, covered.left - canvas.left);
+  return { x: left, y: 0, width: Math.max(right - left, 100), height: canvas.height };
+}
+
+/**
+ * The part of the graph that is seen.
+ * @param {HTMLElement} panel
+ * @returns {Box}
+ */
+function visible(panel) {
+  const { scale, offset } = app.canvas.ds;
+  const { x, y, width, height } = screen(panel);
+  return { x: x / scale - offset[0], y: y / scale - offset[1], width: width / scale, height: height / scale };
+}
+
+/**
+ * Moves the view, and goes back where it must, so that all of the box is seen.
+ * @param {Box} box
+ * @param {HTMLElement} panel
+ */
+function show(box, panel) {
+  const { ds } = app.canvas;
+  const area = screen(panel);
+  const margin = 60; // the menus lie over the canvas' edges
+  const fit = Math.min((area.width - 2 * margin) / box.width, (area.height - 2 * margin) / box.height);
+  const seen = visible(panel);
+  const inside =
+    box.x >= seen.x &&
+    box.y >= seen.y &&
+    box.x + box.width <= seen.x + seen.width &&
+    box.y + box.height <= seen.y + seen.height;
+  if (inside) return;
+  ds.scale = Math.max(0.1, Math.min(ds.scale, fit));
+  ds.offset[0] = (area.x + area.width / 2) / ds.scale - (box.x + box.width / 2);
+  ds.offset[1] = (area.y + area.height / 2) / ds.scale - (box.y + box.height / 2);
+}
+
+/** After the nodes have been drawn and measured. */
+function settled() {
+  return new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), SETTLED_MS));
+}
