@@ -4,7 +4,8 @@
     python dev.py test [options of pytest]
     python dev.py lint
 
-Each makes `.venv` from `uv.lock` first, where that is not done yet; the second time starts at once.
+Each makes `.venv` from `uv.lock` first, and lint `node_modules` from `package-lock.json` with the Node of `.venv`,
+where that is not done yet; the second time starts at once.
 """
 
 import hashlib
@@ -22,6 +23,9 @@ SCRIPTS = VENV / ("Scripts" if WINDOWS else "bin")
 EXE = ".exe" if WINDOWS else ""
 PYTHON = SCRIPTS / f"python{EXE}"
 UV = VENV / "uv" / "bin" / f"uv{EXE}"
+NODE = SCRIPTS / f"node{EXE}"
+NPM = SCRIPTS / f"npm{EXE}"
+NODE_MODULES = ROOT / "node_modules"
 
 COMMANDS = {
     "demo": [[SCRIPTS / f"diffuseit{EXE}", "demo", "-o", Path("output", "demo")]],
@@ -30,6 +34,8 @@ COMMANDS = {
         [PYTHON, "-m", "ruff", "check"],
         [PYTHON, "-m", "ruff", "format", "--check"],
         [PYTHON, "-m", "mypy"],
+        [NODE, NODE_MODULES / "eslint" / "bin" / "eslint.js", "--max-warnings", "0"],
+        [NODE, NODE_MODULES / "typescript" / "bin" / "tsc"],
     ],
 }
 
@@ -61,10 +67,14 @@ def create() -> None:
     require([*pip, "--target", UV.parent.parent, "uv"], PIP_USER="0", PIP_ROOT_USER_ACTION="ignore")
 
 
+def digest(*names: str) -> str:
+    """What tells one state of these files from another."""
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
+
+
 def synchronise(development: bool) -> None:
     """Install what the lock says: the product alone, or with the tools of its developers."""
-    inputs = [(ROOT / name).read_bytes() for name in ("uv.lock", "pyproject.toml")]
-    wanted = hashlib.sha256(b"".join(inputs)).hexdigest()
+    wanted = digest("uv.lock", "pyproject.toml")
     stamps = [VENV / "synchronised-dev"] + ([] if development else [VENV / "synchronised"])
     healthy = UV.exists() and PYTHON.exists() and run([PYTHON, "-c", ""]) == 0
     if healthy and any(stamp.exists() and stamp.read_text() == wanted for stamp in stamps):
@@ -77,6 +87,20 @@ def synchronise(development: bool) -> None:
     stamps[-1].write_text(wanted)
 
 
+def synchronise_front_end() -> None:
+    """Install what checks web/js, as package-lock.json says; no script of a package is run."""
+    wanted, stamp = digest("package-lock.json", "package.json"), NODE_MODULES / "synchronised"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print("Installing what package-lock.json says", flush=True)
+    if run([NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]):
+        sys.exit(
+            "npm could not install the checkers of web/js: it needs npm's registry, https://registry.npmjs.org or the "
+            "one of `npm config get registry`. Run again when it can be reached."
+        )
+    stamp.write_text(wanted)
+
+
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         sys.exit(__doc__)
@@ -84,6 +108,8 @@ def main() -> None:
         sys.exit(f"Python 3.10 to 3.13 is needed, and this is {sys.version.split()[0]} ({sys.executable}).")
     name, *options = sys.argv[1:]
     synchronise(development=name != "demo")
+    if name == "lint":
+        synchronise_front_end()
     codes = [run([*command, *options]) for command in COMMANDS[name]]
     sys.exit(next((code for code in codes if code), 0))
 

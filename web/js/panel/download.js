@@ -27,17 +27,32 @@ export async function download(say, name, models) {
   const agreed = await app.extensionManager.dialog.confirm({
     title: say("confirm.title", { name }),
     message: say("confirm.message", { size: total, folder: catalogue.listing.folder }),
-    itemList: wanted.map((model) =>
-      say("confirm.item", {
-        name: model.name,
-        size: model.size,
-        terms: say.catalogue(model.terms),
-        limits: say.catalogue(model.limits),
-        host: model.host ?? "",
-      }),
-    ),
+    itemList: byOrigin(say, wanted),
     hint: say("confirm.hint"),
   });
   if (agreed) await catalogue.start(name);
   return agreed === true;
+}
+
+/**
+ * One line for those that come from one place under one licence.
+ * @param {Say} say
+ * @param {Model[]} models
+ */
+function byOrigin(say, models) {
+  /** @type {Map<string, Model[]>} */
+  const groups = new Map();
+  for (const model of models) {
+    const key = `${model.host} ${model.limits}`;
+    groups.set(key, [...(groups.get(key) ?? []), model]);
+  }
+  return [...groups.values()].map((group) => {
+    const terms = say.catalogue(group[0].terms);
+    const limits = say.catalogue(group[0].limits);
+    return say("confirm.item", {
+      models: group.map((model) => `${model.name} (${model.size})`).join(", "),
+      host: group[0].host ?? "",
+      licence: limits.startsWith(terms) ? limits : `${terms}. ${limits}`,
+    });
+  });
 }

@@ -9,6 +9,8 @@ import { freePlace, tidy, TITLE } from "./layout.js";
 /** @typedef {import("./layout.js").Box} Box */
 
 const COLOUR = "#3f789e";
+const MENUS = 64; // pixels at the canvas' edges over which ComfyUI's menus lie
+const READABLE = 0.4;
 const SETTLED_MS = 120; // the Vue renderer measures its nodes in this time
 
 /**
@@ -112,7 +114,7 @@ function occupied(graph) {
 }
 
 /**
- * The part of the screen where the canvas is seen, in pixels from its corner.
+ * The part of the screen where the canvas is seen, less what ComfyUI's menus cover, in pixels from its corner.
  * @param {HTMLElement} panel
  * @returns {Box}
  */
@@ -120,9 +122,9 @@ function screen(panel) {
   const canvas = app.canvas.canvas.getBoundingClientRect();
   const covered = panel.getBoundingClientRect();
   const atLeft = covered.left + covered.right < canvas.left + canvas.right;
-  const left = atLeft ? Math.max(0, covered.right - canvas.left) : 0;
-  const right = atLeft ? canvas.width : Math.min(canvas.width, covered.left - canvas.left);
-  return { x: left, y: 0, width: Math.max(right - left, 100), height: canvas.height };
+  const left = MENUS + (atLeft ? Math.max(0, covered.right - canvas.left) : 0);
+  const right = (atLeft ? canvas.width : Math.min(canvas.width, covered.left - canvas.left)) - MENUS;
+  return { x: left, y: MENUS, width: Math.max(right - left, 100), height: Math.max(canvas.height - 2 * MENUS, 100) };
 }
 
 /**
@@ -137,25 +139,21 @@ function visible(panel) {
 }
 
 /**
- * Moves the view, and goes back where it must, so that all of the box is seen.
+ * Moves the view, and goes back as far as one can still read, so that the box is seen: all of it, or its upper left.
  * @param {Box} box
  * @param {HTMLElement} panel
  */
 function show(box, panel) {
+  const seen = visible(panel);
+  const right = seen.x + seen.width;
+  const below = seen.y + seen.height;
+  if (box.x >= seen.x && box.y >= seen.y && box.x + box.width <= right && box.y + box.height <= below) return;
   const { ds } = app.canvas;
   const area = screen(panel);
-  const margin = 60; // the menus lie over the canvas' edges
-  const fit = Math.min((area.width - 2 * margin) / box.width, (area.height - 2 * margin) / box.height);
-  const seen = visible(panel);
-  const inside =
-    box.x >= seen.x &&
-    box.y >= seen.y &&
-    box.x + box.width <= seen.x + seen.width &&
-    box.y + box.height <= seen.y + seen.height;
-  if (inside) return;
-  ds.scale = Math.max(0.1, Math.min(ds.scale, fit));
-  ds.offset[0] = (area.x + area.width / 2) / ds.scale - (box.x + box.width / 2);
-  ds.offset[1] = (area.y + area.height / 2) / ds.scale - (box.y + box.height / 2);
+  const fit = Math.min(area.width / box.width, area.height / box.height);
+  ds.scale = Math.min(ds.scale, Math.max(fit, READABLE));
+  ds.offset[0] = (area.x + Math.max(0, area.width - box.width * ds.scale) / 2) / ds.scale - box.x;
+  ds.offset[1] = (area.y + Math.max(0, area.height - box.height * ds.scale) / 2) / ds.scale - box.y;
 }
 
 /** After the nodes have been drawn and measured. */

@@ -99,10 +99,9 @@ export class Models {
       facts.textContent = parts.join(" · ");
       button.hidden = !wanted.length;
     });
-    const head = element("div", { className: "diffuseit-head" }, element("h5", {}, bundle.name));
+    const head = element("div", { className: "diffuseit-head" }, element("h5", {}, bundle.name), button);
     const about = element("p", { className: "diffuseit-about" }, say.catalogue(bundle.purpose));
-    const foot = element("div", { className: "diffuseit-foot" }, facts, button);
-    const row = element("li", { className: "diffuseit-row" }, head, about, foot, error);
+    const row = element("li", { className: "diffuseit-row" }, head, about, facts, error);
     row.dataset.set = bundle.name;
     return row;
   }

@@ -1,6 +1,6 @@
 // @ts-check
 // The sidebar's panel: graphs to begin with, models, help.
-import { speak } from "../words.js";
+import { language, speak } from "../words.js";
 import { catalogue } from "./catalogue.js";
 import { element, link } from "./dom.js";
 import { Models } from "./models.js";
@@ -21,7 +21,7 @@ const HELP = {
  * @param {AbortSignal} signal
  */
 export async function open(room, signal) {
-  const root = element("section", { className: "diffuseit-panel", "aria-label": "DiffuseIT" });
+  const root = element("section", { className: "diffuseit-panel", lang: language(), "aria-label": "DiffuseIT" });
   room.replaceChildren(root);
   const say = await speak("panel");
   root.append(element("h2", {}, "DiffuseIT"));
