@@ -1,5 +1,6 @@
 """A web server on the loopback address that does what servers should not."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Act = Callable[["Handler"], None]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -167,5 +169,35 @@ def stall(content: bytes, sent: int, seconds: float) -> Act:
         handler.wfile.flush()
         time.sleep(seconds)
         handler.hang_up()
+
+    return act
+
+
+def hub(files: dict[str, bytes], pause: float = 0) -> Act:
+    """Answers as the Hugging Face hub does: metadata at /resolve/, the bytes behind a redirect.
+
+    `pause` seconds lie between pieces of 64 kB.
+    """
+
+    def act(handler: Handler) -> None:
+        path = handler.path
+        if path.startswith("/blob/"):
+            serve(files[path.removeprefix("/blob/")], pause=pause)(handler)
+            return
+        repo, _, rest = path.removeprefix("/").partition("/resolve/")
+        key = f"{repo}/{rest.partition('/')[2]}"
+        if key not in files:
+            status(404, X_Error_Code="EntryNotFound")(handler)
+            return
+        content = files[key]
+        etag = hashlib.sha256(content).hexdigest()
+        headers = {
+            # Another host, as the hub's storage is.
+            "Location": f"http://localhost:{handler.server.server_port}/blob/{key}",
+            "X-Repo-Commit": COMMIT,
+            "X-Linked-Etag": f'"{etag}"',
+            "X-Linked-Size": str(len(content)),
+        }
+        handler.head(302, {**headers, "Content-Length": 0})
 
     return act

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_server import Act, Handler, Server, running, serve, status
+from hostile_server import COMMIT, Act, Server, hub, running, serve, status
 from typer.testing import CliRunner
 
 from diffuseit.catalog import Entry, catalog, entry_named, find_model, models_folder, require_models
@@ -22,7 +22,6 @@ from diffuseit.errors import InputError, ModelError
 ROOT = Path(__file__).parents[1]
 CONTENT = random.Random(0).randbytes(700_001)
 SHA = hashlib.sha256(CONTENT).hexdigest()
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PLAIN = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
 
 
@@ -131,33 +130,6 @@ def test_a_killed_process_leaves_a_part_to_go_on_from(server: Server, tmp_path: 
     process.communicate(timeout=60)
     assert (tmp_path / "w.pt").read_bytes() == CONTENT
     assert server.ranges[-1] is not None
-
-
-def hub(files: dict[str, bytes]) -> Act:
-    """Answers as the Hugging Face hub does: metadata at /resolve/, the bytes behind a redirect."""
-
-    def act(handler: Handler) -> None:
-        path = handler.path
-        if path.startswith("/blob/"):
-            serve(files[path.removeprefix("/blob/")])(handler)
-            return
-        repo, _, rest = path.removeprefix("/").partition("/resolve/")
-        key = f"{repo}/{rest.partition('/')[2]}"
-        if key not in files:
-            status(404, X_Error_Code="EntryNotFound")(handler)
-            return
-        content = files[key]
-        etag = hashlib.sha256(content).hexdigest()
-        headers = {
-            # Another host, as the hub's storage is.
-            "Location": f"http://localhost:{handler.server.server_port}/blob/{key}",
-            "X-Repo-Commit": COMMIT,
-            "X-Linked-Etag": f'"{etag}"',
-            "X-Linked-Size": str(len(content)),
-        }
-        handler.head(302, {**headers, "Content-Length": 0})
-
-    return act
 
 
 def hub_environment(server: Server, tmp_path: Path) -> dict[str, str]:

@@ -40,6 +40,12 @@ def comfyui_python(comfyui: Path) -> str:
     return os.environ.get("COMFYUI_PYTHON", found)
 
 
+def front_end_options() -> list[str]:
+    """`COMFYUI_FRONT_END`: the folder of another front end (static/ of comfyui-frontend-package) to test with."""
+    folder = os.environ.get("COMFYUI_FRONT_END")
+    return ["--front-end-root", str(Path(folder).expanduser().resolve())] if folder else []
+
+
 _MISSING = """
 import importlib.metadata as metadata, re, sys
 for line in open(sys.argv[1]):
@@ -104,6 +110,7 @@ class ComfyServer:
             *("--database-url", f"sqlite:///{base / 'comfyui.db'}"),
             "--disable-auto-launch",
             "--disable-api-nodes",
+            *front_end_options(),
             *options,
         ]
         # One thread: the tests run beside others, and threads that wait in a loop slow everything down.

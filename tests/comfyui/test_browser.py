@@ -6,30 +6,20 @@ Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS say
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("websocket", reason="needs websocket-client")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-from comfyui.server import PACK, ComfyServer  # noqa: E402
+from comfyui.browser import FOLDER, RUN_MS, SETTINGS, launched, listen, opened
+from comfyui.server import PACK, ComfyServer
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 POCKET = ("text-guided", "image-guided", "loss-swap", "mask")
 FROM_THE_HUB = 5  # models whose address the front end lets a person download with one click: the CLIPs
-NOT_OURS = (
-    "missingModelMetadata",
-    "/userdata",
-    "/user.css",
-)  # sizes of its models, files that need not be there
-FOLDER = "comfyui-diffuseit"  # ComfyUI 0.33 serves no templates out of a folder with a space in its name
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-START_MS, RUN_MS = 180_000, 300_000
-READY = """!!(window.app?.vueAppReady && app.extensionManager && window.LiteGraph
-    && LiteGraph.registered_node_types.DiffuseITSampler)"""
 SHOWN = """() => app.graph.nodes.filter(node => node.comfyClass === 'SaveImage' || node.comfyClass === 'PreviewImage'
         || node.comfyClass === 'LossGraphNode')
     .every(node => node.imgs?.length && [...node.imgs].every(image => image.complete && image.naturalWidth > 64))"""
@@ -40,13 +30,7 @@ def server(comfyui, tmp_path_factory):
     """A server of its own: the front end keeps its settings there, and these tests set some."""
     server = ComfyServer(comfyui, tmp_path_factory.mktemp("browser"), folder=FOLDER)
     try:
-        settings = {
-            "Comfy.TutorialCompleted": True,  # no templates in the way on the first visit
-            "Comfy.VueNodes.Enabled": False,  # the default; node.imgs is what the canvas then draws
-            "Comfy.Minimap.Visible": False,
-            "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # readable screenshots
-        }
-        for name, value in settings.items():
+        for name, value in SETTINGS.items():
             server.post(f"/settings/{name}", value)
         yield server
     finally:
@@ -55,22 +39,13 @@ def server(comfyui, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with playwright.sync_playwright() as started:
-        if found is None and not Path(started.chromium.executable_path).exists():
-            pytest.skip("no browser here: install chromium, or run `playwright install chromium`")
-        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser, server):
-    page = browser.new_page(viewport={"width": 1600, "height": 800})
-    page.set_default_timeout(START_MS)
-    page.goto(f"http://127.0.0.1:{server.port}/")
-    page.wait_for_function(READY, timeout=START_MS)
-    page.wait_for_timeout(3000)  # the front end loads a workflow of its own last
+    page = opened(browser, server)
     yield page
     page.close()
 
@@ -87,20 +62,6 @@ def shoot(page, tmp_path):
         page.screenshot(path=folder / f"{name}.png")
 
     return shoot
-
-
-def listen(page) -> list[str]:
-    """Errors of the console from now on, but for those of ComfyUI's own first workflow, which may come late."""
-    errors: list[str] = []
-
-    def note(message):
-        address = message.location.get("url", "")
-        if message.type == "error" and not any(part in address for part in NOT_OURS):
-            errors.append(f"{message.text} ({address})")
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    return errors
 
 
 def open_template(page, server, name: str) -> None:

@@ -1,0 +1,355 @@
+"""The sidebar's panel in ComfyUI's own front end: what it says, fetches and drops, for every eye and hand.
+
+Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS says.
+"""
+
+import json
+import os
+import re
+from itertools import combinations
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+pytest.importorskip("websocket", reason="needs websocket-client")
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+from comfyui.axe import violations
+from comfyui.browser import FOLDER, RUN_MS, SETTINGS, launched, listen, opened
+from comfyui.conftest import write_inputs
+from comfyui.server import ComfyServer
+from hostile_server import hub, running
+
+from diffuseit.catalog import catalog, entry_named, members
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+HERE = entry_named("dino-s16")  # its file lies in the folder when the server starts
+SERVED, SLOW, GONE = entry_named("dinov2-s14"), entry_named("dinov2-b14"), entry_named("dinov2-l14")
+CONTENT = os.urandom(700_001)
+WORDS = Path(__file__).resolve().parents[2] / "web" / "js" / "words"
+GRAPHS = ("pocket-text", "pocket-image", "paper-text", "paper-image")
+PANEL = ".diffuseit-panel"
+NODES = """app.graph.nodes.map(node => ({type: node.type, pos: [...node.pos], size: [...node.size],
+    missing: node.inputs.filter(slot => slot.link == null && !slot.widget && slot.shape !== 7).map(slot => slot.name),
+    values: (node.widgets ?? []).map(widget => widget.value)}))"""
+GROUPS = "app.graph.groups.map(group => ({title: group.title, pos: [...group.pos], size: [...group.size]}))"
+IN_SIGHT = """() => {
+    const {ds, canvas} = app.canvas, [group] = app.graph.groups;
+    const left = (group.pos[0] + ds.offset[0]) * ds.scale;
+    const covered = document.querySelector(".diffuseit-panel").getBoundingClientRect().right;
+    return left > covered && left + group.size[0] * ds.scale < canvas.getBoundingClientRect().width
+}"""
+TITLE = 30  # height of a node's title, which lies above its position
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A hub on the loopback address that has two of the catalogue's models, each 700 kB."""
+    with running() as server:
+        quick = hub({f"{SERVED.hub.repo}/{SERVED.hub.file}": CONTENT}, pause=0.15)
+        slow = hub({f"{SLOW.hub.repo}/{SLOW.hub.file}": CONTENT}, pause=2)
+        server.acts = [lambda handler: (slow if SLOW.hub.repo in handler.path else quick)(handler)]
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(comfyui, models, tmp_path_factory):
+    base = tmp_path_factory.mktemp("panel")
+    write_inputs(base / "input")
+    (base / "models" / "diffuseit").mkdir(parents=True)
+    (base / "models" / "diffuseit" / HERE.file).write_bytes(b"any")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", models.url)
+        patch.setenv("HF_HOME", str(base / "hub"))
+        for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
+            patch.delenv(name)
+        started = ComfyServer(comfyui, base, folder=FOLDER)
+    try:
+        for name, value in SETTINGS.items():
+            started.post(f"/settings/{name}", value)
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_page(server):
+    """One page for all tests, which open and close the panel, and change settings, as a person does."""
+    with launched() as browser:
+        page = opened(browser, server)
+        page.set_default_timeout(30_000)
+        page.heard = listen(page)
+        page.on("console", lambda message: page.heard.extend([message.text] if is_ours(message) else []))
+        yield page
+
+
+@pytest.fixture
+def page(shared_page):
+    """The page with an empty canvas and the panel open; afterwards nobody may have complained."""
+    shared_page.heard.clear()
+    shared_page.evaluate("app.graph.clear()")
+    open_panel(shared_page)
+    yield shared_page
+    assert not shared_page.heard
+
+
+@pytest.fixture
+def shoot(page, tmp_path):
+    folder = Path(os.environ.get("DIFFUSEIT_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda name: page.screenshot(path=folder / f"panel-{name}.png")
+
+
+def is_ours(message) -> bool:
+    """A warning that names us, or comes from a file of ours."""
+    place = message.location.get("url", "")
+    return message.type == "warning" and "diffuseit" in f"{message.text} {place}".lower()
+
+
+def tab(page):
+    return page.get_by_test_id("side-toolbar").get_by_role("button", name=re.compile("^DiffuseIT"))
+
+
+def open_panel(page):
+    """With the keyboard; anew if it is open."""
+    if page.locator(PANEL).count():
+        tab(page).press("Enter")
+        page.locator(PANEL).wait_for(state="detached")
+    tab(page).press("Enter")
+    page.locator(f"{PANEL} .diffuseit-group").first.wait_for()
+
+
+def unfold(page):
+    folded = page.locator(f"{PANEL} .diffuseit-group:not([open]) > summary")
+    while folded.count():
+        folded.first.press("Enter")
+
+
+def row(page, name: str):
+    return page.locator(f"{PANEL} [data-model='{name}']")
+
+
+def setting(page, name: str, value) -> None:
+    page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
+    page.wait_for_timeout(500)
+
+
+def set_renderer(page, vue: bool) -> None:
+    setting(page, "Comfy.VueNodes.Enabled", vue)
+
+
+def box(thing: dict, title: int = 0) -> tuple[float, float, float, float]:
+    (x, y), (width, height) = thing["pos"], thing["size"]
+    return x, y - title, x + width, y + height
+
+
+def overlap(a, b) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def test_models_that_are_here_and_that_are_not(page, server, shoot):
+    unfold(page)
+    states = {
+        element.get_attribute("data-model"): element.get_attribute("data-state")
+        for element in page.locator(f"{PANEL} [data-model]").all()
+    }
+    assert list(states) == [
+        entry.name for kind in ("ddpm", "vit", "clip") for entry in catalog().values() if entry.kind == kind
+    ]
+    assert {name for name, state in states.items() if state == "present"} == {HERE.name}
+    assert set(states.values()) == {"present", "missing"}
+    assert not row(page, HERE.name).get_by_role("button").count()
+    text = row(page, "dino-b8").inner_text()
+    assert "343 MB" in text and "Apache-2.0" in text and "Missing" in text
+    assert "come with the pack" in page.locator(PANEL).inner_text()
+    by_hand = row(page, "ffhq-10m")
+    by_hand.locator("summary").press("Enter")
+    assert by_hand.get_by_role("link").get_attribute("href").startswith("https://drive.google.com/")
+    assert entry_named("ffhq-10m").file in by_hand.inner_text()
+    paper = page.locator(f"{PANEL} [data-set=paper]").inner_text()
+    assert f"0 of {len(members('paper'))} here" in paper and "6.0 GB" in paper
+    shoot("models")
+
+
+def test_help_leads_to_the_repository(page):
+    links = page.locator(f"{PANEL} .diffuseit-links a")
+    project = (WORDS.parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    repository = re.search(r'Repository = "(.*)"', project)[1]
+    addresses = [link.get_attribute("href") for link in links.all()]
+    assert len(addresses) == 3 and all(address.startswith(repository) for address in addresses)
+    pages = [address.partition("/blob/main/")[2] for address in addresses if "/blob/main/" in address]
+    assert pages and all((WORDS.parents[2] / name).is_file() for name in pages)
+
+
+def test_nothing_is_fetched_before_the_user_agrees(page, server, models, shoot):
+    unfold(page)
+    models.requests.clear()
+    button = row(page, SERVED.name).get_by_role("button")
+    button.press("Enter")
+    dialog = page.get_by_role("dialog")
+    text = dialog.inner_text()
+    folder = server.base / "models" / "diffuseit"
+    assert all(
+        part in text for part in (SERVED.name, "88 MB", SERVED.terms, SERVED.limits, str(folder), "127.0.0.1")
+    )
+    shoot("confirm")
+    dialog.get_by_role("button", name="Cancel").click()
+    dialog.wait_for(state="detached")
+    assert not models.requests and not (folder / SERVED.file).exists()
+
+    button.press("Enter")
+    dialog.get_by_role("button", name="Confirm").click()
+    page.wait_for_function(
+        "name => document.querySelector(`[data-model=${name}] progress`).value > 20", arg=SERVED.name
+    )
+    shoot("progress")
+    page.locator(f"[data-model={SERVED.name}][data-state=present]").wait_for()
+    assert (folder / SERVED.file).read_bytes() == CONTENT
+    assert not button.is_visible()
+    page.wait_for_function(
+        "file => LiteGraph.createNode('DiffuseITLoadViT').widgets[0].options.values.includes(file)",
+        arg=SERVED.file,
+    )
+
+
+def test_a_download_that_fails_says_why_and_one_can_be_stopped(page, server):
+    unfold(page)
+    for entry in (GONE, SLOW):
+        row(page, entry.name).get_by_role("button").click()
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    alert = row(page, GONE.name).get_by_role("alert")
+    alert.wait_for()
+    assert f"has no file {GONE.hub.file} any more" in alert.inner_text()
+    assert row(page, GONE.name).get_by_role("button").inner_text() == "Try again"
+    stop = row(page, SLOW.name).get_by_role("button", name="Stop")
+    stop.wait_for()
+    page.locator(f"[data-model={SLOW.name}][data-state=running]").wait_for()
+    open_panel(page)  # which knows what goes on
+    unfold(page)
+    page.locator(f"[data-model={SLOW.name}][data-state=running]").wait_for()
+    stop.press("Enter")
+    page.locator(f"[data-model={SLOW.name}][data-state=missing]").wait_for()
+    assert not (server.base / "models" / "diffuseit" / SLOW.file).exists()
+
+
+def post(server, body: bytes, kind: str = "application/json") -> int:
+    request = Request(f"http://127.0.0.1:{server.port}/diffuseit/downloads", body, {"Content-Type": kind})
+    try:
+        with urlopen(request, timeout=30) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code
+
+
+def test_the_server_takes_names_of_the_catalogue_and_nothing_else(server, models):
+    models.requests.clear()
+    good = json.dumps({"name": GONE.name}).encode()
+    assert post(server, good, "text/plain") == 415
+    assert post(server, good, "application/x-www-form-urlencoded") == 415
+    assert post(server, b"{") == 400
+    for body in (
+        ["dinov2-l14"],
+        {},
+        {"name": 3},
+        {"name": GONE.name, "url": models.url},
+        {"name": GONE.name, "folder": "/tmp"},
+    ):
+        assert post(server, json.dumps(body).encode()) == 400
+    for name in ("../../escape", "dinov2-l14/../x", models.url, "", HERE.name, "ffhq-10m"):
+        assert post(server, json.dumps({"name": name}).encode()) == 404
+    assert not models.requests
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
+    set_renderer(page, vue)
+    for number, graph in enumerate(GRAPHS, 1):
+        page.locator(f"[data-graph={graph}]").press("Enter")
+        page.locator(f"[data-graph={graph}]:not([disabled])").wait_for()
+        assert len(page.evaluate(GROUPS)) == number
+    page.wait_for_timeout(1000)
+    nodes, groups = page.evaluate(NODES), page.evaluate(GROUPS)
+    shoot(f"graphs-{'vue' if vue else 'canvas'}")
+    assert [node for node in nodes if node["missing"]] == []
+    for a, b in combinations([box(node, TITLE) for node in nodes], 2):
+        assert not overlap(a, b)
+    for a, b in combinations([box(group) for group in groups], 2):
+        assert not overlap(a, b)
+    for node in nodes:
+        left, top, right, bottom = box(node, TITLE)
+        holders = [
+            group
+            for group in map(box, groups)
+            if group[0] <= left and group[1] <= top and right <= group[2] and bottom <= group[3]
+        ]
+        assert len(holders) == 1, node
+    values = [value for node in nodes for value in node["values"]]
+    assert all(entry.file in values for entry in members("paper"))
+
+    page.locator("#graph-canvas").focus()
+    page.keyboard.press("Control+z")
+    page.wait_for_function("app.graph.groups.length === 3")
+    page.wait_for_function("count => app.graph.nodes.length === count", arg=len(nodes) - 7)
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_a_dropped_graph_runs_to_a_picture(page, vue, shoot):
+    set_renderer(page, vue)
+    graph = "pocket-image" if vue else "pocket-text"
+    page.locator(f"[data-graph={graph}]").click()
+    page.locator(f"[data-graph={graph}]:not([disabled])").wait_for()
+    seen = page.evaluate(IN_SIGHT)
+    assert seen, "the group lies under the panel or beyond the edge"
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(
+        """() => { const preview = app.graph.nodes.find(node => node.type === 'PreviewImage');
+        return app.nodeOutputs[preview.id]?.images?.length }""",
+        timeout=RUN_MS,
+    )
+    page.wait_for_timeout(1500)
+    shoot(f"ran-{'vue' if vue else 'canvas'}")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("zoom", [1, 2])
+def test_nobody_is_barred(page, theme, zoom, shoot):
+    size = page.viewport_size
+    try:
+        setting(page, "Comfy.ColorPalette", theme)
+        # The browser's zoom leaves the page that much less room.
+        page.set_viewport_size({name: value // zoom for name, value in size.items()})
+        page.wait_for_timeout(500)
+        unfold(page)
+        for summary in page.locator(f"{PANEL} .diffuseit-by-hand summary").all()[:1]:
+            summary.press("Enter")
+        shoot(f"{theme}-{zoom}")
+        wide = page.evaluate(
+            f"(({{scrollWidth, clientWidth}}) => scrollWidth - clientWidth)(document.querySelector('{PANEL}'))"
+        )
+        assert wide <= 0, "the panel has to be scrolled sideways"
+        assert violations(page, PANEL) == []
+    finally:
+        page.set_viewport_size(size)
+        setting(page, "Comfy.ColorPalette", "dark")
+
+
+@pytest.mark.parametrize("language", ["ko", "ja", "zh"])
+def test_the_panel_speaks_comfyuis_language(page, language, shoot):
+    words = json.loads((WORDS / f"{language}.json").read_text(encoding="utf-8"))
+    try:
+        setting(page, "Comfy.Locale", language)
+        open_panel(page)
+        unfold(page)
+        text = page.locator(PANEL).inner_text()
+        assert page.locator(PANEL).get_attribute("lang") == language
+        assert all(
+            words["panel"][key] in text
+            for key in ("start", "models", "pocket", "state.missing", "help.issues")
+        )
+        assert all(words["catalogue"][entry.purpose] in text for entry in catalog().values())
+        shoot(language)
+    finally:
+        setting(page, "Comfy.Locale", "en")
