@@ -42,6 +42,11 @@ IN_SIGHT = """() => {
     const covered = document.querySelector(".diffuseit-panel").getBoundingClientRect().right;
     return left > covered && left + group.size[0] * ds.scale < canvas.getBoundingClientRect().width
 }"""
+QUICK = """() => {
+    const sampler = app.graph.nodes.find(node => node.type === "DiffuseITSampler");
+    for (const [name, value] of [["steps", 8], ["skip", 3], ["resample", 1]])
+        sampler.widgets.find(widget => widget.name === name).value = value
+}"""
 TITLE = 30  # height of a node's title, which lies above its position
 
 
@@ -199,6 +204,7 @@ def test_nothing_is_fetched_before_the_user_agrees(page, server, models, shoot):
     dialog.get_by_role("button", name="Cancel").click()
     dialog.wait_for(state="detached")
     assert not models.requests and not (folder / SERVED.file).exists()
+    assert button.evaluate("button => button === document.activeElement"), "the focus is lost"
 
     button.press("Enter")
     dialog.get_by_role("button", name="Confirm").click()
@@ -303,6 +309,7 @@ def test_a_dropped_graph_runs_to_a_picture(page, vue, shoot):
     page.locator(f"[data-graph={graph}]:not([disabled])").wait_for()
     seen = page.evaluate(IN_SIGHT)
     assert seen, "the group lies under the panel or beyond the edge"
+    page.evaluate(QUICK)
     page.get_by_test_id("queue-button").click()
     page.wait_for_function(
         """() => { const preview = app.graph.nodes.find(node => node.type === 'PreviewImage');
@@ -331,12 +338,14 @@ def test_nobody_is_barred(page, theme, zoom, shoot):
         )
         assert wide <= 0, "the panel has to be scrolled sideways"
         assert violations(page, PANEL) == []
+        page.locator(PANEL).evaluate("panel => panel.append(document.createElement('button'))")
+        assert "button-name" in violations(page, PANEL)[0]
     finally:
         page.set_viewport_size(size)
         setting(page, "Comfy.ColorPalette", "dark")
 
 
-@pytest.mark.parametrize("language", ["ko", "ja", "zh"])
+@pytest.mark.parametrize("language", ["ko", "zh"])
 def test_the_panel_speaks_comfyuis_language(page, language, shoot):
     words = json.loads((WORDS / f"{language}.json").read_text(encoding="utf-8"))
     try:
