@@ -17,6 +17,7 @@ interface LGraphNode {
   title: string;
   pos: [number, number];
   size: [number, number];
+  readonly boundingRect: ArrayLike<number>; // x, y, width and height with the title, when last drawn
   widgets?: Widget[];
   computeSize(): [number, number];
   setSize(size: [number, number]): void;

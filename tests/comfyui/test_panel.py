@@ -32,7 +32,7 @@ CONTENT = os.urandom(700_001)
 WORDS = Path(__file__).resolve().parents[2] / "web" / "js" / "words"
 GRAPHS = ("pocket-text", "pocket-image", "paper-text", "paper-image")
 PANEL = ".diffuseit-panel"
-NODES = """app.graph.nodes.map(node => ({type: node.type, pos: [...node.pos], size: [...node.size],
+NODES = """app.graph.nodes.map(node => ({id: node.id, type: node.type, pos: [...node.pos], size: [...node.size],
     missing: node.inputs.filter(slot => slot.link == null && !slot.widget && slot.shape !== 7).map(slot => slot.name),
     values: (node.widgets ?? []).map(widget => widget.value)}))"""
 GROUPS = "app.graph.groups.map(group => ({title: group.title, pos: [...group.pos], size: [...group.size]}))"
@@ -144,6 +144,19 @@ def setting(page, name: str, value) -> None:
 
 def set_renderer(page, vue: bool) -> None:
     setting(page, "Comfy.VueNodes.Enabled", vue)
+
+
+DRAWN = """id => {
+    const element = document.querySelector(`.lg-node[data-node-id="${id}"]`);
+    return element && [element.offsetWidth, element.offsetHeight]
+}"""
+
+
+def draw_sizes(page, nodes: list[dict]) -> None:
+    """Gives the nodes the sizes that the Vue renderer has drawn them with."""
+    for node in nodes:
+        width, height = page.evaluate(DRAWN, node["id"])
+        node["size"] = [width, height - TITLE]
 
 
 def box(thing: dict, title: int = 0) -> tuple[float, float, float, float]:
@@ -279,6 +292,8 @@ def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
     page.wait_for_timeout(1000)
     nodes, groups = page.evaluate(NODES), page.evaluate(GROUPS)
     shoot(f"graphs-{'vue' if vue else 'canvas'}")
+    if vue:
+        draw_sizes(page, nodes)
     assert [node for node in nodes if node["missing"]] == []
     for a, b in combinations([box(node, TITLE) for node in nodes], 2):
         assert not overlap(a, b)

@@ -11,7 +11,8 @@ import { freePlace, tidy, TITLE } from "./layout.js";
 const COLOUR = "#3f789e";
 const MENUS = 64; // pixels at the canvas' edges over which ComfyUI's menus lie
 const READABLE = 0.4;
-const SETTLED_MS = 120; // the Vue renderer measures its nodes in this time
+const LOOK_MS = 100; // how often to see whether the Vue renderer, which measures nodes as drawn, has come to rest
+const LOOKS = 15;
 
 /**
  * @param {Graph} plan
@@ -35,7 +36,7 @@ export async function drop(plan, title, panel) {
     group.color = COLOUR;
     graph.add(group);
     place(columns, group, others, panel);
-    await settled();
+    await drawn([...made.values()]);
     place(columns, group, others, panel); // with the sizes as drawn
     canvas.deselectAll();
   } finally {
@@ -84,7 +85,7 @@ function wire(made, plan) {
  * @param {HTMLElement} panel
  */
 function place(columns, group, others, panel) {
-  const { places, width, height } = tidy(columns.map((nodes) => nodes.map(({ size }) => [size[0], size[1]])));
+  const { places, width, height } = tidy(columns.map((nodes) => nodes.map(extent)));
   const seen = visible(panel);
   const [x, y] = freePlace({ width, height }, [seen.x + seen.width / 2, seen.y + seen.height / 2], others);
   group.pos = [x, y];
@@ -103,12 +104,10 @@ function place(columns, group, others, panel) {
  * @returns {Box[]}
  */
 function occupied(graph) {
-  const nodes = graph.nodes.map(({ pos, size }) => ({
-    x: pos[0],
-    y: pos[1] - TITLE,
-    width: size[0],
-    height: size[1] + TITLE,
-  }));
+  const nodes = graph.nodes.map((node) => {
+    const [width, height] = extent(node);
+    return { x: node.pos[0], y: node.pos[1] - TITLE, width, height: height + TITLE };
+  });
   const groups = graph.groups.map(({ pos, size }) => ({ x: pos[0], y: pos[1], width: size[0], height: size[1] }));
   return [...nodes, ...groups];
 }
@@ -156,7 +155,26 @@ function show(box, panel) {
   ds.offset[1] = (area.y + Math.max(0, area.height - box.height * ds.scale) / 2) / ds.scale - box.y;
 }
 
-/** After the nodes have been drawn and measured. */
-function settled() {
-  return new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), SETTLED_MS));
+/**
+ * Width and height below the title, as drawn where that is more than the node knows of.
+ * @param {LGraphNode} node
+ * @returns {[number, number]}
+ */
+function extent({ size, boundingRect }) {
+  return [Math.max(size[0], boundingRect[2]), Math.max(size[1], boundingRect[3] - TITLE)];
+}
+
+/**
+ * Once the nodes have been drawn, and twice had the same size.
+ * @param {LGraphNode[]} nodes
+ */
+async function drawn(nodes) {
+  let before = "";
+  for (let look = 0, same = 0; look < LOOKS && same < 2; look += 1) {
+    app.canvas.setDirty(true, true);
+    await new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve), LOOK_MS));
+    const now = nodes.map(extent).join();
+    same = now === before ? same + 1 : 0;
+    before = now;
+  }
 }
