@@ -95,7 +95,7 @@ def shared_page(server):
 def page(shared_page):
     """The page with an empty canvas and the panel open; afterwards nobody may have complained."""
     shared_page.heard.clear()
-    shared_page.evaluate("app.graph.clear()")
+    shared_page.evaluate("app.clean(); app.graph.clear()")  # with the pictures of earlier runs
     open_panel(shared_page)
     yield shared_page
     assert not shared_page.heard

@@ -102,6 +102,8 @@ const pocketText = {
     [
       loss("style", "DiffuseITTextStyleLoss", null, { clip: ["clip", 0] }),
       loss("structure", "DiffuseITStructureLoss", "style", { vit: VIT }),
+    ],
+    [
       loss("divergence", "DiffuseITSemanticDivergenceLoss", "structure", { vit: VIT }),
       loss("range", "DiffuseITRangeLoss", "divergence"),
     ],
@@ -119,6 +121,8 @@ const pocketImage = {
     [
       loss("style", "DiffuseITImageStyleLoss", null, { vit: VIT, style_image: ["look", 0] }),
       loss("structure", "DiffuseITStructureLoss", "style", { vit: VIT }),
+    ],
+    [
       loss("divergence", "DiffuseITSemanticDivergenceLoss", "structure", { vit: VIT }),
       loss("colours", "DiffuseITColourStatisticsLoss", "divergence", { reference: ["look", 0] }),
       loss("range", "DiffuseITRangeLoss", "colours"),
