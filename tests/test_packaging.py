@@ -1,13 +1,16 @@
 """What an installation beside ComfyUI relies on."""
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
 
 import pathspec
+import pytest
 
 ROOT = Path(__file__).parents[1]
+NPM = "https://registry.npmjs.org/"
 
 
 def test_requirements_leave_alone_what_comfyui_owns():
@@ -39,11 +42,29 @@ def test_the_folder_imports_under_any_name_and_imports_nothing():
     assert (ROOT / module.WEB_DIRECTORY).is_dir()
 
 
-def test_the_registry_hands_out_what_the_front_end_reads():
-    lines = (ROOT / ".comfyignore").read_text().splitlines()
-    ignored = pathspec.GitIgnoreSpec.from_lines(lines)
+@pytest.fixture
+def ignored():
+    """What the registry does not hand out."""
+    return pathspec.GitIgnoreSpec.from_lines((ROOT / ".comfyignore").read_text().splitlines())
+
+
+def test_the_registry_hands_out_what_the_front_end_reads(ignored):
     served = [
         path.relative_to(ROOT).as_posix() for room in ("web", "locales") for path in (ROOT / room).rglob("*")
     ]
     assert not [path for path in served if ignored.match_file(path)]
     assert ignored.match_file("docs/contact_sheet.png")
+
+
+def test_the_tools_of_developers_are_not_handed_out(ignored):
+    tools = ("package.json", "package-lock.json", "tsconfig.json", "eslint.config.js", "tools/comfyui.d.ts")
+    assert all((ROOT / name).is_file() for name in tools)
+    assert all(ignored.match_file(name) for name in (*tools, "node_modules/eslint/package.json"))
+
+
+def test_what_npm_installs_is_pinned_and_public():
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    packages = [package for name, package in lock["packages"].items() if name]
+    assert packages and all(package["integrity"].startswith("sha512-") for package in packages)
+    assert {package.get("resolved", NPM).split("/")[2] for package in packages} == {NPM.split("/")[2]}
+    assert all(package["dev"] for package in packages)

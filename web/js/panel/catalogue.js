@@ -81,8 +81,8 @@ class Catalogue extends EventTarget {
     if (model) model.job = job;
     this.dispatchEvent(new CustomEvent("change", { detail: job }));
     if (job.state !== "done") return;
-    await this.refresh().catch(() => undefined);
-    await app.refreshComboInNodes(); // so that the loaders list the file
+    // The loaders shall list the file; where the server is gone, the front end says so itself.
+    await Promise.allSettled([this.refresh(), app.refreshComboInNodes()]);
   }
 }
 
