@@ -35,6 +35,7 @@ interface LGraph {
   nodes: LGraphNode[];
   groups: LGraphGroup[];
   add(item: LGraphNode | LGraphGroup): void;
+  setDirtyCanvas(foreground: boolean, background: boolean): void;
 }
 
 interface LGraphCanvas {
@@ -65,7 +66,7 @@ interface SidebarTab {
 
 interface Extension {
   name: string;
-  setup?(): Promise<void>;
+  setup?(): Promise<void> | void;
 }
 
 interface Question {
@@ -78,6 +79,7 @@ interface Question {
 interface App {
   canvas: LGraphCanvas;
   graph: LGraph;
+  rootGraph: LGraph;
   extensionManager: {
     setting: { get(name: string): unknown };
     dialog: { confirm(question: Question): Promise<boolean | null> };
@@ -90,7 +92,7 @@ interface App {
 
 interface Api {
   fetchApi(path: string, request?: RequestInit): Promise<Response>;
-  addEventListener(event: string, listener: (event: Event) => void): void;
+  addEventListener(event: string, listener: (event: CustomEvent) => void): void;
 }
 
 // Served by ComfyUI at /scripts/, however many folders above a module that is.

@@ -115,7 +115,7 @@ def is_ours(message) -> bool:
 
 
 def tab(page):
-    return page.get_by_test_id("side-toolbar").get_by_role("button", name=re.compile("^DiffuseIT"))
+    return page.get_by_role("button", name=re.compile("^DiffuseIT: ")).first
 
 
 def open_panel(page):

@@ -41,7 +41,7 @@ class Catalogue extends EventTarget {
 
   /** Listens to the server, for as long as the page lives. */
   listen() {
-    api.addEventListener(EVENT, (event) => this.#hear(/** @type {CustomEvent<Job>} */ (event).detail));
+    api.addEventListener(EVENT, (event) => this.#hear(event.detail));
   }
 
   /** Asks the server anew. Rejects with words where it does not answer. */

@@ -24,12 +24,14 @@ export function missing(models) {
 export async function download(say, name, models) {
   const wanted = missing(models);
   const total = size(wanted.reduce((sum, model) => sum + model.bytes, 0));
+  const pressed = document.activeElement;
   const agreed = await app.extensionManager.dialog.confirm({
     title: say("confirm.title", { name }),
     message: say("confirm.message", { size: total, folder: catalogue.listing.folder }),
     itemList: byOrigin(say, wanted),
     hint: say("confirm.hint"),
   });
+  if (pressed instanceof HTMLElement) pressed.focus(); // older dialogs do not give it back
   if (agreed) await catalogue.start(name);
   return agreed === true;
 }
