@@ -56,6 +56,21 @@ class Size(str, Enum):
     source = "source"
 
 
+class Guide(str, Enum):
+    """What guides the translations of a benchmark."""
+
+    text = "text"
+    image = "image"
+    both = "both"
+
+
+class Seeds(str, Enum):
+    """Which scenes a benchmark has."""
+
+    held_out = "held-out"
+    tuning = "tuning"
+
+
 @app.command()
 def translate(
     ctx: typer.Context,
@@ -162,12 +177,44 @@ def benchmark_pocket(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="A folder for the JSON and the contact sheet."),
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Compare methods at 10, 20, 40 and the official steps: 'all', or names with commas between; "
+            "'presets' are those that ship. Goes on where DIR left off.",
+        ),
+    ] = None,
+    guide: Annotated[Guide, typer.Option(help="With --methods: what guides.")] = Guide.both,
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERNS", help="With --methods: only rows that fit, e.g. 'text-*-10'."),
+    ] = None,
+    seeds: Annotated[
+        Seeds, typer.Option(help="With --methods: held-out scenes, or those to find settings with.")
+    ] = Seeds.held_out,
 ) -> None:
     """Measure style reached and structure kept on held-out pocket scenes, against the ground truth."""
     if output:
         from .pictures import check_writable_folder
 
         check_writable_folder(output)
+    if methods is not None:
+        from .pocket.comparison import run_comparison
+        from .pocket.contenders import KINDS
+        from .pocket.seeds import HELD_OUT, TUNING
+
+        run_comparison(
+            n,
+            output,
+            methods=methods,
+            kinds=tuple(kind for kind in KINDS if guide.value in (kind, "both")),
+            rows=rows,
+            seeds=HELD_OUT if seeds is Seeds.held_out else TUNING,
+        )
+        return
+    if rows is not None or guide is not Guide.both or seeds is not Seeds.held_out:
+        raise InputError("--rows, --guide and --seeds go with --methods: add --methods all")
     from .pocket.benchmark import run_benchmark
 
     run_benchmark(n, output)

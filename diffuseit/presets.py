@@ -211,7 +211,7 @@ def settle(
     if chosen.kind != kind:
         given = "a text" if kind == "text" else "a style picture"
         raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but {given} was given")
-    return _rescaled(chosen, _override(chosen.sampler, steps, skip, resample))
+    return rescaled(chosen, _override(chosen.sampler, steps, skip, resample))
 
 
 def _override(
@@ -225,7 +225,7 @@ def _override(
     )
 
 
-def _rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
+def rescaled(preset: Preset, settings: SamplerSettings) -> Preset:
     """The preset at another number of steps: the divergence ends at the same point of the process."""
     ratio = settings.steps / preset.sampler.steps
     losses = tuple(_at_other_steps(loss, ratio) for loss in preset.losses)

@@ -1,0 +1,120 @@
+"""The rows of `diffuseit benchmark pocket --methods`: every method at every number of steps, and the presets.
+
+All settings were found on tuning seeds. "official" has the steps, skipped steps and resampling of the official code
+(text: 100, 40, 10; image: 200, 80, 10), with losses and step rule that suit the pocket networks, whose gradients are
+of another size; `diffuseit` there is the paper's algorithm, whose compute everything is compared with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from typing import Any, Literal, get_args
+
+from ..errors import InputError
+from ..losses import AnchorLoss, Loss
+from ..methods import METHODS
+from ..presets import PRESETS, Preset, rescaled
+from ..sampler import SamplerSettings
+
+Kind = Literal["text", "image"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+STEPS = ("10", "20", "40", "official")
+
+Settings = Mapping[str, Any]
+
+_LENGTHS: dict[Kind, dict[str, Settings]] = {
+    "text": {
+        "10": {"steps": 10, "skip": 3, "resample": 5},
+        "20": {"steps": 20, "skip": 7, "resample": 5},
+        "40": {"steps": 40, "skip": 15, "resample": 5},
+        "official": {"steps": 100, "skip": 40, "resample": 10},
+    },
+    "image": {
+        "10": {"steps": 10, "skip": 3, "resample": 5},
+        "20": {"steps": 20, "skip": 7, "resample": 5},
+        "40": {"steps": 40, "skip": 15, "resample": 5},
+        "official": {"steps": 200, "skip": 80, "resample": 10},
+    },
+}
+
+_AGG_OFFICIAL: Settings = {"steps": 100, "skip": 40, "resample": 1, "guide_until": 19 / 60}
+
+_TUNED: dict[str, dict[Kind, Settings]] = {
+    "diffuseit": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
+    "diffuseit-ddim": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
+    "agg": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
+    "agg-official": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
+    "mpgd": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
+    "dsg": {"text": {"step_size": 0.5}, "image": {"step_size": 0.6}},
+}
+
+_FURTHER: dict[str, tuple[Loss, ...]] = {
+    "agg": (AnchorLoss(weight=0.3),),
+    "agg-official": (AnchorLoss(weight=0.3),),
+}
+"""Losses that a method has beside those of the preset."""
+
+SHOWN_PRESETS: dict[Kind, tuple[str, ...]] = {"text": (), "image": ()}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row: `preset` is complete; `steps` is one of `STEPS`, or "preset" for a preset that ships."""
+
+    name: str
+    kind: Kind
+    method: str
+    steps: str
+    preset: Preset
+
+
+def reference_name(kind: Kind) -> str:
+    """The row that the compute of all rows of a kind is compared with."""
+    return f"{kind}-diffuseit-official"
+
+
+def contenders(
+    methods: str = "all", kinds: tuple[Kind, ...] = KINDS, rows: str | None = None
+) -> list[Contender]:
+    """The rows of these methods ("all", or names with commas between; "presets" are those that ship).
+
+    `rows` keeps those whose name fits one of its patterns (`text-*-10,image-dsg-*`).
+    Raises `InputError` for a method or a pattern that fits nothing.
+    """
+    known = (*METHODS, "presets")
+    wanted = known if methods == "all" else tuple(name.strip() for name in methods.split(","))
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(f"unknown methods {', '.join(unknown)}: use 'all' or some of {', '.join(known)}")
+    found = []
+    for kind in kinds:
+        for method in wanted:
+            if method == "presets":
+                found += [_of_preset(name, kind) for name in SHOWN_PRESETS[kind]]
+            else:
+                found += [_contender(kind, method, steps) for steps in STEPS]
+    if rows is None:
+        return found
+    patterns = [pattern.strip() for pattern in rows.split(",")]
+    names = [one.name for one in found]
+    if lost := [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]:
+        raise InputError(f"no row is called {', '.join(lost)}: there are {', '.join(names)}")
+    return [one for one in found if any(fnmatch(one.name, pattern) for pattern in patterns)]
+
+
+def reference(kind: Kind) -> Contender:
+    """The paper's algorithm as the official code runs it."""
+    return _contender(kind, "diffuseit", "official")
+
+
+def _contender(kind: Kind, method: str, steps: str) -> Contender:
+    base = PRESETS[f"pocket-{kind}"]
+    changes = {"method": method, **_LENGTHS[kind][steps], **_TUNED[method][kind]}
+    if method.startswith("agg") and steps == "official":
+        changes |= _AGG_OFFICIAL
+    settings: SamplerSettings = replace(base.sampler, **changes)
+    preset = replace(base, losses=(*base.losses, *_FURTHER.get(method, ())))
+    return Contender(f"{kind}-{method}-{steps}", kind, method, steps, rescaled(preset, settings))
+
+
+def _of_preset(name: str, kind: Kind) -> Contender:
+    return Contender(f"{kind}-preset-{name}", kind, name, "preset", PRESETS[name])
