@@ -31,14 +31,19 @@ class _Group:
     chosen: bool
     previous: Any = None
     terms: list[Term] = field(default_factory=list)
+    owners: dict[int, int] = field(default_factory=dict)  # number of the loss by the id of its term
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`terms`: weighted values [B] by name, which add up to the loss. `gradients`: d(loss)/d(view) by view."""
+    """`terms`: weighted values [B] by name, which add up to the loss. `gradients`: d(loss)/d(view) by view.
+
+    `pulls`, where asked for: the gradients of each loss alone, by its number and view; they add up to `gradients`.
+    """
 
     terms: dict[str, Tensor]
     gradients: dict[View, Tensor]
+    pulls: dict[tuple[int, View], Tensor] = field(default_factory=dict)
 
 
 class Objective:
@@ -66,10 +71,10 @@ class Objective:
         self._last: dict[str, Tensor] = {}
         self.needs_inversion = False
         self.remembers = False
-        for loss in losses:
+        for number, loss in enumerate(losses):
             for term in loss.bind(source, self._features_of):
                 if term.weight > 0:
-                    self._add(term, source, term.view or default_view)
+                    self._add(term, number, source, term.view or default_view)
                     self.needs_inversion |= term.needs_inversion
                     self.remembers |= term.scale is not None
                 if term.initial is not None:
@@ -85,7 +90,7 @@ class Objective:
             self._execution.prepare(network)
             return cache.features(network, subject, self._execution.rounding)
 
-    def _add(self, term: Term, source: Tensor, view: View) -> None:
+    def _add(self, term: Term, owner: int, source: Tensor, view: View) -> None:
         for group in self._groups:
             shared = group.network is term.network and group.mask is term.mask
             if shared and group.view == view and group.crops == term.crops:
@@ -97,6 +102,7 @@ class Objective:
         if term.needs_previous and group.previous is None and group.network is not None:
             group.previous = self._features_of(group.network, source)
         group.terms.append(term)
+        group.owners[id(term)] = owner
 
     def evaluate(
         self,
@@ -107,15 +113,18 @@ class Objective:
         inner: bool = False,
         default_view: View | None = None,
         differentiate: bool = True,
+        apart: bool = False,
     ) -> Evaluation:
         """Values and gradients at step `index` for the given pictures [B, 3, H, W], one for each of `views`.
 
         `inversion`: see `Look`; `inner`: see `Term`. `default_view` replaces that of the losses which do not choose
-        their view. Without `differentiate` there are values only.
+        their view. Without `differentiate` there are values only. `apart` asks for `Evaluation.pulls` too, at one way
+        back more through a network for each further loss that shares it; the gradients stay the same to the bit.
         """
         terms: dict[str, Tensor] = {}
         gradients: dict[View, Tensor] = {}
         values: dict[str, Tensor] = {}
+        pulls: dict[tuple[int, View], Tensor] = {}
         for group, active, crops, share in self._in_turn(index, views, randomness, inner):
             name = group.view if group.chosen or default_view is None else default_view
             with torch.set_grad_enabled(differentiate):
@@ -123,12 +132,15 @@ class Objective:
                 features = self._forward(group, view, crops)
                 look = Look(index, features, group.previous, self._last, inversion)
                 total = view.new_zeros(len(view))
+                totals: dict[int, Tensor] = {}
                 for term in active:
                     value = share * term.value(look)
                     weighted = term.weight * self._fade(term, index) * value
                     if term.scale is not None and not inner:
                         weighted = weighted * term.scale(look)
                     total = total + weighted
+                    owner = group.owners[id(term)]
+                    totals[owner] = totals[owner] + weighted if owner in totals else weighted
                     values[term.name] = values.get(term.name, 0) + value.detach()
                     terms[term.name] = terms.get(term.name, 0) + weighted.detach()
                     if not torch.isfinite(weighted).all():
@@ -136,12 +148,18 @@ class Objective:
                             f"the loss '{term.name}' is not finite; lower the weights or skip more"
                         )
                 if differentiate:
+                    own = _own_gradients(totals, features, view, group, active) if apart else {}
                     gradient = _gradient(total.sum(), features, view, group, active)
                     gradients[name] = gradients[name] + gradient if name in gradients else gradient
+                    if apart:
+                        own[next(reversed(totals))] = gradient - sum(own.values())
+                    for owner, pull in own.items():
+                        key = (owner, name)
+                        pulls[key] = pulls[key] + pull if key in pulls else pull
             if group.previous is not None and not inner:
                 group.previous = _detached(features)
         self._last.update(values)
-        return Evaluation(terms, gradients)
+        return Evaluation(terms, gradients, pulls)
 
     def _in_turn(
         self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
@@ -179,8 +197,26 @@ class Objective:
         return group.network(view, crops, self._execution.crop_batch)
 
 
-def _gradient(total: Tensor, features: Any, view: Tensor, group: _Group, active: Sequence[Term]) -> Tensor:
-    gradient = gradient_through(group.network, total, features, view)
+def _own_gradients(
+    totals: Mapping[int, Tensor], features: Any, view: Tensor, group: _Group, active: Sequence[Term]
+) -> dict[int, Tensor]:
+    """The gradients of all losses in `totals` but the last, which is what they leave of the gradient of the sum."""
+    *others, _ = totals
+    return {
+        owner: _gradient(totals[owner].sum(), features, view, group, active, keep_graph=True)
+        for owner in others
+    }
+
+
+def _gradient(
+    total: Tensor,
+    features: Any,
+    view: Tensor,
+    group: _Group,
+    active: Sequence[Term],
+    keep_graph: bool = False,
+) -> Tensor:
+    gradient = gradient_through(group.network, total, features, view, keep_graph)
     if not torch.isfinite(gradient).all():
         names = ", ".join(sorted({term.name for term in active}))
         raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
