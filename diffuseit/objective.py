@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import cache
+from .balance import Balance, BalanceMode, Key, Part
 from .errors import DivergedError
 from .execution import FULL_SPEED, Execution
 from .features.crops import Crops
@@ -54,7 +55,8 @@ class Objective:
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
     forward and once backward and frees its graph before the next one runs; each has its turn on the device.
-    `first` is the noisiest level of the run, where its progress is 0.
+    `first` is the noisiest level of the run, where its progress is 0. With `balance` "adaptive" (`balance.py`) each
+    term is differentiated alone, so that the feature networks run backward once for each.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Objective:
         default_view: View,
         execution: Execution = FULL_SPEED,
         first: int = 0,
+        balance: BalanceMode = "fixed",
     ):
+        self._balance = Balance() if balance == "adaptive" else None
         self._execution = execution
         self._first = first
         self._groups: list[_Group] = []
@@ -124,6 +128,7 @@ class Objective:
         terms: dict[str, Tensor] = {}
         gradients: dict[View, Tensor] = {}
         values: dict[str, Tensor] = {}
+        parts: dict[Key, Part] = {}
         pulls: dict[tuple[int, View], Tensor] = {}
         for group, active, crops, share in self._in_turn(index, views, randomness, inner):
             name = group.view if group.chosen or default_view is None else default_view
@@ -135,9 +140,11 @@ class Objective:
                 totals: dict[int, Tensor] = {}
                 for term in active:
                     value = share * term.value(look)
-                    weighted = term.weight * self._fade(term, index) * value
+                    factor: float | Tensor = term.weight * self._fade(term, index)
+                    weighted = factor * value
                     if term.scale is not None and not inner:
-                        weighted = weighted * term.scale(look)
+                        scale = term.scale(look)
+                        weighted, factor = weighted * scale, factor * scale
                     total = total + weighted
                     owner = group.owners[id(term)]
                     totals[owner] = totals[owner] + weighted if owner in totals else weighted
@@ -147,7 +154,10 @@ class Objective:
                         raise DivergedError(
                             f"the loss '{term.name}' is not finite; lower the weights or skip more"
                         )
-                if differentiate:
+                    if differentiate and self._balance is not None:
+                        gradient = _gradient(value.sum(), features, view, group, [term], keep_graph=True)
+                        _add_part(parts, (owner, term.name), name, gradient, factor)
+                if differentiate and self._balance is None:
                     own = _own_gradients(totals, features, view, group, active) if apart else {}
                     gradient = _gradient(total.sum(), features, view, group, active)
                     gradients[name] = gradients[name] + gradient if name in gradients else gradient
@@ -159,6 +169,11 @@ class Objective:
             if group.previous is not None and not inner:
                 group.previous = _detached(features)
         self._last.update(values)
+        if self._balance is not None:
+            for (owner, _), (name, gradient) in self._balance.shares(parts, learn=not inner).items():
+                gradients[name] = gradients[name] + gradient if name in gradients else gradient
+                key = (owner, name)
+                pulls[key] = pulls[key] + gradient if key in pulls else gradient
         return Evaluation(terms, gradients, pulls)
 
     def _in_turn(
@@ -221,6 +236,15 @@ def _gradient(
         names = ", ".join(sorted({term.name for term in active}))
         raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
     return gradient if group.mask is None else gradient * group.mask
+
+
+def _add_part(parts: dict[Key, Part], key: Key, view: View, gradient: Tensor, factor: float | Tensor) -> None:
+    """The networks of an ensemble, and crops that come a few at a time, add up to one part."""
+    if key in parts:
+        parts[key] = replace(parts[key], gradient=parts[key].gradient + gradient)
+    else:
+        importance = torch.as_tensor(factor, dtype=gradient.dtype, device=gradient.device)
+        parts[key] = Part(view, gradient, importance.view(-1, 1, 1, 1))
 
 
 def _detached(features: Any) -> Any:

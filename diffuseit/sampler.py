@@ -167,7 +167,7 @@ def _run(
 ) -> Iterator[Step]:
     if isinstance(backbone, nn.Module):
         execution.prepare(backbone)
-    objective = Objective(losses, source, settings.view, execution, settings.first)
+    objective = Objective(losses, source, settings.view, execution, settings.first, settings.balance)
     run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask).again()
     levels, first = settings.levels, settings.first
     inverted = _invert(run)
