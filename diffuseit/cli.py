@@ -116,6 +116,14 @@ def translate(
     size: Annotated[
         Size, typer.Option(help="Leave the result at the model's size, or bring it back to SOURCE's.")
     ] = Size.model,
+    variations: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Translate with K seeds, ranked by the losses: OUT is the best, OUT-2 the next, OUT-grid all.",
+        ),
+    ] = 1,
     again: Annotated[
         Path | None,
         typer.Option(metavar="RESULT", help="Take every setting from this earlier result's metadata."),
@@ -135,7 +143,14 @@ def translate(
     Of a folder, every picture that OUT does not have yet. PNG, WebP, JPEG and TIFF results carry their settings:
     --again RESULT SOURCE gives the same pixels.
     """
-    from .translation import Order, Screen, translate_again, translate_file, translate_folder
+    from .translation import (
+        Order,
+        Screen,
+        translate_again,
+        translate_file,
+        translate_folder,
+        translate_variations,
+    )
 
     screen = Screen(console, messages)
     if again is not None:
@@ -147,7 +162,11 @@ def translate(
         translate_again(again, source, output, style, mask, screen)
         return
     order = Order(to, from_, style, mask, models, preset, seed, steps, skip, resample, fit.value, size.value)
-    if not source.is_dir():
+    if variations > 1 and source.is_dir():
+        raise InputError(f"{source} is a folder: --variations takes one picture")
+    if variations > 1:
+        translate_variations(source, output, order, variations, screen)
+    elif not source.is_dir():
         translate_file(source, output, order, screen)
     elif not translate_folder(source, output, order, screen):
         raise typer.Exit(1)
