@@ -221,7 +221,7 @@ class TextStyleLossNode(io.ComfyNode):
                     optional=True,
                     default=default.rotate,
                     advanced=True,
-                    tooltip="On: each step asks one CLIP of the ensemble, in turn, not all of them: as quick as a single "
+                    tooltip="On: each step asks one CLIP of the ensemble, in turn, not all: as quick as a single "
                     "CLIP, a little less steady.",
                 ),
             ],
