@@ -36,6 +36,9 @@ def test_there_is_a_row_for_every_method_and_length():
     for kind, sampler in (("text", PRESETS["official-text"]), ("image", PRESETS["official-image"])):
         own, paper = reference(kind).preset.sampler, sampler.sampler
         assert (own.steps, own.skip, own.resample) == (paper.steps, paper.skip, paper.resample)
+    variants = {one.name for one in contenders("variants")}
+    assert {"text-adaptive-70", "image-fixed-10", "text-crops1-20", "image-detail0.5-20"} <= variants
+    assert "best-text" in names and not variants & names
     assert [one.name for one in contenders("dsg,mpgd", ("image",), "*-10")] == [
         "image-dsg-10",
         "image-mpgd-10",

@@ -25,7 +25,8 @@ from ..sampler import Step
 from ..serial import to_json
 from .benchmark import BATCH, measure, references, sample_tasks
 from .compute import Cost, costs, counted, multiply_adds
-from .contenders import KINDS, STEPS, Contender, Kind, contenders, reference
+from .contenders import KINDS, Contender, Kind, contenders, reference
+from .metrics import edge_f1, ssim
 from .models import pocket_judge
 from .pareto import save_pareto
 from .seeds import HELD_OUT, TUNING
@@ -163,6 +164,7 @@ def _measured(
         "steps": one.steps,
         **measure(pictures, tasks, bench.judge, features),
         **floor,
+        "by_domain": _by_domain(pictures, tasks, bench.judge),
         "passes": {
             name: [passes.forward[name] / len(tasks), passes.backward[name] / len(tasks)]
             for name in bench.costs
@@ -172,6 +174,25 @@ def _measured(
         "preset": to_json(preset),
     }
     return row, pictures[:SHOWN]
+
+
+@torch.no_grad()
+def _by_domain(pictures: Tensor, tasks: Tasks, judge: Any) -> dict[str, dict[str, float]]:
+    """Figures of landscapes and animals apart."""
+    hits = (judge(pictures).argmax(1) == tasks.classes).double()
+    values = {
+        "style_success": hits,
+        "ssim": ssim(pictures, tasks.truth),
+        "edge_f1": edge_f1(pictures, tasks.truth),
+    }
+    domains = [spec.domain for spec in tasks.specs]
+    return {
+        domain: {
+            name: value[[i for i, other in enumerate(domains) if other == domain]].mean().item()
+            for name, value in values.items()
+        }
+        for domain in dict.fromkeys(domains)
+    }
 
 
 def _official(kind: Kind, found: list[dict[str, Any]], bench: _Bench) -> float:
@@ -211,7 +232,7 @@ def _save(output: Path, report: dict[str, Any], text: str, pictures: dict[str, T
         rows = [row for row in report["rows"] if row["kind"] == kind]
         if rows:
             save_pareto(rows, output / f"pareto-{kind}.png", f"Pocket world, {kind}, n = {report['n']}")
-        for steps in (*STEPS, "preset"):
+        for steps in dict.fromkeys(row["steps"] for row in rows):
             shown = {
                 row["method"]: pictures[row["name"]]
                 for row in rows

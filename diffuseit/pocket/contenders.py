@@ -1,4 +1,4 @@
-"""The rows of `diffuseit benchmark pocket --methods`: every method at every number of steps, and the presets.
+"""The rows of `diffuseit benchmark pocket --methods`: every method at every number of steps, presets, and variants.
 
 All settings were found on tuning seeds. "official" has the steps, skipped steps and resampling of the official code
 (text: 100, 40, 10; image: 200, 80, 10), with losses and step rule that suit the pocket networks, whose gradients are
@@ -11,7 +11,15 @@ from fnmatch import fnmatch
 from typing import Any, Literal, get_args
 
 from ..errors import InputError
-from ..losses import AnchorLoss, Loss
+from ..losses import (
+    AnchorLoss,
+    ColourStatisticsLoss,
+    ImageStyleLoss,
+    Loss,
+    RangeLoss,
+    StructureLoss,
+    TextStyleLoss,
+)
 from ..methods import METHODS
 from ..presets import PRESETS, Preset, rescaled
 from ..sampler import SamplerSettings
@@ -54,12 +62,36 @@ _FURTHER: dict[str, tuple[Loss, ...]] = {
 }
 """Losses that a method has beside those of the preset."""
 
-SHOWN_PRESETS: dict[Kind, tuple[str, ...]] = {"text": (), "image": ()}
+SHOWN_PRESETS: dict[Kind, tuple[str, ...]] = {
+    "text": ("pocket-text", "fast-text", "best-text"),
+    "image": ("pocket-image", "fast-image", "best-image"),
+}
+
+GROUPS = ("presets", "variants")
+"""Beside the methods: presets that ship, and what a part of them is worth."""
+
+_BALANCED: dict[Kind, tuple[Loss, ...]] = {
+    "text": (
+        TextStyleLoss(weight=1.0, crops=3),
+        StructureLoss(self_similarity=0.1, contrastive=1.0),
+        RangeLoss(weight=0.05),
+    ),
+    "image": (
+        ImageStyleLoss(cls=1.0, pixels=0.05),
+        StructureLoss(self_similarity=0.1, contrastive=0.5),
+        ColourStatisticsLoss(mean=0.1, covariance=0.05),
+        RangeLoss(weight=0.05),
+    ),
+}
+"""Importances for adaptive weights, near the shares that the losses of the pocket presets have at first."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A row: `preset` is complete; `steps` is one of `STEPS`, or "preset" for a preset that ships."""
+    """A row: `preset` is complete; `steps` is one of `STEPS`, or "preset" for a preset that ships.
+
+    `method` names the preset or the variant where the row is one.
+    """
 
     name: str
     kind: Kind
@@ -76,13 +108,13 @@ def reference_name(kind: Kind) -> str:
 def contenders(
     methods: str = "all", kinds: tuple[Kind, ...] = KINDS, rows: str | None = None
 ) -> list[Contender]:
-    """The rows of these methods ("all", or names with commas between; "presets" are those that ship).
+    """The rows of these methods (names with commas between; "presets" and "variants" are groups; "all" but variants).
 
     `rows` keeps those whose name fits one of its patterns (`text-*-10,image-dsg-*`).
     Raises `InputError` for a method or a pattern that fits nothing.
     """
-    known = (*METHODS, "presets")
-    wanted = known if methods == "all" else tuple(name.strip() for name in methods.split(","))
+    known = (*METHODS, *GROUPS)
+    wanted = (*METHODS, "presets") if methods == "all" else tuple(name.strip() for name in methods.split(","))
     if unknown := [name for name in wanted if name not in known]:
         raise InputError(f"unknown methods {', '.join(unknown)}: use 'all' or some of {', '.join(known)}")
     found = []
@@ -90,6 +122,8 @@ def contenders(
         for method in wanted:
             if method == "presets":
                 found += [_of_preset(name, kind) for name in SHOWN_PRESETS[kind]]
+            elif method == "variants":
+                found += _variants(kind)
             else:
                 found += [_contender(kind, method, steps) for steps in STEPS]
     if rows is None:
@@ -116,5 +150,34 @@ def _contender(kind: Kind, method: str, steps: str) -> Contender:
     return Contender(f"{kind}-{method}-{steps}", kind, method, steps, rescaled(preset, settings))
 
 
+def _variants(kind: Kind) -> list[Contender]:
+    """Fixed against adaptive weights at four lengths; crops; scales of the structure."""
+    plain = _contender(kind, "dsg", "20")
+    found = []
+    for steps, length in (("10", (10, 3)), ("20", (20, 7)), ("40", (40, 15)), ("70", (70, 26))):
+        settings = replace(plain.preset.sampler, steps=length[0], skip=length[1])
+        fixed = rescaled(plain.preset, settings)
+        adaptive = replace(fixed, losses=_BALANCED[kind], sampler=replace(settings, balance="adaptive"))
+        found += [_variant(kind, "fixed", steps, fixed), _variant(kind, "adaptive", steps, adaptive)]
+    if kind == "text":
+        for crops in (1, 8):
+            losses = tuple(
+                replace(loss, crops=crops) if isinstance(loss, TextStyleLoss) else loss
+                for loss in plain.preset.losses
+            )
+            found.append(_variant(kind, f"crops {crops}", "20", replace(plain.preset, losses=losses)))
+    for detail in (0.0, 0.5):
+        losses = tuple(
+            replace(loss, detail=detail) if isinstance(loss, StructureLoss) else loss
+            for loss in plain.preset.losses
+        )
+        found.append(_variant(kind, f"detail {detail}", "20", replace(plain.preset, losses=losses)))
+    return found
+
+
+def _variant(kind: Kind, name: str, steps: str, preset: Preset) -> Contender:
+    return Contender(f"{kind}-{name.replace(' ', '')}-{steps}", kind, name, steps, preset)
+
+
 def _of_preset(name: str, kind: Kind) -> Contender:
-    return Contender(f"{kind}-preset-{name}", kind, name, "preset", PRESETS[name])
+    return Contender(name, kind, name, "preset", PRESETS[name])
