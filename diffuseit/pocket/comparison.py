@@ -24,7 +24,7 @@ from ..recipe import sha256_of_network, weights_of
 from ..sampler import Step
 from ..serial import to_json
 from .benchmark import BATCH, measure, references, sample_tasks
-from .compute import Cost, costs, counted, multiply_adds
+from .compute import Cost, Passes, costs, counted, multiply_adds
 from .contenders import KINDS, Contender, Kind, contenders, reference
 from .metrics import edge_f1, ssim
 from .models import pocket_judge
@@ -132,10 +132,10 @@ def run_comparison(
     return report
 
 
-def _measured(
+def _translated(
     one: Contender, bench: _Bench, advance: Callable[[float], None]
-) -> tuple[dict[str, Any], Tensor]:
-    """The row and its first pictures."""
+) -> tuple[Tensor, Passes, dict[str, float]]:
+    """(pictures, passes of all of them together, seconds)."""
     tasks, models, preset = bench.tasks, bench.models, one.preset
     began, worked = time.monotonic(), time.process_time()
     parts = []
@@ -154,7 +154,15 @@ def _measured(
         "seconds": round(time.monotonic() - began, 1),
         "processor_seconds": round(time.process_time() - worked, 1),
     }
-    pictures = torch.cat(parts)
+    return torch.cat(parts), passes, seconds
+
+
+def _measured(
+    one: Contender, bench: _Bench, advance: Callable[[float], None]
+) -> tuple[dict[str, Any], Tensor]:
+    """The row and its first pictures."""
+    tasks = bench.tasks
+    pictures, passes, seconds = _translated(one, bench, advance)
     features, floor = bench.references
     row = {
         "name": one.name,
@@ -171,7 +179,7 @@ def _measured(
         },
         "multiply_adds": multiply_adds(passes, bench.costs) / len(tasks),
         **seconds,
-        "preset": to_json(preset),
+        "preset": to_json(one.preset),
     }
     return row, pictures[:SHOWN]
 
@@ -201,8 +209,8 @@ def _official(kind: Kind, found: list[dict[str, Any]], bench: _Bench) -> float:
     for row in found:
         if row["name"] == one.name:
             return row["multiply_adds"]
-    alone = _Bench(1, bench.seeds, bench.models, 1)
-    return _measured(one, alone, lambda done: None)[0]["multiply_adds"]
+    _, passes, _ = _translated(one, _Bench(1, bench.seeds, bench.models, 1), lambda done: None)
+    return multiply_adds(passes, bench.costs)
 
 
 def _kept(folder: Path, one: Contender, bench: _Bench) -> tuple[dict[str, Any], Tensor] | None:
