@@ -231,13 +231,13 @@ def preset_named(name: str) -> Preset:
 TEXT_DEFAULT, IMAGE_DEFAULT = "pocket-text", "pocket-image"
 """The presets of what needs no download, whose values widgets start with."""
 
-_BESIDE: tuple[Loss, ...] = (SourceAnchorLoss(weight=0.3),)
-"""Losses that no preset has, with weights that suit those of the default presets."""
+_BESIDE: tuple[Loss, ...] = (SourceAnchorLoss(weight=0.3), SemanticDivergenceLoss(weight=0.01, until=16))
+"""Losses that a default preset may lack, with weights that suit those of the default presets."""
 
 
 def default_loss(kind: type[Any]) -> Any:
     """The settings that suit a loss of this kind beside, or in, the default presets."""
-    for loss in (*PRESETS[TEXT_DEFAULT].losses, *PRESETS[IMAGE_DEFAULT].losses, *_BESIDE):
+    for loss in (*PRESETS[IMAGE_DEFAULT].losses, *PRESETS[TEXT_DEFAULT].losses, *_BESIDE):
         if isinstance(loss, kind):
             return loss
     raise LookupError(f"no default preset has a {kind.__name__}")
