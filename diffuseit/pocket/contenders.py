@@ -2,8 +2,7 @@
 
 All settings were found on tuning seeds. "official" has the steps, skipped steps and resampling of the official code
 (text: 100, 40, 10; image: 200, 80, 10; AGG: 100, 40, 1), with losses and step rule that suit the pocket networks, whose
-gradients are
-of another size; `diffuseit` there is the paper's algorithm, whose compute everything is compared with.
+gradients are of another size; `diffuseit` there is the paper's algorithm, whose compute everything is compared with.
 """
 
 from collections.abc import Mapping
@@ -18,9 +17,11 @@ from ..losses import (
     ImageStyleLoss,
     Loss,
     RangeLoss,
+    ScheduledLoss,
     StructureLoss,
     TextStyleLoss,
 )
+from ..losses.scheduled import ramp
 from ..methods import METHODS
 from ..presets import PRESETS, Preset, rescaled
 from ..sampler import SamplerSettings
@@ -72,20 +73,22 @@ SHOWN_PRESETS: dict[Kind, tuple[str, ...]] = {
 GROUPS = ("presets", "variants")
 """Beside the methods: presets that ship, and what a part of them is worth."""
 
+_STYLE_FIRST = ramp(0.35, 1.0, 0.0, 0.6)
+
 _BALANCED: dict[Kind, tuple[Loss, ...]] = {
     "text": (
         TextStyleLoss(weight=1.0, crops=3),
-        StructureLoss(self_similarity=0.1, contrastive=1.0),
-        RangeLoss(weight=0.05),
+        ScheduledLoss(StructureLoss(self_similarity=0.1, contrastive=1.2), _STYLE_FIRST),
+        RangeLoss(weight=0.0005),
     ),
     "image": (
-        ImageStyleLoss(cls=1.0, pixels=0.05),
-        StructureLoss(self_similarity=0.1, contrastive=0.5),
-        ColourStatisticsLoss(mean=0.1, covariance=0.05),
-        RangeLoss(weight=0.05),
+        ImageStyleLoss(cls=1.0, pixels=0.02),
+        ScheduledLoss(StructureLoss(self_similarity=0.03, contrastive=0.35), _STYLE_FIRST),
+        ColourStatisticsLoss(mean=0.07, covariance=0.015),
+        RangeLoss(weight=0.0005),
     ),
 }
-"""Importances for adaptive weights, near the shares that the losses of the pocket presets have at first."""
+"""Importances for adaptive weights, near the shares that the losses of the pocket presets turned out to have."""
 
 
 @dataclass(frozen=True)
