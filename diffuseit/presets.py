@@ -20,6 +20,7 @@ from .losses import (
     StructureLoss,
     TextStyleLoss,
 )
+from .losses.scheduled import ramp
 from .sampler import SamplerSettings
 
 if TYPE_CHECKING:
@@ -162,6 +163,9 @@ _POCKET_IMAGE = Preset(
 _COLOUR_SPREAD = ColourStatisticsLoss(mean=0.0, covariance=0.3)
 """Keeps the source's contrast and range of colours: text guidance alone drifts to one hue."""
 
+_STYLE_FIRST = ramp(0.4, 1.0, 0.0, 0.5)
+"""Structure holds less in the first, noisiest steps, where large forms take the style's colours."""
+
 _FAST_TEXT = Preset(
     name="fast-text",
     description="Text guidance at an eighth of the paper's compute, for the small networks that ship with the package",
@@ -181,6 +185,12 @@ _BEST_TEXT = replace(
     _FAST_TEXT,
     name="best-text",
     description="Text guidance with the best figures found, for the small networks that ship with the package",
+    losses=(
+        TextStyleLoss(weight=2.0, crops=3),
+        ScheduledLoss(StructureLoss(self_similarity=1.0, contrastive=0.1), _STYLE_FIRST),
+        _COLOUR_SPREAD,
+        RangeLoss(weight=0.2),
+    ),
     sampler=replace(_FAST_TEXT.sampler, steps=20, skip=7, resample=5),
 )
 
