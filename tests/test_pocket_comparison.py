@@ -80,6 +80,7 @@ def test_multiply_adds_are_those_of_the_layers(models):
         assert cost.forward < cost.backward < 1.5 * cost.forward
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_where_it_stopped(tmp_path, models, monkeypatch):
     monkeypatch.setattr(comparison, "reference", lambda kind: quick(f"{kind}-diffuseit-official"))
     monkeypatch.setattr(benchmark, "_REFERENCE_RENDERS", 4)
