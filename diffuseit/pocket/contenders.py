@@ -2,8 +2,8 @@
 
 Settings were looked for on tuning seeds, at 10 steps with text; those for pictures follow them. "official" has the
 steps, skipped steps and resampling of the official code (text: 100, 40, 10; image: 200, 80, 10; AGG: 100, 40, 1), with
-losses and step rule that suit the pocket networks, whose gradients are of another size; `diffuseit` there is the paper's
-algorithm, whose compute everything is compared with.
+losses and step rule that suit the pocket networks, whose gradients are of another size; `diffuseit` there is the
+paper's algorithm, whose compute everything is compared with.
 """
 
 from collections.abc import Mapping
