@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Models, load_models, translate
+    from .api import Models, load_models, translate, vary
     from .backbones.load import load_ddpm
     from .errors import DiffuseITError, DivergedError, InputError, ModelError
     from .features.clip import CLIPEnsemble, load_clip
@@ -45,10 +45,11 @@ __all__ = [
     "load_vit",
     "sample",
     "translate",
+    "vary",
 ]
 
 _HOMES = {
-    "api": ("Models", "load_models", "translate"),
+    "api": ("Models", "load_models", "translate", "vary"),
     "backbones.load": ("load_ddpm",),
     "fit": ("Fit",),
     "errors": ("DiffuseITError", "DivergedError", "InputError", "ModelError"),

@@ -16,6 +16,7 @@ from .features.vit import ViT
 from .mask import blend, check_mask
 from .presets import IMAGE_DEFAULT, TEXT_DEFAULT, Preset, Prompts, settle
 from .sampler import Step, check_source, sample
+from .variations import Variations, check_variations, ranked, score
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,42 @@ def translate(
     if chosen.colour_match and style is not None:
         result = match_colours_batch(result, style)
     return blend(result, source.cpu(), None if mask is None else mask.cpu())
+
+
+def vary(
+    source: Tensor,
+    count: int,
+    *,
+    to: str | None = None,
+    from_: str | None = None,
+    style: Tensor | None = None,
+    models: Models | None = None,
+    preset: str | Preset | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    skip: int | None = None,
+    resample: int | None = None,
+    mask: Tensor | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Variations:
+    """`count` translations of `source` [1, 3, H, W] with the seeds from `seed` on, in one batch, the best first.
+
+    The best is where the losses that guided end lowest. All else is as with `translate`.
+    """
+    check_variations(count, source)
+    models = models or load_models()
+    chosen = settle(models, "image" if to is None else "text", preset, steps, skip, resample)
+    pictures = translate(
+        source.expand(count, -1, -1, -1).contiguous(),
+        to=to,
+        from_=from_,
+        style=style,
+        models=models,
+        preset=chosen,
+        seed=seed,
+        mask=mask,
+        on_step=on_step,
+    )
+    losses = chosen.build(models, to, from_, style)
+    device = models.ddpm.device
+    return ranked(pictures, score(pictures.to(device), source.to(device), losses, seed), seed)

@@ -56,6 +56,21 @@ class Size(str, Enum):
     source = "source"
 
 
+class Guide(str, Enum):
+    """What guides the translations of a benchmark."""
+
+    text = "text"
+    image = "image"
+    both = "both"
+
+
+class Seeds(str, Enum):
+    """Which scenes a benchmark has."""
+
+    held_out = "held-out"
+    tuning = "tuning"
+
+
 @app.command()
 def translate(
     ctx: typer.Context,
@@ -101,6 +116,14 @@ def translate(
     size: Annotated[
         Size, typer.Option(help="Leave the result at the model's size, or bring it back to SOURCE's.")
     ] = Size.model,
+    variations: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Translate with K seeds, ranked by the losses: OUT is the best, OUT-2 the next, OUT-grid all.",
+        ),
+    ] = 1,
     again: Annotated[
         Path | None,
         typer.Option(metavar="RESULT", help="Take every setting from this earlier result's metadata."),
@@ -120,7 +143,14 @@ def translate(
     Of a folder, every picture that OUT does not have yet. PNG, WebP, JPEG and TIFF results carry their settings:
     --again RESULT SOURCE gives the same pixels.
     """
-    from .translation import Order, Screen, translate_again, translate_file, translate_folder
+    from .translation import (
+        Order,
+        Screen,
+        translate_again,
+        translate_file,
+        translate_folder,
+        translate_variations,
+    )
 
     screen = Screen(console, messages)
     if again is not None:
@@ -132,7 +162,11 @@ def translate(
         translate_again(again, source, output, style, mask, screen)
         return
     order = Order(to, from_, style, mask, models, preset, seed, steps, skip, resample, fit.value, size.value)
-    if not source.is_dir():
+    if variations > 1 and source.is_dir():
+        raise InputError(f"{source} is a folder: --variations takes one picture")
+    if variations > 1:
+        translate_variations(source, output, order, variations, screen)
+    elif not source.is_dir():
         translate_file(source, output, order, screen)
     elif not translate_folder(source, output, order, screen):
         raise typer.Exit(1)
@@ -162,12 +196,44 @@ def benchmark_pocket(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="A folder for the JSON and the contact sheet."),
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Compare methods at 10, 20, 40 and the official steps: 'all', or names with commas between; "
+            "'presets' are those that ship. Goes on where DIR left off.",
+        ),
+    ] = None,
+    guide: Annotated[Guide, typer.Option(help="With --methods: what guides.")] = Guide.both,
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERNS", help="With --methods: only rows that fit, e.g. 'text-*-10'."),
+    ] = None,
+    seeds: Annotated[
+        Seeds, typer.Option(help="With --methods: held-out scenes, or those to find settings with.")
+    ] = Seeds.held_out,
 ) -> None:
     """Measure style reached and structure kept on held-out pocket scenes, against the ground truth."""
     if output:
         from .pictures import check_writable_folder
 
         check_writable_folder(output)
+    if methods is not None:
+        from .pocket.comparison import run_comparison
+        from .pocket.contenders import KINDS
+        from .pocket.seeds import HELD_OUT, TUNING
+
+        run_comparison(
+            n,
+            output,
+            methods=methods,
+            kinds=tuple(kind for kind in KINDS if guide.value in (kind, "both")),
+            rows=rows,
+            seeds=HELD_OUT if seeds is Seeds.held_out else TUNING,
+        )
+        return
+    if rows is not None or guide is not Guide.both or seeds is not Seeds.held_out:
+        raise InputError("--rows, --guide and --seeds go with --methods: add --methods all")
     from .pocket.benchmark import run_benchmark
 
     run_benchmark(n, output)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import cache
+from .balance import Balance, BalanceMode, Key, Part
 from .errors import DivergedError
 from .execution import FULL_SPEED, Execution
 from .features.crops import Crops
@@ -31,14 +32,19 @@ class _Group:
     chosen: bool
     previous: Any = None
     terms: list[Term] = field(default_factory=list)
+    owners: dict[int, int] = field(default_factory=dict)  # number of the loss by the id of its term
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`terms`: weighted values [B] by name, which add up to the loss. `gradients`: d(loss)/d(view) by view."""
+    """`terms`: weighted values [B] by name, which add up to the loss. `gradients`: d(loss)/d(view) by view.
+
+    `pulls`, where asked for: the gradients of each loss alone, by its number and view; they add up to `gradients`.
+    """
 
     terms: dict[str, Tensor]
     gradients: dict[View, Tensor]
+    pulls: dict[tuple[int, View], Tensor] = field(default_factory=dict)
 
 
 class Objective:
@@ -49,7 +55,8 @@ class Objective:
 
     Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
     forward and once backward and frees its graph before the next one runs; each has its turn on the device.
-    `first` is the noisiest level of the run, where its progress is 0.
+    `first` is the noisiest level of the run, where its progress is 0. With `balance` "adaptive" (`balance.py`) each
+    term is differentiated alone, so that the feature networks run backward once for each.
     """
 
     def __init__(
@@ -59,17 +66,19 @@ class Objective:
         default_view: View,
         execution: Execution = FULL_SPEED,
         first: int = 0,
+        balance: BalanceMode = "fixed",
     ):
+        self._balance = Balance() if balance == "adaptive" else None
         self._execution = execution
         self._first = first
         self._groups: list[_Group] = []
         self._last: dict[str, Tensor] = {}
         self.needs_inversion = False
         self.remembers = False
-        for loss in losses:
+        for number, loss in enumerate(losses):
             for term in loss.bind(source, self._features_of):
                 if term.weight > 0:
-                    self._add(term, source, term.view or default_view)
+                    self._add(term, number, source, term.view or default_view)
                     self.needs_inversion |= term.needs_inversion
                     self.remembers |= term.scale is not None
                 if term.initial is not None:
@@ -85,7 +94,7 @@ class Objective:
             self._execution.prepare(network)
             return cache.features(network, subject, self._execution.rounding)
 
-    def _add(self, term: Term, source: Tensor, view: View) -> None:
+    def _add(self, term: Term, owner: int, source: Tensor, view: View) -> None:
         for group in self._groups:
             shared = group.network is term.network and group.mask is term.mask
             if shared and group.view == view and group.crops == term.crops:
@@ -97,6 +106,7 @@ class Objective:
         if term.needs_previous and group.previous is None and group.network is not None:
             group.previous = self._features_of(group.network, source)
         group.terms.append(term)
+        group.owners[id(term)] = owner
 
     def evaluate(
         self,
@@ -107,15 +117,19 @@ class Objective:
         inner: bool = False,
         default_view: View | None = None,
         differentiate: bool = True,
+        apart: bool = False,
     ) -> Evaluation:
         """Values and gradients at step `index` for the given pictures [B, 3, H, W], one for each of `views`.
 
         `inversion`: see `Look`; `inner`: see `Term`. `default_view` replaces that of the losses which do not choose
-        their view. Without `differentiate` there are values only.
+        their view. Without `differentiate` there are values only. `apart` asks for `Evaluation.pulls` too, at one way
+        back more through a network for each further loss that shares it; the gradients stay the same to the bit.
         """
         terms: dict[str, Tensor] = {}
         gradients: dict[View, Tensor] = {}
         values: dict[str, Tensor] = {}
+        parts: dict[Key, Part] = {}
+        pulls: dict[tuple[int, View], Tensor] = {}
         for group, active, crops, share in self._in_turn(index, views, randomness, inner):
             name = group.view if group.chosen or default_view is None else default_view
             with torch.set_grad_enabled(differentiate):
@@ -123,25 +137,44 @@ class Objective:
                 features = self._forward(group, view, crops)
                 look = Look(index, features, group.previous, self._last, inversion)
                 total = view.new_zeros(len(view))
+                totals: dict[int, Tensor] = {}
                 for term in active:
                     value = share * term.value(look)
-                    weighted = term.weight * self._fade(term, index) * value
+                    factor: float | Tensor = term.weight * self._fade(term, index)
+                    weighted = factor * value
                     if term.scale is not None and not inner:
-                        weighted = weighted * term.scale(look)
+                        scale = term.scale(look)
+                        weighted, factor = weighted * scale, factor * scale
                     total = total + weighted
+                    owner = group.owners[id(term)]
+                    totals[owner] = totals[owner] + weighted if owner in totals else weighted
                     values[term.name] = values.get(term.name, 0) + value.detach()
                     terms[term.name] = terms.get(term.name, 0) + weighted.detach()
                     if not torch.isfinite(weighted).all():
                         raise DivergedError(
                             f"the loss '{term.name}' is not finite; lower the weights or skip more"
                         )
-                if differentiate:
+                    if differentiate and self._balance is not None:
+                        gradient = _gradient(value.sum(), features, view, group, [term], keep_graph=True)
+                        _add_part(parts, (owner, term.name), name, gradient, factor)
+                if differentiate and self._balance is None:
+                    own = _own_gradients(totals, features, view, group, active) if apart else {}
                     gradient = _gradient(total.sum(), features, view, group, active)
                     gradients[name] = gradients[name] + gradient if name in gradients else gradient
+                    if apart:
+                        own[next(reversed(totals))] = gradient - sum(own.values())
+                    for owner, pull in own.items():
+                        key = (owner, name)
+                        pulls[key] = pulls[key] + pull if key in pulls else pull
             if group.previous is not None and not inner:
                 group.previous = _detached(features)
         self._last.update(values)
-        return Evaluation(terms, gradients)
+        if self._balance is not None:
+            for (owner, _), (name, gradient) in self._balance.shares(parts, learn=not inner).items():
+                gradients[name] = gradients[name] + gradient if name in gradients else gradient
+                key = (owner, name)
+                pulls[key] = pulls[key] + gradient if key in pulls else gradient
+        return Evaluation(terms, gradients, pulls)
 
     def _in_turn(
         self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
@@ -179,12 +212,39 @@ class Objective:
         return group.network(view, crops, self._execution.crop_batch)
 
 
-def _gradient(total: Tensor, features: Any, view: Tensor, group: _Group, active: Sequence[Term]) -> Tensor:
-    gradient = gradient_through(group.network, total, features, view)
+def _own_gradients(
+    totals: Mapping[int, Tensor], features: Any, view: Tensor, group: _Group, active: Sequence[Term]
+) -> dict[int, Tensor]:
+    """The gradients of all losses in `totals` but the last, which is what they leave of the gradient of the sum."""
+    *others, _ = totals
+    return {
+        owner: _gradient(totals[owner].sum(), features, view, group, active, keep_graph=True)
+        for owner in others
+    }
+
+
+def _gradient(
+    total: Tensor,
+    features: Any,
+    view: Tensor,
+    group: _Group,
+    active: Sequence[Term],
+    keep_graph: bool = False,
+) -> Tensor:
+    gradient = gradient_through(group.network, total, features, view, keep_graph)
     if not torch.isfinite(gradient).all():
         names = ", ".join(sorted({term.name for term in active}))
         raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
     return gradient if group.mask is None else gradient * group.mask
+
+
+def _add_part(parts: dict[Key, Part], key: Key, view: View, gradient: Tensor, factor: float | Tensor) -> None:
+    """The networks of an ensemble, and crops that come a few at a time, add up to one part."""
+    if key in parts:
+        parts[key] = replace(parts[key], gradient=parts[key].gradient + gradient)
+    else:
+        importance = torch.as_tensor(factor, dtype=gradient.dtype, device=gradient.device)
+        parts[key] = Part(view, gradient, importance.view(-1, 1, 1, 1))
 
 
 def _detached(features: Any) -> Any:

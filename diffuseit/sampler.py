@@ -28,7 +28,9 @@ class Step:
     `items` are the pictures of the batch it is about (all of them, but with restarts one by one). All pictures are
     [len(items), C, H, W]: `x_t` before the step, `gradient` d(loss)/d(x_t) (of methods that take it there,
     d(loss)/d(pred_xstart); 0 where no loss acts), `pred_xstart` the prediction. `terms` are the weighted losses
-    [len(items)] by name, none where no loss acts. After `restarted` the run begins again.
+    [len(items)] by name, none where no loss acts. After `restarted` the run begins again. `pulls`, in the steps that
+    measure them: |d(loss)/d(pred_xstart)| [len(items)] of each loss alone, by its number, as the losses look at
+    pred_xstart, before the backbone (where it decodes: of the decoded picture).
     """
 
     number: int
@@ -40,6 +42,7 @@ class Step:
     pred_xstart: Tensor
     terms: dict[str, Tensor]
     restarted: bool = False
+    pulls: dict[int, Tensor] = field(default_factory=dict)
 
 
 def sample(
@@ -52,13 +55,15 @@ def sample(
     allow_unguided: bool = False,
     mask: Tensor | None = None,
     execution: Execution = FULL_SPEED,
+    pulls_every: int = 0,
 ) -> Iterator[Step]:
     """Translates `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
     Picture i of the batch at `seed` equals a single run at `seed + i`. `randomness` replaces the seeded one.
     `allow_unguided` permits an empty `losses`, which is SDEdit. Where `mask` [1 or B, 1, H, W] in [0, 1] is 0, the
     source survives exactly, and is put back at every step (Avrahami et al. 2022, arXiv 2111.14818). `execution` says
-    how the machine is used. Raises `InputError` before any heavy work for what cannot run and `DivergedError` when a
+    how the machine is used. Every `pulls_every` steps (0: never) `Step.pulls` are measured, which leaves the picture
+    as it is. Raises `InputError` before any heavy work for what cannot run and `DivergedError` when a
     value leaves the finite numbers.
     """
     if not losses and not allow_unguided:
@@ -70,9 +75,10 @@ def sample(
         mask = mask.detach().to(source)
     schedule = backbone.schedule(settings.steps)
     if settings.restart_above is not None and len(source) > 1 and randomness is None:
-        return _one_by_one(backbone, source, losses, settings, seed, mask, execution)
+        return _one_by_one(backbone, source, losses, settings, seed, mask, execution, pulls_every)
     randomness = randomness or Seeded(seed, len(source))
-    return _run(backbone, source, losses, settings, schedule, randomness, range(len(source)), mask, execution)
+    items = range(len(source))
+    return _run(backbone, source, losses, settings, schedule, randomness, items, mask, execution, pulls_every)
 
 
 def check_source(source: Tensor, backbone: Backbone) -> None:
@@ -96,6 +102,7 @@ def _one_by_one(
     seed: int,
     mask: Tensor | None,
     execution: Execution,
+    pulls_every: int,
 ) -> Iterator[Step]:
     """Restarts take pictures out of step with each other, so each runs alone."""
     schedule = backbone.schedule(settings.steps)
@@ -106,8 +113,9 @@ def _one_by_one(
         left = (len(source) - i - 1) * settings.visits
         last = number
         picture, items = source[i : i + 1], range(i, i + 1)
+        randomness = Seeded(seed + i, 1)
         for step in _run(
-            backbone, picture, own, settings, schedule, Seeded(seed + i, 1), items, own_mask, execution
+            backbone, picture, own, settings, schedule, randomness, items, own_mask, execution, pulls_every
         ):
             last = number + step.number
             yield replace(step, number=last, total=number + step.total + left)
@@ -155,10 +163,11 @@ def _run(
     items: range,
     mask: Tensor | None,
     execution: Execution,
+    pulls_every: int,
 ) -> Iterator[Step]:
     if isinstance(backbone, nn.Module):
         execution.prepare(backbone)
-    objective = Objective(losses, source, settings.view, execution, settings.first)
+    objective = Objective(losses, source, settings.view, execution, settings.first, settings.balance)
     run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask).again()
     levels, first = settings.levels, settings.first
     inverted = _invert(run)
@@ -168,7 +177,7 @@ def _run(
     while position < len(levels):
         index = levels[position]
         target = next((level for level in levels[position:] if level != index), -1)
-        step, x_next = _step(run, x, index, target)
+        step, x_next = _step(run, x, index, target, apart=pulls_every > 0 and number % pulls_every == 0)
         restart = (
             settings.restart_above is not None
             and 0 < index < first
@@ -214,17 +223,17 @@ def _start(run: _Run, inverted: Tensor | None) -> Tensor:
     )
 
 
-def _step(run: _Run, x: Tensor, index: int, target: int) -> tuple[Step, Tensor]:
+def _step(run: _Run, x: Tensor, index: int, target: int, apart: bool) -> tuple[Step, Tensor]:
     """The step from level `index` to level `target`, one below wherever no solver takes it."""
     labels, noise = run.labels(), run.noise()
     guided = run.guides(index)
     x_t, prediction = _predict(run, x, index, labels, graph=guided and run.settings.goes_back(index))
-    gradient, terms = None, {}
+    gradient, terms, pulls = None, {}, {}
     if guided:
         if run.objective.needs_inversion:
             run.anchors.setdefault(index, prediction.pred_xstart.detach())
-        evaluation, gradient = _guidance(run, prediction, x_t, index)
-        terms = evaluation.terms
+        evaluation, gradient = _guidance(run, prediction, x_t, index, apart)
+        terms, pulls = evaluation.terms, _pulls(run, evaluation, index)
     with torch.no_grad():
         detached = Prediction(
             prediction.pred_xstart.detach(), prediction.mean.detach(), prediction.log_variance.detach()
@@ -237,7 +246,8 @@ def _step(run: _Run, x: Tensor, index: int, target: int) -> tuple[Step, Tensor]:
             )
         picture = run.backbone.decode(blend(move.pred_xstart, run.x_start, run.mask))
     gradient = torch.zeros_like(x) if gradient is None else gradient
-    return Step(0, 0, index, range(len(x)), x.detach(), gradient, picture, terms), move.sample
+    step = Step(0, 0, index, range(len(x)), x.detach(), gradient, picture, terms, pulls=pulls)
+    return step, move.sample
 
 
 def _move(run: _Run, state: State, gradient: Tensor | None, target: int) -> Move:
@@ -260,7 +270,9 @@ def _predict(
     return x_t, prediction
 
 
-def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tuple[Evaluation, Tensor | None]:
+def _guidance(
+    run: _Run, prediction: Prediction, x_t: Tensor, index: int, apart: bool
+) -> tuple[Evaluation, Tensor | None]:
     """The losses at the views of a prediction, and their gradient where the method takes it; None if none acts.
 
     That is d(loss)/d(x_t) by one vector-Jacobian product through the backbone, or d(loss)/d(pred_xstart), or, where
@@ -275,10 +287,19 @@ def _guidance(run: _Run, prediction: Prediction, x_t: Tensor, index: int) -> tup
             eps = run.schedule.eps_from_xstart(x_t.detach(), pred_xstart, index)
             pred_xstart = run.schedule.xstart_from_eps(x_t, eps, index)
         views = _views(run, pred_xstart, x_t, index)
-    evaluation = _evaluate(run, views, index)
+    evaluation = _evaluate(run, views, index, apart=apart)
     if not evaluation.gradients:
         return evaluation, None
     return evaluation, _pull_back(run.backbone, evaluation, views, leaf)
+
+
+def _pulls(run: _Run, evaluation: Evaluation, index: int) -> dict[int, Tensor]:
+    """`Step.pulls`: what each loss has at its views, brought to pred_xstart."""
+    at_prediction: dict[int, Tensor] = {}
+    for (number, view), gradient in evaluation.pulls.items():
+        pull = gradient * _share_of_prediction(run, index) if view == "noised" else gradient
+        at_prediction[number] = at_prediction[number] + pull if number in at_prediction else pull
+    return {number: pull.flatten(1).norm(dim=1) for number, pull in at_prediction.items()}
 
 
 @dataclass(frozen=True)
@@ -315,9 +336,14 @@ def _views(run: _Run, pred_xstart: Tensor, x_t: Tensor, index: int) -> dict[View
     if "pred_xstart" in run.objective.views:
         views["pred_xstart"] = run.backbone.decode(pred_xstart)
     if "noised" in run.objective.views:
-        factor = float(run.schedule.sqrt_one_minus_alphas_cumprod[index])
+        factor = _share_of_prediction(run, index)
         views["noised"] = run.backbone.decode(factor * pred_xstart + (1 - factor) * x_t)
     return views
+
+
+def _share_of_prediction(run: _Run, index: int) -> float:
+    """How much of the view "noised" pred_xstart is; the rest is x_t."""
+    return float(run.schedule.sqrt_one_minus_alphas_cumprod[index])
 
 
 def _evaluate(
@@ -327,12 +353,13 @@ def _evaluate(
     inner: bool = False,
     default_view: View | None = None,
     differentiate: bool = True,
+    apart: bool = False,
 ) -> Evaluation:
     anchor = run.anchors.get(index)
     inversion = None if anchor is None else run.backbone.decode(anchor)
     try:
         return run.objective.evaluate(
-            views, index, run.randomness, inversion, inner, default_view, differentiate
+            views, index, run.randomness, inversion, inner, default_view, differentiate, apart
         )
     except DivergedError as error:
         raise DivergedError(f"step at level {index}: {error}") from None

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
+from .balance import BalanceMode
 from .errors import InputError
 from .losses.base import View
 from .methods import METHODS, SOLVERS, Control, Eta, Method, SolverName, Start, StepRule
@@ -31,6 +32,9 @@ class SamplerSettings:
     the run to `travel_until`, without the first, are visited `travel` times.
     After `guide_until` a `solver` (`methods/solvers.py`) may take the steps instead of the method, in `tail_steps`
     levels spread evenly over those that are left (None: in each of them).
+
+    `balance` "adaptive": the losses' weights are importances, 0 to 1, and each gradient is divided by the running mean
+    of its norm (`balance.py`), so that the same weights suit any number of steps.
     Raises `InputError` for numbers that cannot work.
     """
 
@@ -57,6 +61,7 @@ class SamplerSettings:
     travel_until: float = 1.0
     solver: SolverName | None = None
     tail_steps: int | None = None
+    balance: BalanceMode = "fixed"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -75,6 +80,8 @@ class SamplerSettings:
             )
         if not math.isfinite(self.step_size):
             raise InputError(f"step_size is {self.step_size}: use a finite number")
+        if self.balance not in get_args(BalanceMode):
+            raise InputError(f"unknown balance {self.balance!r}: use 'fixed' or 'adaptive'")
         if self.solver is not None and self.solver not in SOLVERS:
             raise InputError(f"unknown solver {self.solver!r}: use one of {', '.join(SOLVERS)}")
         if self.tail_steps is not None and (self.solver is None or self.tail_steps < 1):

@@ -86,6 +86,31 @@ def translate_file(source: Path, output: Path | None, order: Order, screen: Scre
     _translate_one(job, source, picture, output, screen)
 
 
+def translate_variations(source: Path, output: Path | None, order: Order, count: int, screen: Screen) -> None:
+    """One picture `count` times, with the seeds from the order's on, ranked: OUT is the best, OUT-2 the next, ...
+
+    OUT-grid has all of them. Each carries settings by which --again makes it, up to rounding, alone.
+    """
+    order.check()
+    output = _output(source, output)
+    sheet = output.with_stem(f"{output.stem}-grid")
+    paths = [output, *(output.with_stem(f"{output.stem}-{number}") for number in range(2, count + 1))]
+    if there := [str(path) for path in (*paths[1:], sheet) if path.exists()]:
+        raise InputError(f"{', '.join(there)} would be overwritten: give another name with -o")
+    with screen.notes():
+        picture = read_picture(source)
+        style, mask = _read(order.style), _read(order.mask)
+    job = _begin(order, style, mask, output.parent)
+    began = time.monotonic()
+    with step_bar(source.name, screen.messages) as show:
+        images, seeds, scores = _vary(job, picture, source.name, count, show, screen)
+    for path, image, seed, score in zip(paths, images, seeds, scores, strict=True):
+        _save(replace(job, recipe=replace(job.recipe, seed=seed)), image, source, path)
+        screen.say(f"Saved {path} (seed {seed}, losses {score:.4g})")
+    save_picture(_side_by_side(images), sheet)
+    screen.say(f"Saved {sheet} ({time.monotonic() - began:.1f} s)")
+
+
 def translate_again(
     made: Path, source: Path, output: Path | None, style: Path | None, mask: Path | None, screen: Screen
 ) -> None:
@@ -248,29 +273,55 @@ def _translate(
 ) -> Image.Image:
     import diffuseit
 
+    canvas = _canvas(job, picture, name, screen)
+    result = diffuseit.translate(on_step=on_step, **_arguments(job, picture, canvas))
+    return _finished(job, picture, canvas, result)
+
+
+def _vary(
+    job: _Job, picture: Picture, name: str, count: int, on_step: Callable[[Step], None], screen: Screen
+) -> tuple[list[Image.Image], tuple[int, ...], list[float]]:
+    """(pictures, seeds, scores) of `count` variations, best first."""
+    import diffuseit
+
+    canvas = _canvas(job, picture, name, screen)
+    found = diffuseit.vary(count=count, on_step=on_step, **_arguments(job, picture, canvas))
+    images = [_finished(job, picture, canvas, result[None]) for result in found.pictures]
+    return images, found.seeds, found.scores.tolist()
+
+
+def _canvas(job: _Job, picture: Picture, name: str, screen: Screen) -> Fit:
     from .fit import FAMILIAR_ASPECT, Fit
 
-    recipe = job.recipe
-    fit = Fit.of(picture.size, job.models.ddpm, recipe.fit)
+    fit = Fit.of(picture.size, job.models.ddpm, job.recipe.fit)
     if not fit.familiar:
         screen.note(
             f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks are trained on: "
             "consider --fit crop"
         )
+    return fit
+
+
+def _arguments(job: _Job, picture: Picture, fit: Fit) -> dict[str, Any]:
+    """What `translate` is called with."""
+    recipe = job.recipe
+    return {
+        "source": fit.apply(to_tensor(picture.over("white"))),
+        "to": recipe.to,
+        "from_": recipe.from_,
+        "style": None if job.style is None else _style(job.style, fit, recipe),
+        "models": job.models,
+        "preset": recipe.preset,
+        "seed": recipe.seed,
+        "mask": None if job.mask is None else fit.apply(_mask(job.mask, picture)),
+    }
+
+
+def _finished(job: _Job, picture: Picture, fit: Fit, result: Tensor) -> Image.Image:
+    """The result [1, 3, H, W] back from the model's size, with the picture's transparency."""
     mask = None if job.mask is None else _mask(job.mask, picture)
-    result = diffuseit.translate(
-        fit.apply(to_tensor(picture.over("white"))),
-        to=recipe.to,
-        from_=recipe.from_,
-        style=None if job.style is None else _style(job.style, fit, recipe),
-        models=job.models,
-        preset=recipe.preset,
-        seed=recipe.seed,
-        mask=None if mask is None else fit.apply(mask),
-        on_step=on_step,
-    )
     alpha = None if picture.alpha is None else level_tensor(picture.alpha)
-    if recipe.size == "source":
+    if job.recipe.size == "source":
         result = fit.restore(result, to_tensor(picture.rgb), mask)
         alpha = None if alpha is None else fit.cut(alpha)
     else:
@@ -280,6 +331,14 @@ def _translate(
     if alpha is not None:
         image.putalpha(level_image(alpha))
     return image
+
+
+def _side_by_side(images: list[Image.Image]) -> Image.Image:
+    import torch
+
+    from .variations import grid
+
+    return to_pil(grid(torch.cat([to_tensor(image) for image in images])))
 
 
 def _save(job: _Job, result: Image.Image, source: Path, output: Path) -> None:

@@ -4,7 +4,17 @@ import logging
 import sys
 from importlib import import_module
 
-MODULES = ("loaders", "losses", "photo_losses", "preset", "sampler", "colours", "download", "examples")
+MODULES = (
+    "loaders",
+    "losses",
+    "photo_losses",
+    "preset",
+    "sampler",
+    "variations",
+    "colours",
+    "download",
+    "examples",
+)
 
 
 def node_classes() -> list[type]:

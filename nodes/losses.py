@@ -134,6 +134,17 @@ class StructureLossNode(io.ComfyNode):
                     "as the paper's text guidance does.",
                 ),
                 *common_inputs(),
+                io.Float.Input(
+                    "detail",
+                    optional=True,
+                    default=default.detail,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="What counts as structure. 1: every patch, as in the paper. Down: only larger and larger "
+                    "forms, so that textures and small things may change.",
+                ),
             ],
             outputs=losses_output(),
         )
@@ -205,6 +216,14 @@ class TextStyleLossNode(io.ComfyNode):
                     "memory. 0: the whole picture once, without chance.",
                 ),
                 *common_inputs(),
+                io.Boolean.Input(
+                    "rotate",
+                    optional=True,
+                    default=default.rotate,
+                    advanced=True,
+                    tooltip="On: each step asks one CLIP of the ensemble, in turn, not all: as quick as a single "
+                    "CLIP, a little less steady.",
+                ),
             ],
             outputs=losses_output(),
         )

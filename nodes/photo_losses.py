@@ -14,12 +14,15 @@ from ..diffuseit.losses import (
     StructureLoss,
     TextStyleLoss,
 )
-from ..diffuseit.losses.scheduled import ramp
+from ..diffuseit.losses.scheduled import along, ramp
 from ..diffuseit.losses.source_anchor import Norm
 from ..diffuseit.presets import default_loss
 from .images import to_core
 from .losses import MENU, chain, common_inputs, losses_output, weight_input, why_not
 from .types import LOSSES, Guidance
+
+CURVE = io.Custom("CURVE")
+"""ComfyUI's own type, by its name: the older versions that the pack runs on do not have it."""
 
 APPLIES_TO: dict[str, tuple[type, ...] | None] = {
     "last loss": None,
@@ -177,6 +180,13 @@ class LossSchedule(io.ComfyNode):
                     1.0,
                     "Where the ramp ends. The same as ramp_start: a sudden change.",
                 ),
+                CURVE.Input(
+                    "curve",
+                    optional=True,
+                    extra_dict={"forceInput": True},
+                    tooltip="From a Curve Editor, where this ComfyUI has one: replaces the ramp. From left to right "
+                    "goes the run; the top is weight_before, the bottom weight_after.",
+                ),
             ],
             outputs=losses_output(),
         )
@@ -188,7 +198,9 @@ class LossSchedule(io.ComfyNode):
         return why_not(lambda: _check_ramp(ramp_start, ramp_end))
 
     @classmethod
-    def execute(cls, losses, applies_to, weight_before, weight_after, ramp_start, ramp_end) -> io.NodeOutput:
+    def execute(
+        cls, losses, applies_to, weight_before, weight_after, ramp_start, ramp_end, curve=None
+    ) -> io.NodeOutput:
         _check_ramp(ramp_start, ramp_end)
         kinds = APPLIES_TO[applies_to]
         chosen = [i for i, one in enumerate(losses) if kinds is None or isinstance(one.loss, kinds)]
@@ -198,7 +210,11 @@ class LossSchedule(io.ComfyNode):
             )
         if kinds is None:
             chosen = chosen[-1:]
-        points = ramp(weight_before, weight_after, ramp_start, ramp_end)
+        points = (
+            ramp(weight_before, weight_after, ramp_start, ramp_end)
+            if curve is None
+            else along(curve.interp, weight_before, weight_after)
+        )
         return io.NodeOutput(
             tuple(
                 replace(one, schedules=(*one.schedules, points)) if i in chosen else one

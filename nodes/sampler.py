@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffuseit.balance import BalanceMode
 from ..diffuseit.errors import InputError
 from ..diffuseit.execution import Execution
 from ..diffuseit.fit import Fit, FitMode, cover
@@ -212,6 +213,15 @@ class Sampler(io.ComfyNode):
                     max=1000,
                     advanced=True,
                     tooltip="How many steps the solver takes; 0: all that are left. Down: faster.",
+                ),
+                io.Combo.Input(
+                    "balance",
+                    optional=True,
+                    options=list(get_args(BalanceMode)),
+                    default=default.balance,
+                    advanced=True,
+                    tooltip="What the weights of the losses mean. fixed: they multiply, as in the paper. adaptive: "
+                    "how much each loss counts, 0 to 1, whatever the size of its gradient; slower.",
                 ),
             ],
             outputs=[

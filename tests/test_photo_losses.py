@@ -19,7 +19,7 @@ from diffuseit.losses import (
     StructureLoss,
 )
 from diffuseit.losses.colour_statistics import colour_moments
-from diffuseit.losses.scheduled import ramp
+from diffuseit.losses.scheduled import along, ramp
 from diffuseit.objective import Objective
 from diffuseit.presets import PRESETS, Preset, settle
 from diffuseit.sampler import SamplerSettings, sample
@@ -319,3 +319,9 @@ def test_colour_statistics_of_an_image_preset_are_the_style_pictures(models):
     style = pictures(1)
     (colours,) = preset.build(models, style=style)
     assert colours.target is style
+
+
+def test_a_drawn_curve_goes_between_the_two_factors():
+    loss = ScheduledLoss(RangeLoss(), along(lambda progress: 2 * progress**2 - 0.5, 3.0, 1.0))
+    assert loss.factor(0.0) == 1.0 and loss.factor(1.0) == 3.0  # beyond 0 to 1 the curve is cut off
+    assert loss.factor(0.6) == pytest.approx(1 + 2 * (2 * 0.36 - 0.5), abs=0.01)

@@ -171,6 +171,12 @@ class ViT(nn.Module):
         image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
         return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
 
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of the patches, which come last among the keys, of a picture of `size` (height, width)."""
+        pixels = self.preprocess(self.mean.new_zeros(1, 3, *size))
+        (height, width), (patch_height, patch_width) = pixels.shape[-2:], self.model.patch_embed.patch_size
+        return height // patch_height, width // patch_width
+
     def position_embedding(self, height: int, width: int) -> Tensor:
         """[1, tokens, D] for pictures of height x width pixels, interpolated as Facebook's DINO does.
 

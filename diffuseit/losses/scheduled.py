@@ -1,7 +1,7 @@
 """A loss whose weight changes over the run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -16,6 +16,22 @@ Points = tuple[tuple[float, float], ...]
 def ramp(before: float, after: float, start: float, end: float) -> Points:
     """The factor `before` until `start`, `after` from `end` on, a straight line between; equal ends make a jump."""
     return ((start, before), (end, after))
+
+
+SAMPLES = 32
+"""Straight lines that stand for a drawn curve."""
+
+
+def along(curve: Callable[[float], float], before: float, after: float) -> Points:
+    """The factor `before` where `curve(progress)` is 1, `after` where it is 0, between the two elsewhere.
+
+    The curve is taken at `SAMPLES` + 1 places and kept within [0, 1].
+    """
+    places = [number / SAMPLES for number in range(SAMPLES + 1)]
+    heights = [min(max(float(curve(place)), 0.0), 1.0) for place in places]
+    return tuple(
+        (place, after + (before - after) * height) for place, height in zip(places, heights, strict=True)
+    )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ class TextStyleLoss:
     The target of each network is normalise(E_to - lambda_s E_from + lambda_i E_source). `crops` random crops are
     seen per network and step; 0 is the deterministic mode, the whole picture once. The ensemble's mean counts.
     `progressive_contrast` and `regularize_content` divide the weight by what `StructureLoss` multiplies its own
-    with under these names (AGG).
+    with under these names (AGG). `rotate`: one network a level instead of all of them, each in its turn, so that an
+    ensemble costs as much as a single CLIP; a stochastic estimate of the ensemble's mean, as a crop is of the mean of
+    all crops (a `guide_every` that the number of networks divides would always meet the same one).
     Raises `InputError` for an empty prompt, a negative number of crops or settings that are not finite.
     """
 
@@ -62,6 +64,7 @@ class TextStyleLoss:
     crops: int = 8
     progressive_contrast: bool = False
     regularize_content: bool = False
+    rotate: bool = False
 
     def __post_init__(self) -> None:
         check_finite(self)
@@ -92,16 +95,20 @@ class TextStyleLoss:
                 raise InputError(
                     f"{len(prompts)} prompts for {len(source)} pictures: give one, or one for each"
                 )
-        return [self._term(model, to, source, features_of, 1 / len(clip)) for model in clip]
+        return [
+            self._term(model, turn, len(clip), to, source, features_of) for turn, model in enumerate(clip)
+        ]
 
     def _term(
         self,
         model: "CLIP",
+        turn: int,
+        turns: int,
         to: str | tuple[str, ...],
         source: Tensor,
         features_of: FeaturesOf,
-        share: float,
     ) -> Term:
+        share = 1.0 if self.rotate else 1 / turns
         e_source = None if self.from_ is None else _embed(model, self.from_, features_of)
         e_image = features_of(model, source)
         e_target = _embed(model, to, features_of)
@@ -113,8 +120,11 @@ class TextStyleLoss:
         def scale(look: Look) -> Tensor:
             return 1 / content_factor(look, self.progressive_contrast, self.regularize_content)
 
+        def in_turn(index: int) -> bool:
+            return not self.rotate or index % turns == turn
+
         with torch.no_grad():
-            initial = share * text_style_loss(e_image, direction)
+            initial = 1 / turns * text_style_loss(e_image, direction)
         return Term(
             "text_style",
             self.weight,
@@ -122,6 +132,7 @@ class TextStyleLoss:
             model,
             view="noised",
             crops=self.crops,
+            active=in_turn,
             scale=scale if self.progressive_contrast or self.regularize_content else None,
             initial=initial,
             mean_of_crops=True,

@@ -20,7 +20,7 @@ from ..colour import match_colours_batch
 from ..errors import InputError
 from ..files import atomic_path
 from ..losses import Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss
-from ..presets import PRESETS
+from ..presets import PRESETS, Preset
 from ..sampler import SamplerSettings, Step, sample
 from . import metrics
 from .judge import Judge
@@ -89,12 +89,25 @@ def translate_tasks(
     style = tasks.style.to(models.ddpm.device) if preset.kind == "image" else None
     to, from_ = (None, None) if preset.kind == "image" else (tasks.to, tasks.from_)
     losses, settings = method.edit(preset.build(models, to, from_, style), settings or preset.sampler)
+    return sample_tasks(tasks, models, preset, losses, settings, seed, on_step)
+
+
+def sample_tasks(
+    tasks: Tasks,
+    models: Models,
+    preset: Preset,
+    losses: Sequence[Loss],
+    settings: SamplerSettings,
+    seed: int = 0,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Tensor:
+    """One batch by losses that are built and settings that hold, its colours matched where `preset` says so."""
     result = tasks.source.clone()
     for step in sample(models.ddpm, tasks.source, losses, settings, seed, allow_unguided=True):
         on_step(step)
         result[step.items.start : step.items.stop] = step.pred_xstart.cpu()
     result = result.clamp(-1, 1)
-    matched = preset.colour_match and losses and style is not None
+    matched = preset.colour_match and losses and preset.kind == "image"
     return match_colours_batch(result, tasks.style) if matched else result
 
 
@@ -140,7 +153,7 @@ def run_benchmark(
     models = models or load_models("pocket")
     judge = pocket_judge()
     tasks = build_tasks(draw_specs(range(n), seeds))
-    reference, floor = _references(tasks, judge)
+    reference, floor = references(tasks, judge)
     report: dict[str, Any] = {
         "n": n,
         "preset": {name: METHODS[name].preset for name in rows if name in METHODS},
@@ -196,7 +209,7 @@ def _pictures(
 
 
 @torch.no_grad()
-def _references(tasks: Tasks, judge: Judge) -> tuple[Tensor, dict[str, Any]]:
+def references(tasks: Tasks, judge: Judge) -> tuple[Tensor, dict[str, Any]]:
     """Features of about 2,000 renders of the target styles, and the distance to them of n further renders."""
 
     def features(copies: range) -> Tensor:

@@ -101,3 +101,14 @@ def test_when_in_the_run_a_loss_works_makes_a_difference(server, source, plain):
 def test_a_schedule_that_cannot_work_says_so(server, nodes, message):
     with pytest.raises(PromptError, match=message):
         server.run(ending_with(*nodes))
+
+
+def test_a_curve_takes_the_place_of_the_ramp(server):
+    if "CurveEditor" not in server.nodes:
+        pytest.skip("this ComfyUI has no curves")
+    ramp = {"applies_to": "style losses", "ramp_start": 0.0, "ramp_end": 1.0}
+    straight = ending_with(schedule(**ramp))
+    prompt = ending_with(schedule(**ramp | {"ramp_start": 0.9}, curve=["drawn", 0]))
+    points = {"points": [[0.0, 1.0], [1.0, 0.0]], "interpolation": "linear"}
+    drawn = prompt | {"drawn": ("CurveEditor", {"curve": points})}
+    assert np.abs(picture(server, drawn) - picture(server, straight)).max() <= 1

@@ -1,0 +1,86 @@
+"""Several seeds of one picture, ranked by their losses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from diffuseit import load_models, translate, vary
+from diffuseit.cli import app
+from diffuseit.errors import InputError
+from diffuseit.losses import AnchorLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+from diffuseit.pictures import read_text, save_picture, to_pil
+from diffuseit.pocket.render import render, sample_geometry
+from diffuseit.variations import GAP, grid, ranked, score
+
+QUICK = {"steps": 4, "skip": 1, "resample": 1}
+
+
+@pytest.fixture(scope="module")
+def models():
+    return load_models("pocket")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return render(sample_geometry("landscape", [1]), [0], [5])
+
+
+def test_the_best_comes_first_and_is_what_its_seed_makes(models, scene):
+    found = vary(scene, 3, to="winter landscape", models=models, seed=5, **QUICK)
+    assert sorted(found.seeds) == [5, 6, 7]
+    assert found.scores.tolist() == sorted(found.scores.tolist())
+    best = translate(scene, to="winter landscape", models=models, seed=found.seeds[0], **QUICK)
+    assert (found.pictures[:1] - best).abs().max() < 1e-2
+
+
+def test_scores_tell_how_well_the_losses_are_met(models, scene):
+    noisy = scene + 0.5 * torch.randn(scene.shape, generator=torch.Generator().manual_seed(0))
+    pictures = torch.cat([noisy, scene, noisy, scene])
+    losses = [
+        StructureLoss(vit=models.vit, self_similarity=1.0, contrastive=0.1),
+        TextStyleLoss(clip=models.clip, to="summer landscape", weight=1.0, crops=2),
+        SemanticDivergenceLoss(vit=models.vit, weight=1.0, until=0),
+        AnchorLoss(weight=0.1),
+    ]
+    scores = score(pictures, scene, losses)
+    assert scores[1] < scores[0]
+    torch.testing.assert_close(scores[:2], scores[2:])  # the crops are the same for all
+    assert ranked(pictures, scores, 10).seeds in ((11, 13, 10, 12), (13, 11, 10, 12), (11, 13, 12, 10))
+
+
+def test_a_grid_has_each_picture_in_its_place():
+    pictures = torch.stack([torch.full((3, 4, 6), value) for value in (-1.0, -0.5, 0.0, 0.25, 0.5)])
+    sheet = grid(pictures)
+    assert sheet.shape == (1, 3, 2 * 4 + GAP, 3 * 6 + 2 * GAP)
+    assert (sheet[0, :, :4, :6] == -1).all() and (sheet[0, :, 4 + GAP :, 6 + GAP : 12 + GAP] == 0.5).all()
+    assert (sheet[0, :, 4 + GAP :, 12 + 2 * GAP :] == 1).all()  # empty
+    assert torch.equal(grid(pictures[:1]), pictures[:1])
+
+
+def test_what_cannot_vary_is_refused(models, scene):
+    for count, source in ((0, scene), (2, torch.cat([scene, scene]))):
+        with pytest.raises(InputError, match="variations"):
+            vary(source, count, to="winter", models=models)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["translate", *map(str, arguments)])
+
+
+def test_the_command_saves_them_by_rank(tmp_path: Path, scene, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_picture(to_pil(scene), "scene.png")
+    quick = ["--to", "winter landscape", "--steps", 2, "--skip", 1, "--resample", 1, "--seed", 3]
+    result = run("scene.png", "-o", "out.png", "--variations", 2, *quick)
+    assert result.exit_code == 0, result.output
+    seeds = [json.loads(read_text(Path(name)))["seed"] for name in ("out.png", "out-2.png")]
+    assert sorted(seeds) == [3, 4]
+    assert Image.open("out-grid.png").size == (2 * 64 + GAP, 64)
+    again = run("scene.png", "-o", "out.png", "--variations", 2, *quick)
+    assert again.exit_code == 2 and "out-2.png" in again.output
+    (tmp_path / "folder").mkdir()
+    assert "one picture" in run("folder", "--variations", 2, *quick).output
