@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..diffuseit.sampler import Step
+from .estimate import Figures
 
 EVENT = "diffuseit.run"
 THROTTLE_SETTING = "DiffuseIT.Live.Throttle"
@@ -37,7 +38,8 @@ class Facts:
 
     `workflow` and `node` are the front end's ids of the place where the run is shown, `run` its own.
     `chain`: for each loss the id of its node and the name of its class. `memory`: bytes of weights and run together.
-    `networks` by the name that the count of their calls goes by. `source` [3, H, W] in [-1, 1].
+    `networks` by the name that their calls are counted under. `size`: (width, height) that they work on. `source`
+    [3, H, W] in [-1, 1].
     """
 
     workflow: str
@@ -48,6 +50,7 @@ class Facts:
     chain: Sequence[tuple[str, str]]
     memory: int
     networks: Mapping[str, Sequence[nn.Module]]
+    size: tuple[int, int]
     source: Tensor
 
 
@@ -64,6 +67,7 @@ class Live:
         self._facts, self._send, self._throttle, self._clock = facts, send, throttle, clock
         self._waiting: dict[str, Any] = {}
         self._began = self._told = clock()
+        self._ended: float | None = None
         self._done, self._next_frame = 0, 0
         self._last: Step | None = None
         self._calls: Counter[str] = Counter()
@@ -80,6 +84,7 @@ class Live:
             batch=self._facts.batch,
             chain=[{"node": node, "loss": loss} for node, loss in self._facts.chain],
             memory=self._facts.memory,
+            size=self._facts.size,
             source=jpeg(self._facts.source, LARGE_SIZE),
         )
         return self
@@ -88,6 +93,7 @@ class Live:
         for hook in self._hooks:
             hook.remove()
         self.flush()
+        self._ended = self._clock()
         self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
 
     def step(self, step: Step, values: Mapping[str, float], picture: Tensor) -> None:
@@ -108,6 +114,16 @@ class Live:
         self._last, self._done = step, number + 1
         if self._clock() - self._told >= self._throttle or number == 0:
             self.flush()
+
+    def figures(self) -> Figures:
+        """What the run took so far."""
+        return Figures(
+            seconds_per_step=self._elapsed() / max(1, self._done),
+            memory=self._facts.memory,
+            calls=self._calls_per_step(),
+            pictures=self._facts.batch,
+            size=self._facts.size,
+        )
 
     def flush(self) -> None:
         """Sends what waits."""
@@ -142,7 +158,8 @@ class Live:
         return {name: round(self._calls[name] / steps, 2) for name in self._facts.networks}
 
     def _elapsed(self) -> float:
-        return round(self._clock() - self._began, 3)
+        now = self._clock() if self._ended is None else self._ended
+        return round(now - self._began, 3)
 
     def _tell(self, kind: str, **what: Any) -> None:
         self._told = self._clock()

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..diffuseit.execution import BALANCED, LOW_MEMORY, Execution
+from .estimate import Measured
 from .types import Network
 
 FOLDER = "diffuseit"
@@ -173,6 +174,16 @@ def setting(name: str, default: Any) -> Any:
         return json.loads(path.read_text(encoding="utf-8")).get(name, default)
     except (OSError, ValueError):
         return default
+
+
+def measured() -> Measured:
+    """The figures of earlier runs on this machine."""
+    return Measured(Path(folder_paths.get_user_directory(), "default", "diffuseit_runs.json"))
+
+
+def device_name() -> str:
+    """What ComfyUI calls the device."""
+    return management.get_torch_device_name(management.get_torch_device())
 
 
 def weights_bytes(networks: Iterable[Network]) -> int:

@@ -1,5 +1,6 @@
 """The sampler node: one picture, or a batch of them, from source to result."""
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,12 +22,13 @@ from ..diffuseit.methods import METHODS, SOLVERS, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from ..diffuseit.sampler import SamplerSettings, check_source, sample
 from . import live, runtime
+from .estimate import Prompt, key_of
 from .images import mask_to_core, to_comfy, to_core
 from .losses import why_not
+from .settings import METHOD_ITSELF, sampler_settings
 from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, Settings
 
 SIZES = ("model", "source")
-METHOD_ITSELF = "the method itself"
 
 
 class Sampler(io.ComfyNode):
@@ -237,7 +239,7 @@ class Sampler(io.ComfyNode):
                     display_name="loss_map", tooltip="The losses of each step, for the Plot Loss Graph node."
                 ),
             ],
-            hidden=[io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.extra_pnginfo, io.Hidden.prompt],
         )
 
     @classmethod
@@ -252,7 +254,7 @@ class Sampler(io.ComfyNode):
         cls, ddpm, image, losses, seed, fit, size, mask=None, settings=None, **widgets
     ) -> io.NodeOutput:
         if settings is None:
-            settings = Settings(_sampler_settings(**widgets))
+            settings = Settings(sampler_settings(**widgets))
         with runtime.gradients():
             run = Run(
                 ddpm, to_core(image), losses, settings, seed, fit, mask, _workflow(cls.hidden.extra_pnginfo)
@@ -260,23 +262,10 @@ class Sampler(io.ComfyNode):
             result, trajectory, history = runtime.with_less_memory(run.sample)
             pictures = run.finish(result, at_source_size=size == "source")
             run.live.result(pictures[0])
+            _note(run, cls.hidden.prompt)
         return io.NodeOutput(
             runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), history
         )
-
-
-def _sampler_settings(
-    restart_above=0.0, inner_steps=-1, solver=METHOD_ITSELF, tail_steps=0, **widgets
-) -> SamplerSettings:
-    """The widgets, whose values for "nothing" are None in the core."""
-    chosen = None if solver == METHOD_ITSELF else solver
-    return SamplerSettings(
-        **widgets,
-        restart_above=restart_above or None,
-        inner_steps=None if inner_steps < 0 else inner_steps,
-        solver=chosen,
-        tail_steps=(tail_steps or None) if chosen else None,
-    )
 
 
 class Run:
@@ -374,6 +363,7 @@ class Run:
             chain=[(one.node, type(one.loss).__name__) for one in self.guidance],
             memory=runtime.weights_bytes(networks) + memory,
             networks=live.named([("DDPM", self.ddpm.module.unet), *views]),
+            size=(self.source.shape[-1], self.source.shape[-2]),
             source=self.fit.undo(self.source[:1])[0],
         )
 
@@ -394,6 +384,16 @@ def _workflow(metadata: Mapping[str, Any] | None) -> str:
     """The id of the workflow that a prompt came from; empty where none did."""
     workflow = (metadata or {}).get("workflow") or {}
     return str(workflow.get("id") or "")
+
+
+def _note(run: Run, prompt: Prompt | None) -> None:
+    """Writes down what the run took, for estimates; without a prompt nobody knows what it was."""
+    node = runtime.executing_node()
+    if prompt and node in prompt:
+        try:
+            runtime.measured().note(key_of(prompt, node, runtime.device_name()), run.live.figures())
+        except OSError as error:
+            logging.warning("DiffuseIT: what the run took could not be written down: %s", error)
 
 
 def _views(guidance: Sequence[Guidance]) -> list[tuple[torch.nn.Module, int]]:

@@ -5,8 +5,10 @@
  */
 
 import { allNodes, idsOf, nodeAt, openWorkflow } from "./places.js"
+import { Bar } from "./bar.js"
 import { Panel } from "./panel.js"
 import { advance, begun, packed, unpacked } from "./run.js"
+import { packedParts, sharesOf, unpackedParts } from "./shares.js"
 
 /** @typedef {import("./places.js").GraphNode} GraphNode */
 /** @typedef {import("./run.js").Run} Run */
@@ -14,6 +16,7 @@ import { advance, begun, packed, unpacked } from "./run.js"
 
 export const SAMPLER = "DiffuseITSampler"
 const PROPERTY = "diffuseit_run"
+const SHARE_PROPERTY = "diffuseit_share"
 const REMEMBERED = 24
 
 /** @type {Map<string, Run>} runs by workflow and execution id, the latest last */
@@ -21,6 +24,12 @@ const runs = new Map()
 
 /** @type {WeakMap<GraphNode, Panel>} */
 const panels = new WeakMap()
+
+/** @type {WeakMap<GraphNode, Bar>} */
+const bars = new WeakMap()
+
+/** @type {WeakMap<GraphNode, string>} whose run a loss node shows its share of */
+const tellers = new WeakMap()
 
 /**
  * @param {string} workflow
@@ -38,15 +47,43 @@ function keyOf(workflow, node) {
 export function addPanel(node) {
   const panel = new Panel(node)
   panels.set(node, panel)
+  follow(node, () => restore(node), panel)
+}
+
+/**
+ * Gives a new loss node its bar.
+ * @param {GraphNode} node
+ */
+export function addBar(node) {
+  const bar = new Bar(node)
+  bars.set(node, bar)
+  follow(node, () => bar.show(unpackedParts(node.properties?.[SHARE_PROPERTY])), bar)
+}
+
+/**
+ * Ties a widget to the life of its own node.
+ * @param {GraphNode} node
+ * @param {() => void} configured
+ * @param {{ remove: () => void }} widget
+ */
+function follow(node, configured, widget) {
   const { onConfigure, onRemoved } = node
   node.onConfigure = function (/** @type {unknown[]} */ ...args) {
     onConfigure?.apply(this, args)
-    restore(node)
+    configured()
   }
   node.onRemoved = function (/** @type {unknown[]} */ ...args) {
     onRemoved?.apply(this, args)
-    panel.remove()
+    widget.remove()
   }
+}
+
+/**
+ * @param {GraphNode} node
+ * @returns {Panel | undefined}
+ */
+export function panelOf(node) {
+  return panels.get(node)
 }
 
 /**
@@ -81,8 +118,31 @@ export function take(event) {
   if (node) {
     panels.get(node)?.show(run)
     if (event.kind === "end") node.properties[PROPERTY] = packed(run)
+    if (event.kind === "begin" || event.kind === "end" || "pulls" in event) showShares(key, run)
   }
   return run
+}
+
+/**
+ * Brings the shares of a run to its loss nodes, and takes them from those that are no longer in its chain.
+ * @param {string} key
+ * @param {Run} run
+ */
+function showShares(key, run) {
+  const shares = new Map([...sharesOf(run)].map(([id, parts]) => [nodeAt(id), parts]))
+  const chain = new Set(run.chain.map(({ node }) => nodeAt(node)))
+  for (const node of allNodes()) {
+    const bar = bars.get(node)
+    const parts = shares.get(node)
+    if (bar && parts) {
+      tellers.set(node, key)
+      bar.show(parts)
+      if (run.state !== "running") node.properties[SHARE_PROPERTY] = packedParts(parts)
+    } else if (bar && tellers.get(node) === key && !chain.has(node)) {
+      bar.show(null)
+      delete node.properties[SHARE_PROPERTY]
+    }
+  }
 }
 
 /**

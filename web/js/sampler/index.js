@@ -4,11 +4,14 @@
 import { api } from "../../../../scripts/api.js"
 import { app } from "../../../../scripts/app.js"
 import { SETTINGS } from "../settings.js"
-import { addPanel, restoreAll, SAMPLER, take } from "./book.js"
+import { addBar, addPanel, restoreAll, SAMPLER, take } from "./book.js"
 import { loadStyles } from "./dom.js"
+import { refreshSoon, watch } from "./forecast.js"
 import { EVENT } from "./run.js"
 
 /** @typedef {import("./places.js").GraphNode} GraphNode */
+
+const LOSS_NODE = /^DiffuseIT(\w+Loss|Preset)$/
 
 app.registerExtension({
   name: "DiffuseIT.Live",
@@ -17,14 +20,17 @@ app.registerExtension({
   setup() {
     loadStyles()
     api.addEventListener(EVENT, (/** @type {CustomEvent} */ event) => void take(event.detail))
+    watch()
   },
 
   /** @param {GraphNode} node */
   nodeCreated(node) {
     if (node.comfyClass === SAMPLER) addPanel(node)
+    else if (LOSS_NODE.test(node.comfyClass)) addBar(node)
   },
 
   afterConfigureGraph() {
     restoreAll()
+    refreshSoon()
   }
 })

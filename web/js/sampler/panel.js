@@ -20,8 +20,10 @@ const HALVES = "M8 2v12M3 4h10v8H3z"
 const MARGIN = 8
 const LINE = 20
 const PLOT = 120
+const MORE_PLOT = 120
 const GAP = 6
-const FILM = 40
+const TILE = 38
+const TILE_GAP = 4
 const LEGEND_ROW = 17
 const LEGEND_COLUMNS = 2
 
@@ -70,7 +72,7 @@ export class Panel {
       serialize: false, // neither in the prompt
       margin: MARGIN,
       getMinHeight: () => this.height(),
-      getMaxHeight: () => (this.run ? undefined : this.height())
+      getMaxHeight: () => this.height() + (this.run ? MORE_PLOT : 0)
     })
     widget.serialize = false // nor among the saved values of the workflow
     return widget
@@ -88,9 +90,17 @@ export class Panel {
       const names = Object.keys(this.run.series).length
       const rows = Math.ceil((names > 1 ? names + 1 : names) / LEGEND_COLUMNS)
       parts.push(PLOT, rows * LEGEND_ROW)
-      if (this.run.frames.length) parts.push(FILM)
+      if (this.run.frames.length) parts.push(this.filmHeight())
     }
     return parts.reduce((sum, part) => sum + part) + (parts.length - 1) * GAP + 2 * MARGIN
+  }
+
+  /** @returns {number} square tiles in rows, each at least as wide as `TILE` */
+  filmHeight() {
+    const width = this.node.size[0] - 2 * MARGIN
+    const columns = Math.max(1, Math.floor((width + TILE_GAP) / (TILE + TILE_GAP)))
+    const rows = Math.ceil((this.run?.frames.length ?? 0) / columns)
+    return rows * ((width + TILE_GAP) / columns) - TILE_GAP
   }
 
   /**

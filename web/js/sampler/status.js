@@ -34,11 +34,9 @@ function secondsLeft(run) {
 function expected(estimate) {
   if (!estimate) return say("noRun")
   if (!estimate.measured) return say("noRunOfThese")
-  const { secondsPerStep, memory } = estimate.measured
-  if (estimate.steps === null) {
-    return say("unknownSteps", { time: duration(secondsPerStep), memory: size(memory) })
-  }
-  return say("estimate", { time: duration(secondsPerStep * estimate.steps), memory: size(memory) })
+  const { seconds_per_step: seconds, memory } = estimate.measured
+  if (estimate.steps === null) return say("unknownSteps", { time: duration(seconds), memory: size(memory) })
+  return say("estimate", { time: duration(seconds * estimate.steps), memory: size(memory) })
 }
 
 /**
@@ -53,21 +51,20 @@ export function hint(run, estimate) {
     lines.push(say("took", { steps: run.done, time: duration(run.elapsed) }))
     if (run.state === "failed") lines.push(say("failed"))
   }
-  const figures = run ? figuresOf(run) : estimate?.measured
-  if (figures) {
-    lines.push(say("perStep", { time: duration(figures.secondsPerStep) }))
-    lines.push(say("memory", { memory: size(figures.memory) }))
-    const calls = Object.entries(figures.calls).map(([name, count]) => `${name} ${Number(count.toFixed(1))}`)
-    if (calls.length) lines.push(say("calls", { calls: calls.join(", ") }))
-  }
-  if (estimate?.measured) lines.push(say("measuredAt"))
+  const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step
+  const { memory, calls } = run ?? estimate?.measured ?? { memory: 0, calls: {} }
+  if (seconds) lines.push(say("perStep", { time: duration(seconds) }))
+  if (memory) lines.push(say("memory", { memory: size(memory) }))
+  const counts = Object.entries(calls).map(([name, count]) => `${name} ${Number(count.toFixed(1))}`)
+  if (counts.length) lines.push(say("calls", { calls: counts.join(", ") }))
+  if (estimate?.measured && run?.state !== "running") lines.push(measuredAt(estimate.measured))
   return lines.join("\n")
 }
 
 /**
- * @param {Run} run
- * @returns {import("./estimate.js").Figures}
+ * @param {import("./estimate.js").Figures} figures
+ * @returns {string}
  */
-function figuresOf(run) {
-  return { secondsPerStep: run.elapsed / Math.max(1, run.done), memory: run.memory, calls: run.calls }
+function measuredAt({ pictures, size: [width, height] }) {
+  return say("measuredAt", { pictures, width, height })
 }
