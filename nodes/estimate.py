@@ -66,12 +66,17 @@ def _costs(node: Mapping[str, Any]) -> str:
     kind, inputs = node["class_type"], node["inputs"]
     names = COSTS_OF_SAMPLER if kind == SAMPLER else COSTS_OF_LOSSES
     known = {
-        name: value
+        name: _plain(value)
         for name, value in inputs.items()
         if _link(value) is None and (kind.startswith(LOADER) or name in names)
     }
     off = [name for name, value in inputs.items() if value == 0 and kind != SAMPLER]  # a weight, most likely
     return json.dumps([kind, known, off], sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    """A number as a float: the front end sends 0 where ComfyUI then has 0.0."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def steps_of(prompt: Prompt, node: str) -> int | None:

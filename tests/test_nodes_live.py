@@ -189,6 +189,7 @@ def changed(prompt, node, **inputs):
         ("9:7", {"seed": 4, "steps": 99}, True),
         ("5", {"scene": 7}, True),
         ("3", {"weight": 0.3}, True),
+        ("2", {"layer": -1.0}, True),
         ("3", {"weight": 0.0}, False),
         ("2", {"model": "dino_b8.pth"}, False),
         ("9:7", {"method": "mpgd"}, False),

@@ -7,6 +7,7 @@ import { html, iconButton } from "./dom.js"
 import { Film } from "./film.js"
 import { Legend } from "./legend.js"
 import { Plot } from "./plot.js"
+import { KEPT_FRAMES } from "./run.js"
 import { hint, status } from "./status.js"
 import { openViewer } from "./viewer.js"
 import { passToCanvas } from "./wheel.js"
@@ -22,7 +23,7 @@ const LINE = 20
 const PLOT = 120
 const MORE_PLOT = 120
 const GAP = 6
-const TILE = 38
+const TILE = 44
 const TILE_GAP = 4
 const LEGEND_ROW = 17
 const LEGEND_COLUMNS = 2
@@ -99,7 +100,8 @@ export class Panel {
   filmHeight() {
     const width = this.node.size[0] - 2 * MARGIN
     const columns = Math.max(1, Math.floor((width + TILE_GAP) / (TILE + TILE_GAP)))
-    const rows = Math.ceil((this.run?.frames.length ?? 0) / columns)
+    const { state = "done", frames = [] } = this.run ?? {}
+    const rows = Math.ceil((state === "running" ? KEPT_FRAMES : frames.length) / columns)
     return rows * ((width + TILE_GAP) / columns) - TILE_GAP
   }
 

@@ -42,7 +42,7 @@
 export const EVENT = "diffuseit.run"
 const KEPT_POINTS = 120
 const KEPT_MARKS = 60
-const KEPT_FRAMES = 12
+export const KEPT_FRAMES = 12
 const KEPT_DIGITS = 4
 const VERSION = 1
 

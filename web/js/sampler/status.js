@@ -58,6 +58,7 @@ export function hint(run, estimate) {
   const counts = Object.entries(calls).map(([name, count]) => `${name} ${Number(count.toFixed(1))}`)
   if (counts.length) lines.push(say("calls", { calls: counts.join(", ") }))
   if (estimate?.measured && run?.state !== "running") lines.push(measuredAt(estimate.measured))
+  if (!estimate?.measured && run?.state !== "running") lines.push(say("noRunHelp"))
   return lines.join("\n")
 }
 
