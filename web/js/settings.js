@@ -28,7 +28,7 @@ export function onSettings(listener) {
 export const SETTINGS = [
   {
     id: THROTTLE,
-    category: ["DiffuseIT", "Live", "Throttle"],
+    category: ["DiffuseIT", "Runs", "Throttle"],
     name: "Milliseconds between updates",
     tooltip: "How often a running sampler tells what it does. Up: less traffic. From the next run on.",
     type: "number",
@@ -37,7 +37,7 @@ export const SETTINGS = [
   },
   {
     id: LOG,
-    category: ["DiffuseIT", "Live", "LogScale"],
+    category: ["DiffuseIT", "Runs", "LogScale"],
     name: "Curves on a logarithmic scale",
     tooltip: "What a sampler begins with; a button on it changes it there.",
     type: "boolean",
@@ -46,7 +46,7 @@ export const SETTINGS = [
   },
   {
     id: SHOW,
-    category: ["DiffuseIT", "Live", "Show"],
+    category: ["DiffuseIT", "Runs", "Show"],
     name: "Show runs on the nodes",
     tooltip: "Curves, pictures and the estimate on the sampler, and each loss's share on its node.",
     type: "boolean",

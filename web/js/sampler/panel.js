@@ -8,7 +8,7 @@ import { Film } from "./film.js"
 import { Legend } from "./legend.js"
 import { Plot } from "./plot.js"
 import { KEPT_FRAMES } from "./run.js"
-import { hint, status } from "./status.js"
+import { details, hint, status } from "./status.js"
 import { openViewer } from "./viewer.js"
 import { passToCanvas } from "./wheel.js"
 import { say } from "./words.js"
@@ -20,13 +20,16 @@ import { say } from "./words.js"
 const HALVES = "M8 2v12M3 4h10v8H3z"
 const MARGIN = 8
 const LINE = 20
+const SECOND_LINE = 14
 const PLOT = 120
 const MORE_PLOT = 120
 const GAP = 6
 const TILE = 44
 const TILE_GAP = 4
 const LEGEND_ROW = 17
-const LEGEND_COLUMNS = 2
+const LEGEND_COLUMN = 132
+const LEGEND_GAP = 12
+const DEFAULT_WIDTH = 320
 
 /** The widget on one sampler node. */
 export class Panel {
@@ -48,9 +51,12 @@ export class Panel {
     this.status = html("span", { class: "status", role: "status", "aria-live": "off" })
     this.logButton = this.makeLogButton()
     this.compare = iconButton(say("compare"), HALVES, () => this.run && openViewer(this.run, null, 50))
-    const head = html("header", {}, this.status, this.logButton, this.compare)
+    this.details = html("span", { class: "status" })
+    const words = html("div", { class: "words" }, this.status, this.details)
+    const head = html("header", {}, words, this.logButton, this.compare)
     this.element = html("div", { class: "diffuseit-live" }, head, this.plot.element, this.legend.element, this.film.element)
     passToCanvas(this.element)
+    node.size[0] = Math.max(node.size[0], DEFAULT_WIDTH) // of a new node; a saved one gets its own after this
     this.widget = this.addWidget()
     this.forget = onSettings(() => this.changed())
     this.draw()
@@ -86,23 +92,28 @@ export class Panel {
   /** @returns {number} what the node has to leave free for it */
   height() {
     if (!showsRuns()) return 0
-    const parts = [LINE]
+    const parts = [this.details.hidden ? LINE : LINE + SECOND_LINE]
     if (this.run) {
       const names = Object.keys(this.run.series).length
-      const rows = Math.ceil((names > 1 ? names + 1 : names) / LEGEND_COLUMNS)
+      const columns = columnsIn(this.width, LEGEND_COLUMN, LEGEND_GAP)
+      const rows = Math.ceil((names > 1 ? names + 1 : names) / columns)
       parts.push(PLOT, rows * LEGEND_ROW)
       if (this.run.frames.length) parts.push(this.filmHeight())
     }
     return parts.reduce((sum, part) => sum + part) + (parts.length - 1) * GAP + 2 * MARGIN
   }
 
+  /** @returns {number} */
+  get width() {
+    return this.node.size[0] - 2 * MARGIN
+  }
+
   /** @returns {number} square tiles in rows, each at least as wide as `TILE` */
   filmHeight() {
-    const width = this.node.size[0] - 2 * MARGIN
-    const columns = Math.max(1, Math.floor((width + TILE_GAP) / (TILE + TILE_GAP)))
+    const columns = columnsIn(this.width, TILE, TILE_GAP)
     const { state = "done", frames = [] } = this.run ?? {}
     const rows = Math.ceil((state === "running" ? KEPT_FRAMES : frames.length) / columns)
-    return rows * ((width + TILE_GAP) / columns) - TILE_GAP
+    return rows * ((this.width + TILE_GAP) / columns) - TILE_GAP
   }
 
   /**
@@ -133,7 +144,9 @@ export class Panel {
     const run = this.run
     this.element.hidden = !showsRuns()
     this.status.textContent = status(run, this.estimate)
-    this.status.title = hint(run, this.estimate)
+    this.details.textContent = details(run, this.estimate)
+    this.details.hidden = !this.details.textContent
+    this.status.title = this.details.title = hint(run, this.estimate)
     for (const part of [this.plot.element, this.legend.element, this.logButton]) part.toggleAttribute("hidden", !run)
     this.film.element.hidden = !run?.frames.length
     this.compare.hidden = !run?.frames.length || !run.source
@@ -155,7 +168,6 @@ export class Panel {
     const height = this.height()
     if (height === this.room) return
     this.room = height
-    this.element.style.minHeight = `${Math.max(0, height - 2 * MARGIN)}px`
     app.graph?.setDirtyCanvas(true, true)
   }
 
@@ -170,4 +182,15 @@ export class Panel {
     this.forget()
     cancelAnimationFrame(this.waiting)
   }
+}
+
+/**
+ * How many columns of at least `column` a grid of CSS makes of `width`.
+ * @param {number} width
+ * @param {number} column
+ * @param {number} gap
+ * @returns {number}
+ */
+function columnsIn(width, column, gap) {
+  return Math.max(1, Math.floor((width + gap) / (column + gap)))
 }

@@ -40,7 +40,20 @@ function expected(estimate) {
 }
 
 /**
- * More than fits the line.
+ * What a step takes, as far as it is known: seconds, and calls of each network.
+ * @param {Run | null} run
+ * @param {Estimate | null} estimate
+ * @returns {string}
+ */
+export function details(run, estimate) {
+  const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step
+  const calls = run && Object.keys(run.calls).length ? run.calls : (estimate?.measured?.calls ?? {})
+  const counts = Object.entries(calls).map(([name, count]) => `${name} ×${Number(count.toFixed(1))}`)
+  return seconds ? say("each", { what: [duration(seconds), ...counts].join(", ") }) : ""
+}
+
+/**
+ * More than fits the lines.
  * @param {Run | null} run
  * @param {Estimate | null} estimate
  * @returns {string}
