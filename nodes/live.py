@@ -26,8 +26,8 @@ THROTTLE_MS = 150
 FRAMES = 12
 FRAME_SIZE = 256
 LARGE_SIZE = 512
-PULLS_EVERY = 4
-"""Steps between two measurements of the shares: one way back through a shared feature network more in one of four."""
+MEASUREMENTS = 8
+"""How often in a run the shares are measured, which costs a way back through each feature network that losses share."""
 
 Send = Callable[[str, dict[str, Any]], None]
 

@@ -1,6 +1,7 @@
 """The sampler node: one picture, or a batch of them, from source to result."""
 
 import logging
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -330,7 +331,7 @@ class Run:
             self.seed,
             mask=self.mask,
             execution=execution,
-            pulls_every=live.PULLS_EVERY,
+            pulls_every=math.ceil(self.settings.sampler.visits / live.MEASUREMENTS),
         )
         with self.live:
             for step in steps:

@@ -213,7 +213,7 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     widgets = "id => app.graph.getNodeById(id).serialize().widgets_values"
     values = page.evaluate(widgets, SAMPLER)
     assert len(values) == 18 and None not in values
-    assert "No run" in panel(page, SAMPLER).locator(".status").inner_text()
+    assert "No run" in panel(page, SAMPLER).get_by_role("status").inner_text()
     shoot(page, f"{renderer}-before")
 
     page.get_by_test_id("queue-button").click()
@@ -240,7 +240,7 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     told = shares(page)
     assert set(told) == {TEXT, STRUCTURE, RANGE}
     assert sum(told.values()) == pytest.approx(100, abs=2)
-    assert panel(page, SAMPLER).locator(".status").inner_text().startswith("About ")
+    assert panel(page, SAMPLER).get_by_role("status").inner_text().startswith("About ")
     assert page.evaluate(widgets, SAMPLER) == values
 
     before = {node: legend(page, node) for node in (SAMPLER, second)}
@@ -250,7 +250,9 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     page.wait_for_function(READY, timeout=START_MS)
     page.wait_for_timeout(3000)
     open_flow(page, kept)
-    assert {node: legend(page, node) for node in (SAMPLER, second)} == before
+    for node, shown in before.items():
+        restored = {name: float(value) for name, value in legend(page, node).items()}
+        assert restored == pytest.approx({name: float(value) for name, value in shown.items()}, rel=1e-2)
     assert shares(page) == told
     assert panel(page, SAMPLER).locator(".diffuseit-film button").count() == 0
     reopened = {
@@ -280,7 +282,7 @@ def test_a_sampler_and_losses_inside_of_a_subgraph(visit, shoot, renderer):
     shoot(page, f"{renderer}-subgraph-inside")
     ids = page.evaluate(f"Object.fromEntries({inner}.nodes.map(node => [node.type, node.id]))")
     shown = legend(page, ids["DiffuseITSampler"])
-    assert {"text style", "self-similarity", "contrastive", "range", "divergence"} <= set(shown)
+    assert {"text style", "self-similarity", "contrastive", "range"} <= set(shown)
     assert set(shares(page)) == {str(id) for kind, id in ids.items() if kind.endswith("Loss")}
     assert panel(page, ids["DiffuseITSampler"]).locator(".diffuseit-film button").count() > 1
     assert not page.said
@@ -399,5 +401,5 @@ def test_a_workflow_may_hold_anything_where_a_run_was(visit):
             for name in ("diffuseit_run", "diffuseit_share"):
                 node["properties"][name] = broken
         open_flow(page, flow)
-        assert panel(page, SAMPLER).locator(".status").inner_text()
+        assert panel(page, SAMPLER).get_by_role("status").inner_text()
     assert not page.said
