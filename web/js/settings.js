@@ -1,18 +1,18 @@
 // @ts-check
 /** What a person can choose in ComfyUI's settings; its words in other languages are in locales/<language>/settings.json. */
 
-import { app } from "../../../scripts/app.js"
+import { app } from "../../../scripts/app.js";
 
-export const SHOW = "DiffuseIT.Live.Show"
-export const LOG = "DiffuseIT.Live.LogScale"
-export const THROTTLE = "DiffuseIT.Live.Throttle"
+export const SHOW = "DiffuseIT.Live.Show";
+export const LOG = "DiffuseIT.Live.LogScale";
+export const THROTTLE = "DiffuseIT.Live.Throttle";
 
 /** @type {Set<() => void>} */
-const listeners = new Set()
+const listeners = new Set();
 
 /** Tells those who want to know that a setting is another now. */
 function changed() {
-  for (const listener of listeners) listener()
+  for (const listener of listeners) listener();
 }
 
 /**
@@ -20,8 +20,8 @@ function changed() {
  * @returns {() => void} what ends that
  */
 export function onSettings(listener) {
-  listeners.add(listener)
-  return () => listeners.delete(listener)
+  listeners.add(listener);
+  return () => listeners.delete(listener);
 }
 
 /** For `app.registerExtension`. Those last in the list are shown first. */
@@ -33,7 +33,7 @@ export const SETTINGS = [
     tooltip: "How often a running sampler tells what it does. Up: less traffic. From the next run on.",
     type: "number",
     defaultValue: 150,
-    attrs: { min: 50, max: 5000, step: 50 }
+    attrs: { min: 50, max: 5000, step: 50 },
   },
   {
     id: LOG,
@@ -42,7 +42,7 @@ export const SETTINGS = [
     tooltip: "What a sampler begins with; a button on it changes it there.",
     type: "boolean",
     defaultValue: true,
-    onChange: changed
+    onChange: changed,
   },
   {
     id: SHOW,
@@ -51,29 +51,29 @@ export const SETTINGS = [
     tooltip: "Curves, pictures and the estimate on the sampler, and each loss's share on its node.",
     type: "boolean",
     defaultValue: true,
-    onChange: changed
-  }
-]
+    onChange: changed,
+  },
+];
 
 /**
  * @param {string} id
  * @returns {boolean}
  */
 function isOn(id) {
-  return Boolean(app.extensionManager.setting.get(id) ?? true)
+  return Boolean(app.extensionManager.setting.get(id) ?? true);
 }
 
 /** @returns {boolean} whether nodes show runs */
 export function showsRuns() {
-  return isOn(SHOW)
+  return isOn(SHOW);
 }
 
 /** @returns {boolean} whether curves begin on a logarithmic scale */
 export function beginsLogarithmic() {
-  return isOn(LOG)
+  return isOn(LOG);
 }
 
 /** @returns {string} the language of the front end, as in "en" or "zh-TW" */
 export function locale() {
-  return String(app.extensionManager.setting.get("Comfy.Locale") ?? "en")
+  return String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
 }

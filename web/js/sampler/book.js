@@ -4,32 +4,32 @@
  * between; what a workflow file keeps of them is in the properties of the nodes.
  */
 
-import { allNodes, idsOf, nodeAt, openWorkflow } from "./places.js"
-import { Bar } from "./bar.js"
-import { Panel } from "./panel.js"
-import { advance, begun, packed, unpacked } from "./run.js"
-import { packedParts, sharesOf, unpackedParts } from "./shares.js"
+import { allNodes, idsOf, nodeAt, openWorkflow } from "./places.js";
+import { Bar } from "./bar.js";
+import { Panel } from "./panel.js";
+import { advance, begun, packed, unpacked } from "./run.js";
+import { packedParts, sharesOf, unpackedParts } from "./shares.js";
 
 /** @typedef {import("./places.js").GraphNode} GraphNode */
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./run.js").RunEvent} RunEvent */
 
-export const SAMPLER = "DiffuseITSampler"
-const PROPERTY = "diffuseit_run"
-const SHARE_PROPERTY = "diffuseit_share"
-const REMEMBERED = 24
+export const SAMPLER = "DiffuseITSampler";
+const PROPERTY = "diffuseit_run";
+const SHARE_PROPERTY = "diffuseit_share";
+const REMEMBERED = 24;
 
 /** @type {Map<string, Run>} runs by workflow and execution id, the latest last */
-const runs = new Map()
+const runs = new Map();
 
 /** @type {WeakMap<GraphNode, Panel>} */
-const panels = new WeakMap()
+const panels = new WeakMap();
 
 /** @type {WeakMap<GraphNode, Bar>} */
-const bars = new WeakMap()
+const bars = new WeakMap();
 
 /** @type {WeakMap<GraphNode, string>} whose run a loss node shows its share of */
-const tellers = new WeakMap()
+const tellers = new WeakMap();
 
 /**
  * @param {string} workflow
@@ -37,7 +37,7 @@ const tellers = new WeakMap()
  * @returns {string}
  */
 function keyOf(workflow, node) {
-  return `${workflow || openWorkflow()}/${node}`
+  return `${workflow || openWorkflow()}/${node}`;
 }
 
 /**
@@ -45,9 +45,9 @@ function keyOf(workflow, node) {
  * @param {GraphNode} node
  */
 export function addPanel(node) {
-  const panel = new Panel(node)
-  panels.set(node, panel)
-  follow(node, () => restore(node), panel)
+  const panel = new Panel(node);
+  panels.set(node, panel);
+  follow(node, () => restore(node), panel);
 }
 
 /**
@@ -55,9 +55,9 @@ export function addPanel(node) {
  * @param {GraphNode} node
  */
 export function addBar(node) {
-  const bar = new Bar(node)
-  bars.set(node, bar)
-  follow(node, () => bar.show(unpackedParts(node.properties?.[SHARE_PROPERTY])), bar)
+  const bar = new Bar(node);
+  bars.set(node, bar);
+  follow(node, () => bar.show(unpackedParts(node.properties?.[SHARE_PROPERTY])), bar);
 }
 
 /**
@@ -67,15 +67,15 @@ export function addBar(node) {
  * @param {{ remove: () => void }} widget
  */
 function follow(node, configured, widget) {
-  const { onConfigure, onRemoved } = node
+  const { onConfigure, onRemoved } = node;
   node.onConfigure = function (/** @type {unknown[]} */ ...args) {
-    onConfigure?.apply(this, args)
-    configured()
-  }
+    onConfigure?.apply(this, args);
+    configured();
+  };
   node.onRemoved = function (/** @type {unknown[]} */ ...args) {
-    onRemoved?.apply(this, args)
-    widget.remove()
-  }
+    onRemoved?.apply(this, args);
+    widget.remove();
+  };
 }
 
 /**
@@ -83,7 +83,7 @@ function follow(node, configured, widget) {
  * @returns {Panel | undefined}
  */
 export function panelOf(node) {
-  return panels.get(node)
+  return panels.get(node);
 }
 
 /**
@@ -91,15 +91,15 @@ export function panelOf(node) {
  * @param {GraphNode} node
  */
 export function restore(node) {
-  const known = idsOf(node).map((id) => runs.get(keyOf("", id)))
-  const run = known.find(Boolean) ?? unpacked(node.properties?.[PROPERTY])
-  panels.get(node)?.show(run)
+  const known = idsOf(node).map((id) => runs.get(keyOf("", id)));
+  const run = known.find(Boolean) ?? unpacked(node.properties?.[PROPERTY]);
+  panels.get(node)?.show(run);
 }
 
 /** For when a graph is complete: a subgraph's nodes come before it is known where it is. */
 export function restoreAll() {
   for (const node of allNodes()) {
-    if (panels.has(node)) restore(node)
+    if (panels.has(node)) restore(node);
   }
 }
 
@@ -109,18 +109,18 @@ export function restoreAll() {
  * @returns {Run | null} the run as it is now; null for one whose beginning was missed
  */
 export function take(event) {
-  const key = keyOf(event.workflow, event.node)
-  const run = event.kind === "begin" ? begun(event) : runs.get(key)
-  if (!run || run.id !== event.run) return null
-  remember(key, run)
-  if (event.kind !== "begin") advance(run, event)
-  const node = shownAt(event)
+  const key = keyOf(event.workflow, event.node);
+  const run = event.kind === "begin" ? begun(event) : runs.get(key);
+  if (!run || run.id !== event.run) return null;
+  remember(key, run);
+  if (event.kind !== "begin") advance(run, event);
+  const node = shownAt(event);
   if (node) {
-    panels.get(node)?.show(run)
-    if (event.kind === "end") node.properties[PROPERTY] = packed(run)
-    if (event.kind === "begin" || event.kind === "end" || "pulls" in event) showShares(key, run)
+    panels.get(node)?.show(run);
+    if (event.kind === "end") node.properties[PROPERTY] = packed(run);
+    if (event.kind === "begin" || event.kind === "end" || "pulls" in event) showShares(key, run);
   }
-  return run
+  return run;
 }
 
 /**
@@ -129,18 +129,18 @@ export function take(event) {
  * @param {Run} run
  */
 function showShares(key, run) {
-  const shares = new Map([...sharesOf(run)].map(([id, parts]) => [nodeAt(id), parts]))
-  const chain = new Set(run.chain.map(({ node }) => nodeAt(node)))
+  const shares = new Map([...sharesOf(run)].map(([id, parts]) => [nodeAt(id), parts]));
+  const chain = new Set(run.chain.map(({ node }) => nodeAt(node)));
   for (const node of allNodes()) {
-    const bar = bars.get(node)
-    const parts = shares.get(node)
+    const bar = bars.get(node);
+    const parts = shares.get(node);
     if (bar && parts) {
-      tellers.set(node, key)
-      bar.show(parts)
-      if (run.state !== "running") node.properties[SHARE_PROPERTY] = packedParts(parts)
+      tellers.set(node, key);
+      bar.show(parts);
+      if (run.state !== "running") node.properties[SHARE_PROPERTY] = packedParts(parts);
     } else if (bar && tellers.get(node) === key && !chain.has(node)) {
-      bar.show(null)
-      delete node.properties[SHARE_PROPERTY]
+      bar.show(null);
+      delete node.properties[SHARE_PROPERTY];
     }
   }
 }
@@ -151,9 +151,9 @@ function showShares(key, run) {
  * @returns {GraphNode | null}
  */
 function shownAt(event) {
-  if (event.workflow && event.workflow !== openWorkflow()) return null
-  const node = nodeAt(event.node)
-  return node && panels.has(node) ? node : null
+  if (event.workflow && event.workflow !== openWorkflow()) return null;
+  const node = nodeAt(event.node);
+  return node && panels.has(node) ? node : null;
 }
 
 /**
@@ -161,7 +161,7 @@ function shownAt(event) {
  * @param {Run} run
  */
 function remember(key, run) {
-  runs.delete(key)
-  runs.set(key, run)
-  for (const old of [...runs.keys()].slice(0, Math.max(0, runs.size - REMEMBERED))) runs.delete(old)
+  runs.delete(key);
+  runs.set(key, run);
+  for (const old of [...runs.keys()].slice(0, Math.max(0, runs.size - REMEMBERED))) runs.delete(old);
 }

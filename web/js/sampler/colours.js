@@ -14,9 +14,9 @@ const OF_TERMS = {
   anchor: "#b8912a",
   source_anchor: "#4fa34f",
   colour_mean: "#d65a7f",
-  colour_covariance: "#b8912a"
-}
-const OTHERS = ["#4fa34f", "#d65a7f", "#a274e0", "#b8912a"]
+  colour_covariance: "#b8912a",
+};
+const OTHERS = ["#4fa34f", "#d65a7f", "#a274e0", "#b8912a"];
 
 /** The terms of the losses by the names of their classes, the one that gives the colour first. */
 /** @type {Record<string, string[]>} */
@@ -29,16 +29,16 @@ const OF_LOSSES = {
   IdentityLoss: ["identity"],
   AnchorLoss: ["anchor"],
   SourceAnchorLoss: ["source_anchor"],
-  ColourStatisticsLoss: ["colour_mean", "colour_covariance"]
-}
+  ColourStatisticsLoss: ["colour_mean", "colour_covariance"],
+};
 
 /**
  * @param {string} term
  * @returns {string}
  */
 export function colourOf(term) {
-  const letters = [...term].reduce((sum, letter) => sum + letter.charCodeAt(0), 0)
-  return OF_TERMS[term] ?? OTHERS[letters % OTHERS.length]
+  const letters = [...term].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
+  return OF_TERMS[term] ?? OTHERS[letters % OTHERS.length];
 }
 
 /**
@@ -46,5 +46,5 @@ export function colourOf(term) {
  * @returns {string[]} the names of its terms
  */
 export function termsOf(loss) {
-  return OF_LOSSES[loss] ?? [loss]
+  return OF_LOSSES[loss] ?? [loss];
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Elements in one expression. */
 
-const SVG = "http://www.w3.org/2000/svg"
+const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
@@ -11,10 +11,10 @@ const SVG = "http://www.w3.org/2000/svg"
  * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function html(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag)
-  set(element, attributes)
-  element.append(...children)
-  return element
+  const element = document.createElement(tag);
+  set(element, attributes);
+  element.append(...children);
+  return element;
 }
 
 /**
@@ -25,10 +25,10 @@ export function html(tag, attributes = {}, ...children) {
  * @returns {SVGElementTagNameMap[Tag]}
  */
 export function svg(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag)
-  set(element, attributes)
-  element.append(...children)
-  return element
+  const element = document.createElementNS(SVG, tag);
+  set(element, attributes);
+  element.append(...children);
+  return element;
 }
 
 /**
@@ -37,8 +37,8 @@ export function svg(tag, attributes = {}, ...children) {
  */
 export function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === false) element.removeAttribute(name)
-    else element.setAttribute(name, value === true ? "" : String(value))
+    if (value === false) element.removeAttribute(name);
+    else element.setAttribute(name, value === true ? "" : String(value));
   }
 }
 
@@ -50,16 +50,20 @@ export function set(element, attributes) {
  * @returns {HTMLButtonElement}
  */
 export function iconButton(name, path, act) {
-  const icon = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: path }))
-  const button = html("button", { type: "button", class: "diffuseit-icon", title: name, "aria-label": name }, icon)
-  button.addEventListener("click", act)
-  return button
+  const icon = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: path }));
+  const button = html(
+    "button",
+    { type: "button", class: "diffuseit-icon", title: name, "aria-label": name },
+    icon,
+  );
+  button.addEventListener("click", act);
+  return button;
 }
 
 /** Loads the styles that lie beside this file, once. */
 export function loadStyles() {
-  const href = new URL("./live.css", import.meta.url).href
+  const href = new URL("./live.css", import.meta.url).href;
   if (!document.querySelector(`link[href="${href}"]`)) {
-    document.head.append(html("link", { rel: "stylesheet", href }))
+    document.head.append(html("link", { rel: "stylesheet", href }));
   }
 }

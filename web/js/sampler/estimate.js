@@ -13,10 +13,10 @@
  * @typedef {{ steps: number | null, measured: Figures | null }} Estimate null: not known
  */
 
-import { api } from "../../../../scripts/api.js"
-import { app } from "../../../../scripts/app.js"
+import { api } from "../../../../scripts/api.js";
+import { app } from "../../../../scripts/app.js";
 
-const ROUTE = "/diffuseit/estimate"
+const ROUTE = "/diffuseit/estimate";
 
 /**
  * The estimates of several samplers in the open graph.
@@ -24,10 +24,10 @@ const ROUTE = "/diffuseit/estimate"
  * @returns {Promise<Map<string, Estimate>>} without those that will not run, and empty where the server is silent
  */
 export async function estimates(nodes) {
-  const { output: prompt } = await app.graphToPrompt()
-  const asked = nodes.filter((node) => prompt[node]).map(async (node) => [node, await ask(prompt, node)])
-  const told = /** @type {[string, Estimate | null][]} */ (await Promise.all(asked))
-  return new Map(/** @type {[string, Estimate][]} */ (told.filter(([, estimate]) => estimate)))
+  const { output: prompt } = await app.graphToPrompt();
+  const asked = nodes.filter((node) => prompt[node]).map(async (node) => [node, await ask(prompt, node)]);
+  const told = /** @type {[string, Estimate | null][]} */ (await Promise.all(asked));
+  return new Map(/** @type {[string, Estimate][]} */ (told.filter(([, estimate]) => estimate)));
 }
 
 /**
@@ -36,13 +36,13 @@ export async function estimates(nodes) {
  * @returns {Promise<Estimate | null>}
  */
 async function ask(prompt, node) {
-  const body = JSON.stringify({ prompt: ours(prompt), node })
-  const headers = { "Content-Type": "application/json" }
+  const body = JSON.stringify({ prompt: ours(prompt), node });
+  const headers = { "Content-Type": "application/json" };
   try {
-    const response = await api.fetchApi(ROUTE, { method: "POST", headers, body })
-    return response.ok ? await response.json() : null
+    const response = await api.fetchApi(ROUTE, { method: "POST", headers, body });
+    return response.ok ? await response.json() : null;
   } catch {
-    return null // the server is away; the front end says so elsewhere
+    return null; // the server is away; the front end says so elsewhere
   }
 }
 
@@ -52,5 +52,7 @@ async function ask(prompt, node) {
  * @returns {Record<string, unknown>}
  */
 function ours(prompt) {
-  return Object.fromEntries(Object.entries(prompt).filter(([, node]) => node.class_type?.startsWith("DiffuseIT")))
+  return Object.fromEntries(
+    Object.entries(prompt).filter(([, node]) => node.class_type?.startsWith("DiffuseIT")),
+  );
 }

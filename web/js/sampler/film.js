@@ -1,8 +1,8 @@
 // @ts-check
 /** Small pictures of the run, from the first step to the last. */
 
-import { html } from "./dom.js"
-import { say } from "./words.js"
+import { html } from "./dom.js";
+import { say } from "./words.js";
 
 /** @typedef {import("./run.js").Frame} Frame */
 
@@ -10,10 +10,10 @@ import { say } from "./words.js"
 export class Film {
   /** @param {(frame: Frame) => void} onOpen */
   constructor(onOpen) {
-    this.onOpen = onOpen
-    this.element = html("div", { class: "diffuseit-film", role: "group", "aria-label": say("frames") })
+    this.onOpen = onOpen;
+    this.element = html("div", { class: "diffuseit-film", role: "group", "aria-label": say("frames") });
     /** @type {Map<Frame, HTMLButtonElement>} */
-    this.buttons = new Map()
+    this.buttons = new Map();
   }
 
   /**
@@ -21,15 +21,15 @@ export class Film {
    * @param {Frame} [chosen]
    */
   show(frames, chosen) {
-    this.buttons = new Map(frames.map((frame) => [frame, this.buttons.get(frame) ?? this.button(frame)]))
-    const buttons = [...this.buttons.values()]
-    const same = buttons.length === this.element.children.length
+    this.buttons = new Map(frames.map((frame) => [frame, this.buttons.get(frame) ?? this.button(frame)]));
+    const buttons = [...this.buttons.values()];
+    const same = buttons.length === this.element.children.length;
     if (!same || buttons.some((button, i) => this.element.children[i] !== button)) {
-      this.element.replaceChildren(...buttons)
+      this.element.replaceChildren(...buttons);
     }
     for (const [frame, button] of this.buttons) {
-      if (frame === chosen) button.setAttribute("aria-current", "true")
-      else button.removeAttribute("aria-current")
+      if (frame === chosen) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
     }
   }
 
@@ -38,10 +38,10 @@ export class Film {
    * @returns {HTMLButtonElement}
    */
   button(frame) {
-    const name = say("enlarge", { step: frame.at + 1 })
-    const image = html("img", { src: frame.src, alt: "", draggable: "false" })
-    const button = html("button", { type: "button", title: name, "aria-label": name }, image)
-    button.addEventListener("click", () => this.onOpen(frame))
-    return button
+    const name = say("enlarge", { step: frame.at + 1 });
+    const image = html("img", { src: frame.src, alt: "", draggable: "false" });
+    const button = html("button", { type: "button", title: name, "aria-label": name }, image);
+    button.addEventListener("click", () => this.onOpen(frame));
+    return button;
   }
 }

@@ -1,18 +1,18 @@
 // @ts-check
 /** From the ids of an execution to nodes of the open graph, and back. */
 
-import { app } from "../../../../scripts/app.js"
+import { app } from "../../../../scripts/app.js";
 
 /** @typedef {any} GraphNode a node of ComfyUI's graph */
 
 /** @returns {any} the graph that all subgraphs hang in */
 function root() {
-  return app.rootGraph ?? app.graph
+  return app.rootGraph ?? app.graph;
 }
 
 /** @returns {string} the id of the open workflow */
 export function openWorkflow() {
-  return String(root()?.id ?? "")
+  return String(root()?.id ?? "");
 }
 
 /**
@@ -21,10 +21,10 @@ export function openWorkflow() {
  * @returns {GraphNode | null}
  */
 export function nodeAt(id) {
-  const path = id.split(":")
-  const last = path.pop()
-  const graph = path.reduce((graph, part) => graph?.getNodeById(part)?.subgraph, root())
-  return graph?.getNodeById(last) ?? null
+  const path = id.split(":");
+  const last = path.pop();
+  const graph = path.reduce((outer, part) => outer?.getNodeById(part)?.subgraph, root());
+  return graph?.getNodeById(last) ?? null;
 }
 
 /**
@@ -33,7 +33,7 @@ export function nodeAt(id) {
  * @returns {string[]}
  */
 export function idsOf(node) {
-  return pathsTo(node.graph, root(), "").map((path) => path + node.id)
+  return pathsTo(node.graph, root(), "").map((path) => path + node.id);
 }
 
 /**
@@ -43,11 +43,11 @@ export function idsOf(node) {
  * @returns {string[]}
  */
 function pathsTo(graph, inside, path) {
-  if (!graph || !inside) return []
-  if (graph === inside) return [path]
+  if (!graph || !inside) return [];
+  if (graph === inside) return [path];
   return (inside.nodes ?? []).flatMap((/** @type {GraphNode} */ node) =>
-    node.subgraph ? pathsTo(graph, node.subgraph, `${path}${node.id}:`) : []
-  )
+    node.subgraph ? pathsTo(graph, node.subgraph, `${path}${node.id}:`) : [],
+  );
 }
 
 /**
@@ -57,6 +57,6 @@ function pathsTo(graph, inside, path) {
  */
 export function allNodes(graph = root()) {
   return (graph?.nodes ?? []).flatMap((/** @type {GraphNode} */ node) =>
-    node.subgraph ? [node, ...allNodes(node.subgraph)] : [node]
-  )
+    node.subgraph ? [node, ...allNodes(node.subgraph)] : [node],
+  );
 }

@@ -39,12 +39,12 @@
  * @property {string} result the picture after
  */
 
-export const EVENT = "diffuseit.run"
-const KEPT_POINTS = 120
-const KEPT_MARKS = 60
-export const KEPT_FRAMES = 12
-const KEPT_DIGITS = 4
-const VERSION = 1
+export const EVENT = "diffuseit.run";
+const KEPT_POINTS = 120;
+const KEPT_MARKS = 60;
+export const KEPT_FRAMES = 12;
+const KEPT_DIGITS = 4;
+const VERSION = 1;
 
 /**
  * A run at its beginning.
@@ -59,8 +59,8 @@ export function begun(event) {
     batch: event.batch,
     memory: event.memory,
     chain: event.chain,
-    source: event.source
-  }
+    source: event.source,
+  };
 }
 
 /**
@@ -84,8 +84,8 @@ function empty(id) {
     marks: [],
     frames: [],
     source: "",
-    result: ""
-  }
+    result: "",
+  };
 }
 
 /**
@@ -95,13 +95,13 @@ function empty(id) {
  */
 export function advance(run, event) {
   if (event.kind === "steps") {
-    takeSteps(run, event)
+    takeSteps(run, event);
   } else if (event.kind === "end") {
-    run.state = event.ok ? "done" : "failed"
-    run.elapsed = event.elapsed
-    run.calls = event.calls
+    run.state = event.ok ? "done" : "failed";
+    run.elapsed = event.elapsed;
+    run.calls = event.calls;
   } else if (event.kind === "result") {
-    run.result = event.picture
+    run.result = event.picture;
   }
 }
 
@@ -112,20 +112,20 @@ export function advance(run, event) {
 function takeSteps(run, event) {
   for (const [offset, values] of event.values.entries()) {
     for (const name of Object.keys(values)) {
-      run.series[name] ??= run.steps.map(() => null)
+      run.series[name] ??= run.steps.map(() => null);
     }
-    run.steps.push(event.from + offset)
+    run.steps.push(event.from + offset);
     for (const [name, series] of Object.entries(run.series)) {
-      series.push(values[name] ?? null)
+      series.push(values[name] ?? null);
     }
   }
-  run.done = event.from + event.values.length
-  run.total = event.total
-  run.elapsed = event.elapsed
-  for (const [at, kind] of event.marks ?? []) run.marks.push({ at, kind })
-  for (const [at, src] of event.frames ?? []) run.frames.push({ at, src })
-  if (run.frames.length > KEPT_FRAMES) run.frames = thinned(run.frames, KEPT_FRAMES)
-  for (const [number, pull] of event.pulls ?? []) run.pulls[number] = pull
+  run.done = event.from + event.values.length;
+  run.total = event.total;
+  run.elapsed = event.elapsed;
+  for (const [at, kind] of event.marks ?? []) run.marks.push({ at, kind });
+  for (const [at, src] of event.frames ?? []) run.frames.push({ at, src });
+  if (run.frames.length > KEPT_FRAMES) run.frames = thinned(run.frames, KEPT_FRAMES);
+  for (const [number, pull] of event.pulls ?? []) run.pulls[number] = pull;
 }
 
 /**
@@ -136,9 +136,9 @@ function takeSteps(run, event) {
  * @returns {T[]}
  */
 export function thinned(items, count) {
-  if (items.length <= count) return items
-  const stride = (items.length - 1) / (count - 1)
-  return Array.from({ length: count }, (_, i) => items[Math.round(i * stride)])
+  if (items.length <= count) return items;
+  const stride = (items.length - 1) / (count - 1);
+  return Array.from({ length: count }, (_, i) => items[Math.round(i * stride)]);
 }
 
 /**
@@ -148,9 +148,9 @@ export function thinned(items, count) {
  * @returns {number | null}
  */
 export function sumAt(run, position) {
-  const values = Object.values(run.series).map((series) => series[position])
-  const known = values.filter((value) => value !== null)
-  return known.length ? known.reduce((sum, value) => sum + value, 0) : null
+  const values = Object.values(run.series).map((series) => series[position]);
+  const known = values.filter((value) => value !== null);
+  return known.length ? known.reduce((sum, value) => sum + value, 0) : null;
 }
 
 /**
@@ -159,12 +159,12 @@ export function sumAt(run, position) {
  * @returns {Record<string, unknown>}
  */
 export function packed(run) {
-  const kept = thinned([...run.steps.keys()], KEPT_POINTS)
+  const kept = thinned([...run.steps.keys()], KEPT_POINTS);
   const series = Object.entries(run.series).map(([name, values]) => [
     name,
-    kept.map((position) => shortened(values[position]))
-  ])
-  const steps = kept.map((position) => run.steps[position])
+    kept.map((position) => shortened(values[position])),
+  ]);
+  const steps = kept.map((position) => run.steps[position]);
   return {
     version: VERSION,
     run: run.id,
@@ -176,8 +176,8 @@ export function packed(run) {
     calls: run.calls,
     ...(steps.some((step, position) => step !== position) && { steps }),
     series: Object.fromEntries(series),
-    marks: run.marks.slice(0, KEPT_MARKS).map(({ at, kind }) => [at, kind])
-  }
+    marks: run.marks.slice(0, KEPT_MARKS).map(({ at, kind }) => [at, kind]),
+  };
 }
 
 /**
@@ -185,7 +185,7 @@ export function packed(run) {
  * @returns {number | null}
  */
 function shortened(value) {
-  return value === null ? null : Number(value.toPrecision(KEPT_DIGITS))
+  return value === null ? null : Number(value.toPrecision(KEPT_DIGITS));
 }
 
 /**
@@ -194,11 +194,14 @@ function shortened(value) {
  * @returns {Run | null}
  */
 export function unpacked(data) {
-  if (data?.version !== VERSION || typeof data.series !== "object" || data.series === null) return null
-  const series = Object.entries(data.series).filter(([, values]) => Array.isArray(values))
-  const length = Math.max(0, ...series.map(([, values]) => values.length))
-  const counted = Array.from({ length }, (_, position) => position)
-  const steps = Array.isArray(data.steps) && data.steps.length === length ? data.steps : counted
+  if (data?.version !== VERSION || typeof data.series !== "object" || data.series === null) return null;
+  const series = Object.entries(data.series).filter(([, values]) => Array.isArray(values));
+  const length = Math.max(0, ...series.map(([, values]) => values.length));
+  const counted = Array.from({ length }, (_, position) => position);
+  const steps =
+    Array.isArray(data.steps) && data.steps.length === length && data.steps.every(Number.isFinite)
+      ? data.steps
+      : counted;
   return {
     ...empty(String(data.run)),
     state: data.ok ? "done" : "failed",
@@ -206,11 +209,33 @@ export function unpacked(data) {
     done: Number(data.done) || 0,
     elapsed: Number(data.elapsed) || 0,
     memory: Number(data.memory) || 0,
-    calls: data.calls ?? {},
+    calls: Object.fromEntries(Object.entries(data.calls ?? {}).filter(([, count]) => finite(count) !== null)),
     steps,
-    series: Object.fromEntries(series.map(([name, values]) => [name, steps.map((_, i) => finite(values[i]))])),
-    marks: (data.marks ?? []).map((/** @type {[number, MarkKind]} */ [at, kind]) => ({ at, kind }))
-  }
+    series: Object.fromEntries(series.map(([name, values]) => [name, fitting(values, length)])),
+    marks: pairs(data.marks).map(([at, kind]) => ({
+      at: Number(at),
+      kind: kind === "restart" || kind === "picture" ? kind : "resample",
+    })),
+  };
+}
+
+/**
+ * The pairs among the items of a list; none where it is no list.
+ * @param {unknown} items
+ * @returns {[unknown, unknown][]}
+ */
+export function pairs(items) {
+  const found = Array.isArray(items) ? items.filter((item) => Array.isArray(item) && item.length === 2) : [];
+  return /** @type {[unknown, unknown][]} */ (found);
+}
+
+/**
+ * @param {unknown[]} values
+ * @param {number} length
+ * @returns {(number | null)[]}
+ */
+function fitting(values, length) {
+  return Array.from({ length }, (_, position) => finite(values[position]));
 }
 
 /**
@@ -218,5 +243,5 @@ export function unpacked(data) {
  * @returns {number | null}
  */
 function finite(value) {
-  return typeof value === "number" && Number.isFinite(value) ? value : null
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
 }

@@ -7,8 +7,8 @@
  * @property {number[]} ticks values that get a line
  */
 
-const DECADES = 3
-const TICKS = 4
+const DECADES = 3;
+const TICKS = 4;
 
 /**
  * @param {number[]} values all that has to fit
@@ -16,15 +16,21 @@ const TICKS = 4
  * @returns {Scale}
  */
 export function scaleOf(values, log) {
-  const bend = log ? symmetricLog(values) : (/** @type {number} */ value) => value
-  const low = Math.min(...values.map(bend))
-  const high = Math.max(...values.map(bend))
-  const room = high > low ? 0.06 * (high - low) : Math.abs(high) * 0.1 || 1
-  const bottom = low - room
-  const span = high - low + 2 * room
-  const place = (/** @type {number} */ value) => (bend(value) - bottom) / span
-  const candidates = log ? powers(values) : rounds(Math.min(...values), Math.max(...values))
-  return { place, ticks: spread(candidates.filter((tick) => place(tick) >= 0 && place(tick) <= 1), place) }
+  const bend = log ? symmetricLog(values) : (/** @type {number} */ value) => value;
+  const low = Math.min(...values.map(bend));
+  const high = Math.max(...values.map(bend));
+  const room = high > low ? 0.06 * (high - low) : Math.abs(high) * 0.1 || 1;
+  const bottom = low - room;
+  const span = high - low + 2 * room;
+  const place = (/** @type {number} */ value) => (bend(value) - bottom) / span;
+  const candidates = log ? powers(values) : rounds(Math.min(...values), Math.max(...values));
+  return {
+    place,
+    ticks: spread(
+      candidates.filter((tick) => place(tick) >= 0 && place(tick) <= 1),
+      place,
+    ),
+  };
 }
 
 /**
@@ -33,8 +39,8 @@ export function scaleOf(values, log) {
  * @returns {(value: number) => number}
  */
 function symmetricLog(values) {
-  const unit = linearPiece(values)
-  return (value) => Math.sign(value) * Math.log10(1 + Math.abs(value) / unit)
+  const unit = linearPiece(values);
+  return (value) => Math.sign(value) * Math.log10(1 + Math.abs(value) / unit);
 }
 
 /**
@@ -43,9 +49,9 @@ function symmetricLog(values) {
  * @returns {number}
  */
 function linearPiece(values) {
-  const sizes = values.map(Math.abs).filter((size) => size > 0)
-  if (!sizes.length) return 1
-  return Math.max(Math.min(...sizes), Math.max(...sizes) / 10 ** DECADES)
+  const sizes = values.map(Math.abs).filter((size) => size > 0);
+  if (!sizes.length) return 1;
+  return Math.max(Math.min(...sizes), Math.max(...sizes) / 10 ** DECADES);
 }
 
 /**
@@ -54,9 +60,9 @@ function linearPiece(values) {
  * @returns {number[]}
  */
 function powers(values) {
-  const first = Math.ceil(Math.log10(linearPiece(values)) - 1e-9)
-  const sizes = Array.from({ length: DECADES + 2 }, (_, i) => 10 ** (first + i))
-  return [...sizes.map((size) => -size).reverse(), 0, ...sizes]
+  const first = Math.ceil(Math.log10(linearPiece(values)) - 1e-9);
+  const sizes = Array.from({ length: DECADES + 2 }, (_, i) => 10 ** (first + i));
+  return [...sizes.map((size) => -size).reverse(), 0, ...sizes];
 }
 
 /**
@@ -66,13 +72,13 @@ function powers(values) {
  * @returns {number[]}
  */
 function rounds(low, high) {
-  const rough = (high - low) / TICKS
-  if (!(rough > 0)) return [low]
-  const power = 10 ** Math.floor(Math.log10(rough))
-  const step = ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10) * power
-  const first = Math.ceil(low / step)
-  const count = Math.floor(high / step) - first + 1
-  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)))
+  const rough = (high - low) / TICKS;
+  if (!(rough > 0)) return [low];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10) * power;
+  const first = Math.ceil(low / step);
+  const count = Math.floor(high / step) - first + 1;
+  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
 /**
@@ -83,12 +89,12 @@ function rounds(low, high) {
  */
 function spread(ticks, place) {
   /** @type {number[]} */
-  const kept = []
-  const byWorth = [...ticks].sort((a, b) => Number(b === 0) - Number(a === 0) || Math.abs(b) - Math.abs(a))
+  const kept = [];
+  const byWorth = [...ticks].sort((a, b) => Number(b === 0) - Number(a === 0) || Math.abs(b) - Math.abs(a));
   for (const tick of byWorth) {
-    if (kept.every((other) => Math.abs(place(other) - place(tick)) > 0.16)) kept.push(tick)
+    if (kept.every((other) => Math.abs(place(other) - place(tick)) > 0.16)) kept.push(tick);
   }
-  return kept
+  return kept;
 }
 
 /**
@@ -97,11 +103,11 @@ function spread(ticks, place) {
  * @returns {string}
  */
 export function label(value) {
-  const size = Math.abs(value)
+  const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 10000)) {
-    return value.toExponential(0).replace("+", "")
+    return value.toExponential(0).replace("+", "");
   }
-  return String(Number(value.toPrecision(3)))
+  return String(Number(value.toPrecision(3)));
 }
 
 /**
@@ -110,8 +116,8 @@ export function label(value) {
  * @returns {string}
  */
 export function reading(value) {
-  if (value === null) return "–"
-  const size = Math.abs(value)
-  if (size !== 0 && (size < 0.001 || size >= 10000)) return value.toExponential(1).replace("+", "")
-  return size >= 1000 ? String(Math.round(value)) : value.toPrecision(3)
+  if (value === null) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 10000)) return value.toExponential(1).replace("+", "");
+  return size >= 1000 ? String(Math.round(value)) : value.toPrecision(3);
 }

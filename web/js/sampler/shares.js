@@ -1,7 +1,8 @@
 // @ts-check
 /** What each loss has in the gradient, beside the others of its run. */
 
-import { termsOf } from "./colours.js"
+import { termsOf } from "./colours.js";
+import { pairs } from "./run.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {{ loss: string, share: number }} Part one loss of a node, by the name of its class; share is 0 to 1 */
@@ -12,15 +13,15 @@ import { termsOf } from "./colours.js"
  * @returns {Map<string, Part[]>}
  */
 export function sharesOf(run) {
-  const total = run.pulls.reduce((sum, pull) => sum + (pull ?? 0), 0)
+  const total = run.pulls.reduce((sum, pull) => sum + (pull ?? 0), 0);
   /** @type {Map<string, Part[]>} */
-  const found = new Map()
-  if (!(total > 0)) return found
+  const found = new Map();
+  if (!(total > 0)) return found;
   for (const [number, { node, loss }] of run.chain.entries()) {
-    const part = { loss, share: (run.pulls[number] ?? 0) / total }
-    found.set(node, [...(found.get(node) ?? []), part])
+    const part = { loss, share: (run.pulls[number] ?? 0) / total };
+    found.set(node, [...(found.get(node) ?? []), part]);
   }
-  return found
+  return found;
 }
 
 /**
@@ -29,7 +30,7 @@ export function sharesOf(run) {
  * @returns {[string, number][]}
  */
 export function packedParts(parts) {
-  return parts.map(({ loss, share }) => [loss, Number(share.toFixed(3))])
+  return parts.map(({ loss, share }) => [loss, Number(share.toFixed(3))]);
 }
 
 /**
@@ -38,9 +39,9 @@ export function packedParts(parts) {
  * @returns {Part[] | null}
  */
 export function unpackedParts(data) {
-  if (!Array.isArray(data) || !data.length) return null
-  const parts = data.map(([loss, share]) => ({ loss: String(loss), share: Number(share) }))
-  return parts.every(({ share }) => share >= 0 && share <= 1) ? parts : null
+  const parts = pairs(data).map(([loss, share]) => ({ loss: String(loss), share: Number(share) }));
+  if (!parts.length) return null;
+  return parts.every(({ share }) => share >= 0 && share <= 1) ? parts : null;
 }
 
 /**
@@ -48,5 +49,5 @@ export function unpackedParts(data) {
  * @returns {string} the term that gives a loss its colour
  */
 export function mainTerm(part) {
-  return termsOf(part.loss)[0]
+  return termsOf(part.loss)[0];
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** The line of words above the curves. */
 
-import { duration, say, size } from "./words.js"
+import { duration, say, size } from "./words.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./estimate.js").Estimate} Estimate */
@@ -13,10 +13,10 @@ import { duration, say, size } from "./words.js"
  */
 export function status(run, estimate) {
   if (run?.state === "running") {
-    if (!run.done) return say("starting")
-    return say("running", { done: run.done, total: run.total, left: duration(secondsLeft(run)) })
+    if (!run.done) return say("starting");
+    return say("running", { done: run.done, total: run.total, left: duration(secondsLeft(run)) });
   }
-  return expected(estimate)
+  return expected(estimate);
 }
 
 /**
@@ -24,7 +24,7 @@ export function status(run, estimate) {
  * @returns {number}
  */
 function secondsLeft(run) {
-  return (run.elapsed / run.done) * (run.total - run.done)
+  return (run.elapsed / run.done) * (run.total - run.done);
 }
 
 /**
@@ -32,11 +32,11 @@ function secondsLeft(run) {
  * @returns {string}
  */
 function expected(estimate) {
-  if (!estimate) return say("noRun")
-  if (!estimate.measured) return say("noRunOfThese")
-  const { seconds_per_step: seconds, memory } = estimate.measured
-  if (estimate.steps === null) return say("unknownSteps", { time: duration(seconds), memory: size(memory) })
-  return say("estimate", { time: duration(seconds * estimate.steps), memory: size(memory) })
+  if (!estimate) return say("noRun");
+  if (!estimate.measured) return say("noRunOfThese");
+  const { seconds_per_step: seconds, memory } = estimate.measured;
+  if (estimate.steps === null) return say("unknownSteps", { time: duration(seconds), memory: size(memory) });
+  return say("estimate", { time: duration(seconds * estimate.steps), memory: size(memory) });
 }
 
 /**
@@ -46,10 +46,10 @@ function expected(estimate) {
  * @returns {string}
  */
 export function details(run, estimate) {
-  const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step
-  const calls = run && Object.keys(run.calls).length ? run.calls : (estimate?.measured?.calls ?? {})
-  const counts = Object.entries(calls).map(([name, count]) => `${name} ×${Number(count.toFixed(1))}`)
-  return seconds ? say("each", { what: [duration(seconds), ...counts].join(", ") }) : ""
+  const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step;
+  const calls = run && Object.keys(run.calls).length ? run.calls : (estimate?.measured?.calls ?? {});
+  const counts = Object.entries(calls).map(([name, count]) => `${name} ×${Number(count.toFixed(1))}`);
+  return seconds ? say("each", { what: [duration(seconds), ...counts].join(", ") }) : "";
 }
 
 /**
@@ -59,20 +59,20 @@ export function details(run, estimate) {
  * @returns {string}
  */
 export function hint(run, estimate) {
-  const lines = []
+  const lines = [];
   if (run && run.state !== "running") {
-    lines.push(say("took", { steps: run.done, time: duration(run.elapsed) }))
-    if (run.state === "failed") lines.push(say("failed"))
+    lines.push(say("took", { steps: run.done, time: duration(run.elapsed) }));
+    if (run.state === "failed") lines.push(say("failed"));
   }
-  const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step
-  const { memory, calls } = run ?? estimate?.measured ?? { memory: 0, calls: {} }
-  if (seconds) lines.push(say("perStep", { time: duration(seconds) }))
-  if (memory) lines.push(say("memory", { memory: size(memory) }))
-  const counts = Object.entries(calls).map(([name, count]) => `${name} ${Number(count.toFixed(1))}`)
-  if (counts.length) lines.push(say("calls", { calls: counts.join(", ") }))
-  if (estimate?.measured && run?.state !== "running") lines.push(measuredAt(estimate.measured))
-  if (!estimate?.measured && run?.state !== "running") lines.push(say("noRunHelp"))
-  return lines.join("\n")
+  const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step;
+  const { memory, calls } = run ?? estimate?.measured ?? { memory: 0, calls: {} };
+  if (seconds) lines.push(say("perStep", { time: duration(seconds) }));
+  if (memory) lines.push(say("memory", { memory: size(memory) }));
+  const counts = Object.entries(calls).map(([name, count]) => `${name} ${Number(count.toFixed(1))}`);
+  if (counts.length) lines.push(say("calls", { calls: counts.join(", ") }));
+  if (estimate?.measured && run?.state !== "running") lines.push(measuredAt(estimate.measured));
+  if (!estimate?.measured && run?.state !== "running") lines.push(say("noRunHelp"));
+  return lines.join("\n");
 }
 
 /**
@@ -80,5 +80,5 @@ export function hint(run, estimate) {
  * @returns {string}
  */
 function measuredAt({ pictures, size: [width, height] }) {
-  return say("measuredAt", { pictures, width, height })
+  return say("measuredAt", { pictures, width, height });
 }

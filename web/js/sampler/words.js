@@ -1,7 +1,7 @@
 // @ts-check
 /** What the screen says, in the languages that the nodes speak. */
 
-import { locale } from "../settings.js"
+import { locale } from "../settings.js";
 
 const ENGLISH = {
   losses: "Losses over the steps",
@@ -48,8 +48,8 @@ const ENGLISH = {
   anchor: "anchor",
   source_anchor: "source anchor",
   colour_mean: "mean colour",
-  colour_covariance: "colour spread"
-}
+  colour_covariance: "colour spread",
+};
 
 /** @typedef {keyof typeof ENGLISH} Word */
 
@@ -99,8 +99,8 @@ const KOREAN = {
   anchor: "앵커",
   source_anchor: "원본 앵커",
   colour_mean: "평균 색",
-  colour_covariance: "색 분포"
-}
+  colour_covariance: "색 분포",
+};
 
 /** @type {Record<Word, string>} */
 const JAPANESE = {
@@ -148,8 +148,8 @@ const JAPANESE = {
   anchor: "アンカー",
   source_anchor: "元画像アンカー",
   colour_mean: "平均色",
-  colour_covariance: "色の広がり"
-}
+  colour_covariance: "色の広がり",
+};
 
 /** @type {Record<Word, string>} */
 const CHINESE = {
@@ -197,15 +197,15 @@ const CHINESE = {
   anchor: "锚定",
   source_anchor: "源图锚定",
   colour_mean: "平均颜色",
-  colour_covariance: "颜色分布"
-}
+  colour_covariance: "颜色分布",
+};
 
 /** @type {Record<string, Record<Word, string>>} */
-const LANGUAGES = { en: ENGLISH, ko: KOREAN, ja: JAPANESE, zh: CHINESE }
+const LANGUAGES = { en: ENGLISH, ko: KOREAN, ja: JAPANESE, zh: CHINESE };
 
 /** @returns {Record<Word, string>} */
 function language() {
-  return LANGUAGES[locale().split("-")[0]] ?? ENGLISH
+  return LANGUAGES[locale().split("-")[0]] ?? ENGLISH;
 }
 
 /**
@@ -214,7 +214,7 @@ function language() {
  * @returns {string}
  */
 export function say(word, values = {}) {
-  return language()[word].replace(/\{(\w+)\}/g, (_, name) => String(values[name]))
+  return language()[word].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /**
@@ -223,7 +223,7 @@ export function say(word, values = {}) {
  * @returns {string}
  */
 export function termName(term) {
-  return term in ENGLISH ? say(/** @type {Word} */ (term)) : term.replaceAll("_", " ")
+  return term in ENGLISH ? say(/** @type {Word} */ (term)) : term.replaceAll("_", " ");
 }
 
 /**
@@ -236,11 +236,11 @@ export function duration(seconds) {
       style: "unit",
       unit: name,
       unitDisplay: "short",
-      maximumSignificantDigits: 2
-    }).format(value)
-  if (seconds < 1) return unit(Math.max(1, seconds * 1000), "millisecond")
-  if (seconds < 90) return unit(seconds, "second")
-  return seconds < 5400 ? unit(seconds / 60, "minute") : unit(seconds / 3600, "hour")
+      maximumSignificantDigits: 2,
+    }).format(value);
+  if (seconds < 1) return unit(Math.max(1, seconds * 1000), "millisecond");
+  if (seconds < 90) return unit(seconds, "second");
+  return seconds < 5400 ? unit(seconds / 60, "minute") : unit(seconds / 3600, "hour");
 }
 
 /**
@@ -248,6 +248,6 @@ export function duration(seconds) {
  * @returns {string}
  */
 export function size(bytes) {
-  const [value, unit] = bytes < 2 ** 30 ? [bytes / 2 ** 20, "MB"] : [bytes / 2 ** 30, "GB"]
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${unit}`
+  const [value, unit] = bytes < 2 ** 30 ? [bytes / 2 ** 20, "MB"] : [bytes / 2 ** 30, "GB"];
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${unit}`;
 }
