@@ -1,5 +1,5 @@
 // @ts-check
-/** Keeps the estimates on the samplers up to date: after a while without changes of the graph, and after each run. */
+/** Keeps the estimates on the samplers up to date: after a while without changes of the graph. */
 
 import { api } from "../../../../scripts/api.js";
 import { showsRuns } from "../settings.js";
@@ -21,7 +21,6 @@ export function refreshSoon() {
 /** Watches the graph from now on. */
 export function watch() {
   api.addEventListener("graphChanged", refreshSoon);
-  api.addEventListener("execution_success", refreshSoon);
   refreshSoon();
 }
 

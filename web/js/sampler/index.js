@@ -19,7 +19,10 @@ app.registerExtension({
 
   setup() {
     loadStyles();
-    api.addEventListener(EVENT, (/** @type {CustomEvent} */ event) => void take(event.detail));
+    api.addEventListener(EVENT, (/** @type {CustomEvent} */ event) => {
+      take(event.detail);
+      if (event.detail.kind === "result") refreshSoon(); // the server knows more now
+    });
     watch();
   },
 
