@@ -252,7 +252,7 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     for node, shown in before.items():
         restored = {name: float(value) for name, value in legend(page, node).items()}
         assert restored == pytest.approx({name: float(value) for name, value in shown.items()}, rel=1e-2)
-    assert shares(page) == told
+    assert shares(page) == pytest.approx(told, abs=1)  # rounded again
     assert panel(page, SAMPLER).locator(".diffuseit-film button").count() == 0
     reopened = {
         node["id"]: node.get("widgets_values") for node in page.evaluate("app.graph.serialize()")["nodes"]
