@@ -120,8 +120,9 @@ export class Panel {
   /** @returns {number} square tiles in rows, each at least as wide as `TILE` */
   filmHeight() {
     const columns = columnsIn(this.width, TILE, TILE_GAP);
-    const { state = "done", frames = [] } = this.run ?? {};
-    const rows = Math.ceil((state === "running" ? KEPT_FRAMES : frames.length) / columns);
+    const { state = "done", frames = [], total = 0 } = this.run ?? {};
+    const coming = state === "running" ? Math.min(KEPT_FRAMES, total) : 0; // room for all of them from the start
+    const rows = Math.ceil(Math.max(coming, frames.length) / columns);
     return rows * ((this.width + TILE_GAP) / columns) - TILE_GAP;
   }
 
