@@ -321,7 +321,7 @@ def test_pictures_are_enlarged_and_compared_by_keyboard(visit, shoot):
     assert plot.get_attribute("aria-valuetext").startswith("Step 1 of 5, ")
     page.keyboard.press("End")
     assert plot.get_attribute("aria-valuetext") == last
-    contrastive = panel(page, SAMPLER).get_by_role("button", name="Show or hide contrastive")
+    contrastive = panel(page, SAMPLER).get_by_role("button", name="contrastive")
     contrastive.press("Space")
     page.wait_for_timeout(300)
     assert contrastive.get_attribute("aria-pressed") == "false"
