@@ -10,9 +10,9 @@ export const THROTTLE = "DiffuseIT.Live.Throttle";
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** Tells those who want to know that a setting is another now. */
+/** Tells those who want to know that a setting is another now; ComfyUI calls this a moment before it is. */
 function changed() {
-  for (const listener of listeners) listener();
+  setTimeout(() => listeners.forEach((listener) => listener()));
 }
 
 /**
