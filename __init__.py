@@ -14,12 +14,10 @@ async def comfy_entrypoint():
     class DiffuseITExtension(ComfyExtension):
         async def on_load(self) -> None:
             from .nodes import register_routes
-            from .nodes.estimate import register_routes as register_estimate
             from .nodes.runtime import register_folder
 
             register_folder()
             register_routes()
-            register_estimate()
 
         async def get_node_list(self) -> list:
             from .nodes import node_classes

@@ -136,14 +136,13 @@ def answer(prompt: Prompt, node: str, measured: Measured, device: str) -> dict[s
     return {"steps": steps_of(prompt, node), "measured": None if figures is None else asdict(figures)}
 
 
-def register_routes() -> None:
+def register(server: Any) -> None:
     """POST /diffuseit/estimate: a prompt and the id of a sampler in it."""
     from aiohttp import web
-    from server import PromptServer
 
     from . import runtime
 
-    @PromptServer.instance.routes.post("/diffuseit/estimate")
+    @server.routes.post("/diffuseit/estimate")
     async def estimate(request: web.Request) -> web.Response:
         try:
             asked = await request.json()
