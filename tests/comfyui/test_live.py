@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("websocket", reason="needs websocket-client")
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
+from comfyui.browser import FOLDER, READY, RUN_MS, START_MS
 from comfyui.server import PACK, ComfyServer
-from comfyui.test_browser import FOLDER, READY, RUN_MS, START_MS, browser  # noqa: F401
+from comfyui.test_browser import browser  # noqa: F401
 
 from diffuseit import api
 from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
