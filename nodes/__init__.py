@@ -28,12 +28,20 @@ def node_classes() -> list[type]:
     return found
 
 
+ROUTES = {
+    "routes": "the sidebar cannot list or fetch models",
+    "estimate": "samplers cannot say what a run will take",
+}
+"""Modules with routes, and what is missing without them."""
+
+
 def register_routes() -> None:
-    """What the sidebar asks of ComfyUI's server, where one runs. The nodes need none of it."""
+    """What the front end asks of ComfyUI's server, where one runs. The nodes need none of it."""
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is None:
         return
-    try:
-        import_module(".routes", __name__).register(server)
-    except Exception:
-        logging.exception("DiffuseIT: the sidebar cannot list or fetch models, because:")
+    for name, lost in ROUTES.items():
+        try:
+            import_module(f".{name}", __name__).register(server)
+        except Exception:
+            logging.exception("DiffuseIT: %s, because:", lost)

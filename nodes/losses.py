@@ -47,9 +47,14 @@ def losses_output() -> list[io.Output]:
     return [LOSSES.Output(display_name="losses", tooltip="For the next loss node or the sampler.")]
 
 
-def chain(previous: Losses | None, guidance: Guidance, mask) -> io.NodeOutput:
-    """The chain with one loss more."""
-    return io.NodeOutput((*(previous or ()), replace(guidance, mask=mask)))
+def own_id() -> list[io.Hidden]:
+    """What a loss node is told about itself. It is part of what a result is cached by, so it is never another's."""
+    return [io.Hidden.unique_id]
+
+
+def chain(node: type[io.ComfyNode], previous: Losses | None, guidance: Guidance, mask) -> io.NodeOutput:
+    """The chain with the loss of `node` more."""
+    return io.NodeOutput((*(previous or ()), replace(guidance, mask=mask, node=str(node.hidden.unique_id))))
 
 
 def why_not(build) -> bool | str:
@@ -147,11 +152,12 @@ class StructureLossNode(io.ComfyNode):
                 ),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
     def execute(cls, vit, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(previous, structure(StructureLoss(**settings), vit), mask)
+        return chain(cls, previous, structure(StructureLoss(**settings), vit), mask)
 
 
 class TextStyleLossNode(io.ComfyNode):
@@ -226,6 +232,7 @@ class TextStyleLossNode(io.ComfyNode):
                 ),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
@@ -234,7 +241,7 @@ class TextStyleLossNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, to_text, from_text, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(previous, text_style(TextStyleLoss(**settings), clip, to_text, from_text), mask)
+        return chain(cls, previous, text_style(TextStyleLoss(**settings), clip, to_text, from_text), mask)
 
 
 class ImageStyleLossNode(io.ComfyNode):
@@ -271,12 +278,13 @@ class ImageStyleLossNode(io.ComfyNode):
                 *common_inputs(),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
     def execute(cls, vit, style_image, cls_token, pixels, previous=None, mask=None) -> io.NodeOutput:
         loss = ImageStyleLoss(cls=cls_token, pixels=pixels)
-        return chain(previous, image_style(loss, vit, style_image), mask)
+        return chain(cls, previous, image_style(loss, vit, style_image), mask)
 
 
 class SemanticDivergenceLossNode(io.ComfyNode):
@@ -311,11 +319,12 @@ class SemanticDivergenceLossNode(io.ComfyNode):
                 *common_inputs(),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
     def execute(cls, vit, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(previous, divergence(SemanticDivergenceLoss(**settings), vit), mask)
+        return chain(cls, previous, divergence(SemanticDivergenceLoss(**settings), vit), mask)
 
 
 class RangeLossNode(io.ComfyNode):
@@ -339,11 +348,12 @@ class RangeLossNode(io.ComfyNode):
                 *common_inputs(),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
     def execute(cls, weight, previous=None, mask=None) -> io.NodeOutput:
-        return chain(previous, Guidance(RangeLoss(weight=weight)), mask)
+        return chain(cls, previous, Guidance(RangeLoss(weight=weight)), mask)
 
 
 class CombineLosses(io.ComfyNode):

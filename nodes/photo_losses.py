@@ -18,7 +18,7 @@ from ..diffuseit.losses.scheduled import along, ramp
 from ..diffuseit.losses.source_anchor import Norm
 from ..diffuseit.presets import default_loss
 from .images import to_core
-from .losses import MENU, chain, common_inputs, losses_output, weight_input, why_not
+from .losses import MENU, chain, common_inputs, losses_output, own_id, weight_input, why_not
 from .types import LOSSES, Guidance
 
 CURVE = io.Custom("CURVE")
@@ -69,11 +69,12 @@ class SourceAnchorLossNode(io.ComfyNode):
                 *common_inputs(),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
     def execute(cls, weight, norm, previous=None, mask=None) -> io.NodeOutput:
-        return chain(previous, Guidance(SourceAnchorLoss(weight=weight, norm=norm)), mask)
+        return chain(cls, previous, Guidance(SourceAnchorLoss(weight=weight, norm=norm)), mask)
 
 
 class ColourStatisticsLossNode(io.ComfyNode):
@@ -119,12 +120,13 @@ class ColourStatisticsLossNode(io.ComfyNode):
                 *common_inputs(),
             ],
             outputs=losses_output(),
+            hidden=own_id(),
         )
 
     @classmethod
     def execute(cls, mean, covariance, grid, reference=None, previous=None, mask=None) -> io.NodeOutput:
         loss = ColourStatisticsLoss(mean=mean, covariance=covariance, grid=grid)
-        return chain(previous, colour_statistics(loss, reference), mask)
+        return chain(cls, previous, colour_statistics(loss, reference), mask)
 
 
 class LossSchedule(io.ComfyNode):

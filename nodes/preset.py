@@ -71,6 +71,7 @@ class PresetNode(io.ComfyNode):
                     tooltip="For the sampler, whose own widgets they replace (but the seed).",
                 ),
             ],
+            hidden=losses.own_id(),
         )
 
     @classmethod
@@ -94,7 +95,11 @@ class PresetNode(io.ComfyNode):
             raise InputError(f"the preset {preset} is guided by a picture: connect one to 'style_image'")
         if chosen.kind == "text":
             style_image = None
-        own = tuple(_guidance(loss, vit, clip, to_text, from_text, style_image) for loss in chosen.losses)
+        node = str(cls.hidden.unique_id)
+        own = tuple(
+            replace(_guidance(loss, vit, clip, to_text, from_text, style_image), node=node)
+            for loss in chosen.losses
+        )
         return io.NodeOutput((*(previous or ()), *own), _settings(chosen, style_image))
 
 

@@ -1,10 +1,11 @@
 """The bridge to ComfyUI's devices, memory and progress: the only file that talks to `comfy`."""
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import comfy.model_management as management
 import comfy.utils
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..diffuseit.execution import BALANCED, LOW_MEMORY, Execution
+from .estimate import Measured
 from .types import Network
 
 FOLDER = "diffuseit"
@@ -147,6 +149,46 @@ class Progress:
             preview = ("JPEG", Image.fromarray(pixels), PREVIEW_SIZE)
         self._bar.update_absolute(done, total, preview)
         management.throw_exception_if_processing_interrupted()
+
+
+def executing_node() -> str:
+    """The node that runs now, by the id that the server's events give it; empty where none does."""
+    from comfy_execution.utils import get_executing_context
+
+    context = get_executing_context()
+    return "" if context is None else str(context.node_id)
+
+
+def tell(event: str, data: dict[str, Any]) -> None:
+    """An event for the front end that queued the running prompt; does not wait for its way there."""
+    from server import PromptServer
+
+    server = PromptServer.instance
+    server.send_sync(event, data, server.client_id)
+
+
+def setting(name: str, default: Any) -> Any:
+    """What the user chose in ComfyUI's settings, `default` where nothing."""
+    path = Path(folder_paths.get_user_directory(), "default", "comfy.settings.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get(name, default)
+    except (OSError, ValueError):
+        return default
+
+
+def measured() -> Measured:
+    """The figures of earlier runs on this machine."""
+    return Measured(Path(folder_paths.get_user_directory(), "default", "diffuseit_runs.json"))
+
+
+def device_name() -> str:
+    """What ComfyUI calls the device."""
+    return management.get_torch_device_name(management.get_torch_device())
+
+
+def weights_bytes(networks: Iterable[Network]) -> int:
+    """What networks take of the device, each counted once."""
+    return sum(patcher.model_size() for patcher in {p: None for one in networks for p in one.patchers})
 
 
 def check_interruption() -> None:

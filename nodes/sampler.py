@@ -1,8 +1,11 @@
 """The sampler node: one picture, or a batch of them, from source to result."""
 
-from collections.abc import Sequence
+import logging
+import math
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from comfy_api.latest import io
@@ -11,6 +14,7 @@ from torch import Tensor
 from ..diffuseit.balance import BalanceMode
 from ..diffuseit.errors import InputError
 from ..diffuseit.execution import Execution
+from ..diffuseit.features.vit import ViT
 from ..diffuseit.fit import Fit, FitMode, cover
 from ..diffuseit.losses import Loss, MaskedLoss, ScheduledLoss
 from ..diffuseit.losses.base import View
@@ -18,13 +22,14 @@ from ..diffuseit.mask import blend
 from ..diffuseit.methods import METHODS, SOLVERS, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from ..diffuseit.sampler import SamplerSettings, check_source, sample
-from . import runtime
+from . import live, runtime
+from .estimate import Prompt, key_of
 from .images import mask_to_core, to_comfy, to_core
 from .losses import why_not
+from .settings import METHOD_ITSELF, sampler_settings
 from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, Settings
 
 SIZES = ("model", "source")
-METHOD_ITSELF = "the method itself"
 
 
 class Sampler(io.ComfyNode):
@@ -235,6 +240,7 @@ class Sampler(io.ComfyNode):
                     display_name="loss_map", tooltip="The losses of each step, for the Plot Loss Graph node."
                 ),
             ],
+            hidden=[io.Hidden.extra_pnginfo, io.Hidden.prompt],
         )
 
     @classmethod
@@ -249,28 +255,18 @@ class Sampler(io.ComfyNode):
         cls, ddpm, image, losses, seed, fit, size, mask=None, settings=None, **widgets
     ) -> io.NodeOutput:
         if settings is None:
-            settings = Settings(_sampler_settings(**widgets))
+            settings = Settings(sampler_settings(**widgets))
         with runtime.gradients():
-            run = Run(ddpm, to_core(image), losses, settings, seed, fit, mask)
+            run = Run(
+                ddpm, to_core(image), losses, settings, seed, fit, mask, _workflow(cls.hidden.extra_pnginfo)
+            )
             result, trajectory, history = runtime.with_less_memory(run.sample)
             pictures = run.finish(result, at_source_size=size == "source")
+            run.live.result(pictures[0])
+            _note(run, cls.hidden.prompt)
         return io.NodeOutput(
             runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), history
         )
-
-
-def _sampler_settings(
-    restart_above=0.0, inner_steps=-1, solver=METHOD_ITSELF, tail_steps=0, **widgets
-) -> SamplerSettings:
-    """The widgets, whose values for "nothing" are None in the core."""
-    chosen = None if solver == METHOD_ITSELF else solver
-    return SamplerSettings(
-        **widgets,
-        restart_above=restart_above or None,
-        inner_steps=None if inner_steps < 0 else inner_steps,
-        solver=chosen,
-        tail_steps=(tail_steps or None) if chosen else None,
-    )
 
 
 class Run:
@@ -285,10 +281,12 @@ class Run:
         seed: int,
         fit: FitMode,
         mask: Tensor | None,
+        workflow: str,
     ):
         if not losses:
             raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
         self.ddpm, self.guidance, self.settings, self.seed = ddpm, losses, settings, seed
+        self.workflow = workflow
         self.original = source
         self.fit = Fit.of((source.shape[-2], source.shape[-1]), ddpm.module, fit)
         self.source = self.fit.apply(source)
@@ -318,11 +316,14 @@ class Run:
     def sample(self, execution: Execution) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
         """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""
         networks = [self.ddpm, *(network for guidance in self.guidance for network in guidance.networks)]
-        runtime.load(networks, self._memory_required(execution))
+        memory = self._memory_required(execution)
+        runtime.load(networks, memory)
         frames: list[list[Tensor]] = [[] for _ in self.source]
         history: dict[str, list[float]] = {"loss": []}
         progress = runtime.Progress(len(self.source) * self.settings.sampler.visits)
-        for step in sample(
+        throttle = runtime.setting(live.THROTTLE_SETTING, live.THROTTLE_MS) / 1000
+        self.live = live.Live(self._facts(networks, memory), runtime.tell, throttle)
+        steps = sample(
             self.ddpm.module,
             self.source,
             self.losses,
@@ -330,11 +331,16 @@ class Run:
             self.seed,
             mask=self.mask,
             execution=execution,
-        ):
-            progress.update(step.number + 1, step.total, step.pred_xstart[0])
-            for item, picture in zip(step.items, step.pred_xstart.cpu(), strict=True):
-                frames[item].append(picture)
-            _append(history, step.terms)
+            pulls_every=math.ceil(self.settings.sampler.visits / live.MEASUREMENTS),
+        )
+        with self.live:
+            for step in steps:
+                progress.update(step.number + 1, step.total, step.pred_xstart[0])
+                pictures = step.pred_xstart.cpu()
+                for item, picture in zip(step.items, pictures, strict=True):
+                    frames[item].append(picture)
+                values = _append(history, step.terms)
+                self.live.step(step, values, self.fit.undo(pictures[:1])[0])
         result = torch.stack([pictures[-1] for pictures in frames]).clamp(-1, 1)
         trajectory = torch.stack([picture for pictures in frames for picture in pictures])
         return result, self.fit.undo(trajectory), history
@@ -344,6 +350,22 @@ class Run:
 
         return run_bytes(
             self.ddpm.module, _views(self.guidance), len(self.source), self.fit.canvas, execution
+        )
+
+    def _facts(self, networks: Sequence[Network], memory: int) -> live.Facts:
+        views = [("ViT" if isinstance(view, ViT) else "CLIP", view) for view, _ in _views(self.guidance)]
+        sampler = self.settings.sampler
+        return live.Facts(
+            workflow=self.workflow,
+            node=runtime.executing_node(),
+            run=uuid.uuid4().hex[:8],
+            total=sampler.visits * (1 if sampler.restart_above is None else len(self.source)),
+            batch=len(self.source),
+            chain=[(one.node, type(one.loss).__name__) for one in self.guidance],
+            memory=runtime.weights_bytes(networks) + memory,
+            networks=live.named([("DDPM", self.ddpm.module.unet), *views]),
+            size=(self.source.shape[-1], self.source.shape[-2]),
+            source=self.fit.undo(self.source[:1])[0],
         )
 
     def finish(self, result: Tensor, at_source_size: bool) -> Tensor:
@@ -359,6 +381,22 @@ class Run:
         return self.fit.undo(result)
 
 
+def _workflow(metadata: Mapping[str, Any] | None) -> str:
+    """The id of the workflow that a prompt came from; empty where none did."""
+    workflow = (metadata or {}).get("workflow") or {}
+    return str(workflow.get("id") or "")
+
+
+def _note(run: Run, prompt: Prompt | None) -> None:
+    """Writes down what the run took, for estimates; without a prompt nobody knows what it was."""
+    node = runtime.executing_node()
+    if prompt and node in prompt:
+        try:
+            runtime.measured().note(key_of(prompt, node, runtime.device_name()), run.live.figures())
+        except OSError as error:
+            logging.warning("DiffuseIT: what the run took could not be written down: %s", error)
+
+
 def _views(guidance: Sequence[Guidance]) -> list[tuple[torch.nn.Module, int]]:
     """Each network with the number of crops that it sees."""
     return [
@@ -369,14 +407,18 @@ def _views(guidance: Sequence[Guidance]) -> list[tuple[torch.nn.Module, int]]:
     ]
 
 
-def _append(history: dict[str, list[float]], terms: dict[str, Tensor]) -> None:
-    """One step more: the sum under "loss", which core's graph node draws, and every term that was active."""
-    if not terms:  # a step without guidance
-        return
+def _append(history: dict[str, list[float]], terms: dict[str, Tensor]) -> dict[str, float]:
+    """One step more: the sum under "loss", which core's graph node draws, and every term that was active.
+
+    Gives the terms of the step; none for one without guidance.
+    """
+    if not terms:
+        return {}
     values = {name: value.mean().item() for name, value in terms.items()}
     history["loss"].append(sum(values.values()))
     for name, value in values.items():
         history.setdefault(name, []).append(value)
+    return values
 
 
 NODES = [Sampler]

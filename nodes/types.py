@@ -35,7 +35,7 @@ class Guidance:
     """A loss of the graph: what the sampler still has to fit to the source's size is kept apart.
 
     `pictures` [N, 3, H, W] in [-1, 1] go by the name of the loss's field, `mask` is [N, H, W] in [0, 1]. `schedules`
-    change the weight over the run.
+    change the weight over the run. `node` is the id of the node it came from.
     """
 
     loss: Loss
@@ -43,6 +43,7 @@ class Guidance:
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
     schedules: tuple[Points, ...] = ()
+    node: str = ""
 
 
 Losses = tuple[Guidance, ...]

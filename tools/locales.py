@@ -19,6 +19,7 @@ from .help_pages import LANGUAGES, pages
 from .schemas import ROOT, Schema, node_schemas
 
 LOCALES = ROOT / "locales"
+BY_HAND = ("main", "settings")
 SPECIAL = re.compile(
     r"[{}@|]"
 )  # vue-i18n, which the front end reads messages with, takes these for its syntax
@@ -70,17 +71,22 @@ def problems(schemas: dict[str, Schema]) -> list[str]:
     found = [] if read("en") == source else ["locales/en/nodeDefs.json is stale"]
     for language in LANGUAGES:
         found += [f"locales/{language}: {line}" for line in _compare(source, read(language), schemas)]
-    categories = {language: set(dict(messages(read(language, "main")))) for language in LANGUAGES}
-    del categories["en"]  # the front end shows the words of the path itself
-    known = set().union(*categories.values())
-    for language, keys in categories.items():
-        found += [f"locales/{language}: main.json lacks {key}" for key in sorted(known - keys)]
+    for file in BY_HAND:
+        found += _uneven(file)
     for path, text in pages(schemas, {language: read(language) for language in LANGUAGES}).items():
         if text is None:
             found.append(f"{_name(path)} is missing")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             found.append(f"{_name(path)} is stale")
     return found
+
+
+def _uneven(file: str) -> Iterator[str]:
+    """What some of the languages have in `file` and others have not. English stands elsewhere: in paths and scripts."""
+    keys = {language: set(dict(messages(read(language, file)))) for language in LANGUAGES if language != "en"}
+    known = set().union(*keys.values())
+    for language, own in keys.items():
+        yield from (f"locales/{language}: {file}.json lacks {key}" for key in sorted(known - own))
 
 
 def _compare(source: Definitions, other: Definitions, schemas: dict[str, Schema]) -> Iterator[str]:

@@ -71,6 +71,7 @@ class _IO(ModuleType):
     """`comfy_api.latest.io`."""
 
     ComfyNode = NodeOutput = Input = Output = object
+    Hidden = MagicMock()
     Custom = _Kind
 
     @staticmethod

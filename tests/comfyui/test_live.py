@@ -1,0 +1,406 @@
+"""What samplers and losses show of a run in ComfyUI's front end, drawn by the canvas and by Vue ("Nodes 2.0").
+
+Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS says.
+"""
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("websocket", reason="needs websocket-client")
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+from comfyui.browser import FOLDER, READY, RUN_MS, START_MS
+from comfyui.server import PACK, ComfyServer
+from comfyui.test_browser import browser  # noqa: F401
+
+from diffuseit import api
+from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
+from diffuseit.pocket.render import STYLES, render, sample_geometry
+from diffuseit.pocket.seeds import HELD_OUT
+from diffuseit.sampler import SamplerSettings, sample
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+FLOW = json.loads((PACK / "example_workflows" / "text-guided.json").read_text(encoding="utf-8"))
+TEXT, STRUCTURE, DIVERGENCE, RANGE, SAMPLER = "7", "8", "9", "10", "12"
+QUICK = {"steps": 7, "skip": 3, "resample": 2, "step_size": 0.5}
+ADD_SAMPLER = """([from, widgets]) => {
+    const first = app.graph.getNodeById(from)
+    const second = LiteGraph.createNode('DiffuseITSampler')
+    second.pos = [first.pos[0] + 1000, first.pos[1]]
+    app.graph.add(second)
+    first.inputs.forEach((input, slot) => {
+        const link = input.link == null ? null : app.graph.links.get(input.link)
+        if (link) app.graph.getNodeById(link.origin_id).connect(link.origin_slot, second, slot)
+    })
+    const shown = LiteGraph.createNode('PreviewImage')
+    shown.pos = [second.pos[0] + 400, second.pos[1]]
+    app.graph.add(shown)
+    second.connect(0, shown, 0)
+    for (const [name, value] of Object.entries(widgets)) second.widgets.find(w => w.name === name).value = value
+    return String(second.id)
+}"""
+SET = """([id, widgets]) => {
+    const node = app.graph.getNodeById(id)
+    for (const [name, value] of Object.entries(widgets)) node.widgets.find(w => w.name === name).value = value
+}"""
+MOVES = """() => {
+    const curve = document.querySelector('.diffuseit-plot [data-curve=text_style]')
+    if (curve) (window.seen ??= new Set()).add(curve.getAttribute('d'))
+    return window.seen?.size >= 3
+}"""
+RUNS = """() => app.graph.nodes.filter(node => node.type === 'DiffuseITSampler')
+    .map(node => [String(node.id), node.properties.diffuseit_run ?? null])"""
+
+
+@pytest.fixture(scope="module")
+def server(comfyui, tmp_path_factory):
+    """A server of its own: the front end keeps its settings there, and these tests set some."""
+    server = ComfyServer(comfyui, tmp_path_factory.mktemp("live"), folder=FOLDER)
+    try:
+        settings = {
+            "Comfy.TutorialCompleted": True,
+            "Comfy.Minimap.Visible": False,
+            "Comfy.Locale": "en",
+            "Comfy.VueNodes.AutoScaleLayout": False,
+            "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # widgets at every zoom
+        }
+        for name, value in settings.items():
+            server.post(f"/settings/{name}", value)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def visit(browser, server, tmp_path):  # noqa: F811
+    """`visit(renderer, **settings)`: a page with ComfyUI and, under `said`, what our files said in its console."""
+    pages = []
+
+    def visit(renderer="classic", **settings):
+        server.post("/settings/Comfy.VueNodes.Enabled", renderer == "vue")
+        for name, value in settings.items():
+            server.post(f"/settings/{name.replace('_', '.')}", value)
+        page = browser.new_page(viewport={"width": 1600, "height": 900})
+        pages.append(page)
+        page.set_default_timeout(START_MS)
+        page.said = []
+        page.on("console", lambda message: note(page, message))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.wait_for_function(READY, timeout=START_MS)
+        page.wait_for_timeout(3000)  # the front end loads a workflow of its own last
+        return page
+
+    def note(page, message):
+        ours = FOLDER in message.location.get("url", "") or "diffuseit" in message.text.lower()
+        if message.type in ("error", "warning") and ours:
+            page.said.append(message.text)
+
+    yield visit
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def shoot(tmp_path):
+    """`shoot(page, name)`: what is on the screen, as a file; `whole` fits the graph on it first."""
+    folder = Path(os.environ.get("DIFFUSEIT_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def shoot(page, name, whole=True):
+        if whole:
+            fit(page)
+        page.screenshot(path=folder / f"live-{name}.png")
+
+    return shoot
+
+
+def fit(page):
+    page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.wait_for_timeout(1500)
+
+
+def open_flow(page, flow=FLOW):
+    page.evaluate("flow => app.loadGraphData(flow)", flow)
+    page.wait_for_function("app.graph.nodes.some(node => node.type === 'DiffuseITSampler')")
+    page.wait_for_timeout(1500)
+    fit(page)
+
+
+def run_all(page):
+    """Queues the graph, and waits until every sampler in it has kept a new run."""
+    before = {id: run and run["run"] for id, run in page.evaluate(RUNS)}
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(
+        f"before => ({RUNS})().every(([id, run]) => run && run.run !== before[id])",
+        arg=before,
+        timeout=RUN_MS,
+    )
+    page.wait_for_timeout(1500)
+    return dict(page.evaluate(RUNS))
+
+
+def panel(page, node):
+    """The panel of a sampler: the one whose element its widget has."""
+    page.evaluate(
+        "id => { app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'diffuseit_run')"
+        ".element.dataset.test = `run-${id}` }",
+        node,
+    )
+    return page.locator(f"[data-test=run-{node}]")
+
+
+def legend(page, node):
+    """The last values of the curves by the names that are shown."""
+    texts = panel(page, node).locator(".diffuseit-legend button").all()
+    return {one.locator(".name").inner_text(): one.locator(".value").inner_text() for one in texts}
+
+
+def shares(page):
+    """What the bars of the loss nodes say, in percent, by node."""
+    return page.evaluate("""() => Object.fromEntries(app.canvas.graph.nodes.flatMap(node => {
+        const bar = node.widgets?.find(widget => widget.name === 'diffuseit_share')
+        return bar && !bar.element.hidden ? [[node.id, parseInt(bar.element.textContent)]] : []
+    }))""")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """`expected(seed, **settings)`: each loss over the steps as the core alone computes it."""
+    models = api.load_models("pocket")
+    seed = HELD_OUT.start + 15
+    source = render(sample_geometry("landscape", [seed]), [STYLES["landscape"].index("summer")], [seed])
+    losses = [
+        TextStyleLoss(
+            clip=models.clip,
+            to="autumn landscape",
+            from_="summer landscape",
+            weight=2,
+            lambda_s=0.4,
+            lambda_i=0.2,
+            crops=3,
+        ),
+        StructureLoss(vit=models.vit, self_similarity=1, contrastive=0.1),
+        RangeLoss(weight=0.2),
+    ]
+
+    @functools.cache
+    def expected(seed, **settings):
+        run = sample(models.ddpm, source, losses, SamplerSettings(**settings, step_rule="normalized"), seed)
+        values: dict[str, list[float]] = {}
+        for step in run:
+            for name, value in step.terms.items():
+                values.setdefault(name, []).append(value.item())
+        return values
+
+    return expected
+
+
+@pytest.mark.parametrize("renderer", ["classic", "vue"])
+def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, renderer):
+    page = visit(renderer)
+    open_flow(page)
+    page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", DIVERGENCE)  # bypassed
+    page.evaluate(SET, [SAMPLER, QUICK | {"seed": 3}])
+    second = page.evaluate(
+        ADD_SAMPLER, [SAMPLER, QUICK | {"seed": 4, "restart_above": 1e-9, "max_restarts": 1}]
+    )
+    page.wait_for_timeout(500)
+    widgets = "id => app.graph.getNodeById(id).serialize().widgets_values"
+    values = page.evaluate(widgets, SAMPLER)
+    assert len(values) == 18 and None not in values
+    assert "No run" in panel(page, SAMPLER).get_by_role("status").inner_text()
+    shoot(page, f"{renderer}-before")
+
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function(MOVES, timeout=RUN_MS)
+    shoot(page, f"{renderer}-running", whole=False)
+    page.wait_for_function(f"({RUNS})().every(([id, run]) => run)", timeout=RUN_MS)
+    panel(page, SAMPLER).get_by_text("About ").wait_for()
+    shoot(page, f"{renderer}-done")
+
+    runs = dict(page.evaluate(RUNS))
+    first = expected(3, **QUICK)
+    again = expected(4, **QUICK, restart_above=1e-9, max_restarts=1)
+    for node, values_of_core in ((SAMPLER, first), (second, again)):
+        assert set(runs[node]["series"]) == set(values_of_core)
+        for name, series in runs[node]["series"].items():
+            assert series == pytest.approx(values_of_core[name], rel=2e-2, abs=1e-6), name
+        shown = legend(page, node)
+        names = {"text style": "text_style", "self-similarity": "self_similarity", "range": "range"}
+        for name, term in names.items():
+            assert float(shown[name]) == pytest.approx(values_of_core[term][-1], rel=4e-2, abs=1e-6)
+    assert runs[SAMPLER]["marks"] == [[1, "resample"]]
+    assert [kind for _, kind in runs[second]["marks"]] == ["resample", "restart", "resample"]
+
+    told = shares(page)
+    assert set(told) == {TEXT, STRUCTURE, RANGE}
+    assert sum(told.values()) == pytest.approx(100, abs=2)
+    assert page.evaluate(widgets, SAMPLER) == values
+
+    before = {node: legend(page, node) for node in (SAMPLER, second)}
+    kept = json.loads(json.dumps(page.evaluate("app.graph.serialize()")))
+    assert len(json.dumps(kept["nodes"])) < len(json.dumps(FLOW["nodes"])) + 12_000
+    page.reload()  # forgets what is not in the file
+    page.wait_for_function(READY, timeout=START_MS)
+    page.wait_for_timeout(3000)
+    open_flow(page, kept)
+    for node, shown in before.items():
+        restored = {name: float(value) for name, value in legend(page, node).items()}
+        assert restored == pytest.approx({name: float(value) for name, value in shown.items()}, rel=1e-2)
+    assert shares(page) == pytest.approx(told, abs=1)  # rounded again
+    assert panel(page, SAMPLER).locator(".diffuseit-film button").count() == 0
+    reopened = {
+        node["id"]: node.get("widgets_values") for node in page.evaluate("app.graph.serialize()")["nodes"]
+    }
+    assert reopened == {node["id"]: node.get("widgets_values") for node in kept["nodes"]}
+    shoot(page, f"{renderer}-reopened")
+    assert not page.said
+
+
+@pytest.mark.parametrize("renderer", ["classic", "vue"])
+def test_a_sampler_and_losses_inside_of_a_subgraph(visit, shoot, renderer):
+    page = visit(renderer)
+    open_flow(page)
+    page.evaluate(SET, [SAMPLER, QUICK | {"steps": 6, "skip": 3, "resample": 1}])
+    page.evaluate(
+        "ids => app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))",
+        [TEXT, STRUCTURE, RANGE, SAMPLER],
+    )
+    page.wait_for_timeout(1000)
+    page.get_by_test_id("queue-button").click()
+    inner = "app.graph.nodes.find(node => node.subgraph).subgraph"
+    page.wait_for_function(f"{inner}.nodes.some(node => node.properties.diffuseit_run)", timeout=RUN_MS)
+    shoot(page, f"{renderer}-subgraph-outside")
+    page.evaluate(f"app.canvas.openSubgraph({inner}, app.graph.nodes.find(node => node.subgraph))")
+    page.wait_for_timeout(2000)
+    shoot(page, f"{renderer}-subgraph-inside")
+    ids = page.evaluate(f"Object.fromEntries({inner}.nodes.map(node => [node.type, node.id]))")
+    shown = legend(page, ids["DiffuseITSampler"])
+    assert {"text style", "self-similarity", "contrastive", "range"} <= set(shown)
+    assert set(shares(page)) == {str(id) for kind, id in ids.items() if kind.endswith("Loss")}
+    assert panel(page, ids["DiffuseITSampler"]).locator(".diffuseit-film button").count() > 1
+    assert not page.said
+
+
+def test_pictures_are_enlarged_and_compared_by_keyboard(visit, shoot):
+    page = visit("vue")
+    open_flow(page)
+    page.evaluate(SET, [SAMPLER, QUICK])
+    run_all(page)
+    frames = panel(page, SAMPLER).locator(".diffuseit-film button")
+    frames.first.focus()
+    page.keyboard.press("Enter")
+    viewer = page.get_by_role("dialog", name="Step 1 of 5")
+    viewer.wait_for()
+    divider = viewer.get_by_role("slider")
+    assert divider.input_value() == "0"
+    shoot(page, "viewer", whole=False)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert divider.input_value() == "5"
+    viewer.get_by_role("button", name="Later step").click()
+    assert page.locator(".diffuseit-viewer h2").inner_text() != "Step 1 of 5"
+    page.keyboard.press("Escape")
+    assert page.locator(".diffuseit-viewer").count() == 0
+    assert frames.first.evaluate("button => button === document.activeElement")
+
+    panel(page, SAMPLER).get_by_role("button", name="Before and after").click()
+    assert page.locator(".diffuseit-viewer input").input_value() == "50"
+    shoot(page, "compare", whole=False)
+    page.keyboard.press("Escape")
+
+    plot = panel(page, SAMPLER).locator(".diffuseit-plot")
+    plot.focus()
+    last = plot.get_attribute("aria-valuetext")
+    page.keyboard.press("Home")
+    assert plot.get_attribute("aria-valuetext").startswith("Step 1 of 5, ")
+    page.keyboard.press("End")
+    assert plot.get_attribute("aria-valuetext") == last
+    contrastive = panel(page, SAMPLER).get_by_role("button", name="contrastive")
+    contrastive.press("Space")
+    page.wait_for_timeout(300)
+    assert contrastive.get_attribute("aria-pressed") == "false"
+    assert plot.locator("[data-curve=contrastive]").count() == 0
+    assert plot.locator("[data-curve=text_style]").count() == 1
+    assert not page.said
+
+
+def flow_with_a_run():
+    """The example as if it had run: a curve that sinks by powers of ten."""
+    flow = json.loads(json.dumps(FLOW))
+    nodes = {str(node["id"]): node for node in flow["nodes"]}
+    series = {
+        "text_style": [-1.0, -1.2, -1.4, -1.5],
+        "contrastive": [1.0, 0.1, 0.01, 0.001],
+        "range": [None, 0.5, None, 0.1],
+    }
+    nodes[SAMPLER]["properties"]["diffuseit_run"] = {
+        "version": 1, "run": "r", "ok": True, "total": 4, "done": 4, "elapsed": 2.0, "memory": 3 * 2**30,
+        "calls": {"DDPM": 1}, "series": series, "marks": [[1, "resample"], [2, "restart"]],
+    }  # fmt: skip
+    nodes[TEXT]["properties"]["diffuseit_share"] = [["TextStyleLoss", 0.7]]
+    return flow
+
+
+def height_of(page, curve):
+    """Of each point of a curve, in pixels from the top."""
+    path = page.locator(f".diffuseit-plot [data-curve={curve}]").get_attribute("d")
+    return [float(point.split()[1]) for point in path.replace("M", "L").split("L") if point]
+
+
+@pytest.mark.parametrize(
+    ("locale", "theme", "words"),
+    [("ko", "light", "로그 눈금"), ("ja", "dark", "対数目盛"), ("zh", "light", "对数刻度")],
+)
+def test_settings_languages_and_themes(visit, shoot, server, locale, theme, words):
+    page = visit("vue" if theme == "light" else "classic", Comfy_Locale=locale, Comfy_ColorPalette=theme)
+    try:
+        open_flow(page, flow_with_a_run())
+        here = panel(page, SAMPLER)
+        log = here.get_by_role("button", name=words)
+        assert log.get_attribute("aria-pressed") == "true"
+        a, b, c, _ = height_of(page, "contrastive")
+        assert (b - a) == pytest.approx(c - b, rel=0.2), "powers of ten are no equal steps"
+        assert len(height_of(page, "range")) == 2
+        log.click()
+        page.wait_for_timeout(300)
+        a, b, c, _ = height_of(page, "contrastive")
+        assert (b - a) == pytest.approx(10 * (c - b), rel=0.1)
+        shoot(page, f"{locale}-{theme}")
+        page.evaluate("app.extensionManager.setting.set('DiffuseIT.Live.Show', false)")
+        page.wait_for_timeout(500)
+        assert here.is_hidden()
+        assert not shares(page)
+        assert not page.said
+    finally:
+        for name, value in (
+            ("Comfy.Locale", "en"),
+            ("Comfy.ColorPalette", "dark"),
+            ("DiffuseIT.Live.Show", True),
+        ):
+            server.post(f"/settings/{name}", value)
+
+
+def test_a_workflow_may_hold_anything_where_a_run_was(visit):
+    page = visit()
+    for broken in (
+        3,
+        "x",
+        [],
+        {"version": 1, "series": {"a": 3, "b": ["x", None, 1]}, "marks": [5, [2, 3]], "calls": {"x": "y"}},
+        {"version": 9},
+        [5, ["RangeLoss", "x"]],
+    ):
+        flow = flow_with_a_run()
+        for node in flow["nodes"]:
+            for name in ("diffuseit_run", "diffuseit_share"):
+                node["properties"][name] = broken
+        open_flow(page, flow)
+        assert panel(page, SAMPLER).get_by_role("status").inner_text()
+    assert not page.said

@@ -1,0 +1,39 @@
+// @ts-check
+/** Registers what the sampler and loss nodes show. */
+
+import { api } from "../../../../scripts/api.js";
+import { app } from "../../../../scripts/app.js";
+import { SETTINGS } from "../settings.js";
+import { addBar, addPanel, restoreAll, SAMPLER, take } from "./book.js";
+import { loadStyles } from "./dom.js";
+import { refreshSoon, watch } from "./forecast.js";
+import { EVENT } from "./run.js";
+
+/** @typedef {import("./places.js").GraphNode} GraphNode */
+
+const LOSS_NODE = /^DiffuseIT(\w+Loss|Preset)$/;
+
+app.registerExtension({
+  name: "DiffuseIT.Live",
+  settings: SETTINGS,
+
+  setup() {
+    loadStyles();
+    api.addEventListener(EVENT, (/** @type {CustomEvent} */ event) => {
+      take(event.detail);
+      if (event.detail.kind === "result") refreshSoon(); // the server knows more now
+    });
+    watch();
+  },
+
+  /** @param {GraphNode} node */
+  nodeCreated(node) {
+    if (node.comfyClass === SAMPLER) addPanel(node);
+    else if (LOSS_NODE.test(node.comfyClass)) addBar(node);
+  },
+
+  afterConfigureGraph() {
+    restoreAll();
+    refreshSoon();
+  },
+});
