@@ -196,6 +196,19 @@ def check_interruption() -> None:
     management.throw_exception_if_processing_interrupted()
 
 
+@contextmanager
+def interruptible(backbone: nn.Module) -> Iterator[None]:
+    """Answers an interruption before each call of the diffusion model: the inversion's have no step to answer in."""
+    hooks = [
+        network.register_forward_pre_hook(lambda *_: check_interruption()) for network in backbone.children()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def to_output(tensor: Tensor) -> Tensor:
     """Where ComfyUI keeps what travels between nodes."""
     return tensor.to(management.intermediate_device())

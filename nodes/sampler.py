@@ -281,7 +281,7 @@ class Run:
         seed: int,
         fit: FitMode,
         mask: Tensor | None,
-        workflow: str,
+        workflow: str = "",
     ):
         if not losses:
             raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
@@ -333,7 +333,7 @@ class Run:
             execution=execution,
             pulls_every=math.ceil(self.settings.sampler.visits / live.MEASUREMENTS),
         )
-        with self.live:
+        with self.live, runtime.interruptible(self.ddpm.module):
             for step in steps:
                 progress.update(step.number + 1, step.total, step.pred_xstart[0])
                 pictures = step.pred_xstart.cpu()

@@ -33,6 +33,17 @@ def test_an_interruption_is_answered_within_a_step_and_the_prompt_runs_afterward
     assert again.outputs["save"]
 
 
+def test_an_interruption_is_answered_while_the_source_is_inverted(server):
+    def interrupt(event):
+        if event["type"] == "executing" and event["data"]["node"] == "sampler":
+            server.post("/interrupt")
+
+    prompt = text_prompt(seed=203, steps=400, skip=10, method="agg")  # 389 calls before the first step
+    outcome = server.wait(server.queue(prompt), interrupt)
+    assert outcome.interrupted
+    assert "sampler" not in outcome.progress
+
+
 def test_an_interruption_does_not_reach_the_next_prompt(server):
     first, second = (server.queue(text_prompt(seed=seed, steps=16)) for seed in (201, 202))
     once = []
