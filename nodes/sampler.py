@@ -14,7 +14,6 @@ from torch import Tensor
 from ..diffuseit.balance import BalanceMode
 from ..diffuseit.errors import InputError
 from ..diffuseit.execution import Execution
-from ..diffuseit.features.vit import ViT
 from ..diffuseit.fit import Fit, FitMode, cover
 from ..diffuseit.losses import Loss, MaskedLoss, ScheduledLoss
 from ..diffuseit.losses.base import View
@@ -353,6 +352,8 @@ class Run:
         )
 
     def _facts(self, networks: Sequence[Network], memory: int) -> live.Facts:
+        from ..diffuseit.features.vit import ViT  # brings timm, which must not come with the pack
+
         views = [("ViT" if isinstance(view, ViT) else "CLIP", view) for view, _ in _views(self.guidance)]
         sampler = self.settings.sampler
         return live.Facts(

@@ -161,6 +161,11 @@ def legend(page, node):
     return {one.locator(".name").inner_text(): one.locator(".value").inner_text() for one in texts}
 
 
+def widgets_values(flow):
+    """By node; one without widgets is saved with an empty list or with none."""
+    return {node["id"]: node.get("widgets_values") or [] for node in flow["nodes"]}
+
+
 def shares(page):
     """What the bars of the loss nodes say, in percent, by node."""
     return page.evaluate("""() => Object.fromEntries(app.canvas.graph.nodes.flatMap(node => {
@@ -201,14 +206,19 @@ def expected():
     return expected
 
 
-@pytest.mark.parametrize("renderer", ["classic", "vue"])
+SEEDS = {"classic": (3, 4), "vue": (13, 14)}
+"""Each renderer's own: what the server has cached it does not run, and then there is nothing to show."""
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
 def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, renderer):
     page = visit(renderer)
     open_flow(page)
     page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", DIVERGENCE)  # bypassed
-    page.evaluate(SET, [SAMPLER, QUICK | {"seed": 3}])
+    seed, other = SEEDS[renderer]
+    page.evaluate(SET, [SAMPLER, QUICK | {"seed": seed}])
     second = page.evaluate(
-        ADD_SAMPLER, [SAMPLER, QUICK | {"seed": 4, "restart_above": 1e-9, "max_restarts": 1}]
+        ADD_SAMPLER, [SAMPLER, QUICK | {"seed": other, "restart_above": 1e-9, "max_restarts": 1}]
     )
     page.wait_for_timeout(500)
     widgets = "id => app.graph.getNodeById(id).serialize().widgets_values"
@@ -225,8 +235,8 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     shoot(page, f"{renderer}-done")
 
     runs = dict(page.evaluate(RUNS))
-    first = expected(3, **QUICK)
-    again = expected(4, **QUICK, restart_above=1e-9, max_restarts=1)
+    first = expected(seed, **QUICK)
+    again = expected(other, **QUICK, restart_above=1e-9, max_restarts=1)
     for node, values_of_core in ((SAMPLER, first), (second, again)):
         assert set(runs[node]["series"]) == set(values_of_core)
         for name, series in runs[node]["series"].items():
@@ -255,19 +265,17 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
         assert restored == pytest.approx({name: float(value) for name, value in shown.items()}, rel=1e-2)
     assert shares(page) == pytest.approx(told, abs=1)  # rounded again
     assert panel(page, SAMPLER).locator(".diffuseit-film button").count() == 0
-    reopened = {
-        node["id"]: node.get("widgets_values") for node in page.evaluate("app.graph.serialize()")["nodes"]
-    }
-    assert reopened == {node["id"]: node.get("widgets_values") for node in kept["nodes"]}
+    reopened = page.evaluate("app.graph.serialize()")
+    assert widgets_values(reopened) == widgets_values(kept)
     shoot(page, f"{renderer}-reopened")
     assert not page.said
 
 
-@pytest.mark.parametrize("renderer", ["classic", "vue"])
+@pytest.mark.parametrize("renderer", SEEDS)
 def test_a_sampler_and_losses_inside_of_a_subgraph(visit, shoot, renderer):
     page = visit(renderer)
     open_flow(page)
-    page.evaluate(SET, [SAMPLER, QUICK | {"steps": 6, "skip": 3, "resample": 1}])
+    page.evaluate(SET, [SAMPLER, QUICK | {"steps": 6, "skip": 3, "resample": 1, "seed": SEEDS[renderer][0]}])
     page.evaluate(
         "ids => app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))",
         [TEXT, STRUCTURE, RANGE, SAMPLER],
