@@ -11,6 +11,8 @@ import { freePlace, tidy, TITLE } from "./layout.js";
 const COLOUR = "#3f789e";
 const MENUS = 64; // pixels at the canvas' edges over which ComfyUI's menus lie
 const READABLE = 0.4;
+const SAMPLER = "DiffuseITSampler";
+const RUN_HEIGHT = 400; // of the curves and pictures that a run adds to a sampler
 const LOOK_MS = 100; // how often to see whether the Vue renderer, which measures nodes as drawn, has come to rest
 const LOOKS = 15;
 
@@ -85,7 +87,7 @@ function wire(made, plan) {
  * @param {HTMLElement} panel
  */
 function place(columns, group, others, panel) {
-  const { places, width, height } = tidy(columns.map((nodes) => nodes.map(extent)));
+  const { places, width, height } = tidy(columns.map((nodes) => nodes.map(room)));
   const seen = visible(panel);
   const [x, y] = freePlace({ width, height }, [seen.x + seen.width / 2, seen.y + seen.height / 2], others);
   group.pos = [x, y];
@@ -162,6 +164,16 @@ function show(box, panel) {
  */
 function extent({ size, boundingRect }) {
   return [Math.max(size[0], boundingRect[2]), Math.max(size[1], boundingRect[3] - TITLE)];
+}
+
+/**
+ * What a node needs in its group: a sampler grows by the curves and pictures of its run.
+ * @param {LGraphNode} node
+ * @returns {[number, number]}
+ */
+function room(node) {
+  const [wide, tall] = extent(node);
+  return [wide, node.type === SAMPLER ? tall + RUN_HEIGHT : tall];
 }
 
 /**
