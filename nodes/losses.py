@@ -48,7 +48,10 @@ def losses_output() -> list[io.Output]:
 
 
 def own_id() -> list[io.Hidden]:
-    """What a loss node is told about itself. It is part of what a result is cached by, so it is never another's."""
+    """What a loss node is told about itself, and hands on.
+
+    With it goes `not_idempotent`: equal losses of another graph would come from ComfyUI's cache with that node's id.
+    """
     return [io.Hidden.unique_id]
 
 
@@ -153,6 +156,7 @@ class StructureLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod
@@ -233,6 +237,7 @@ class TextStyleLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod
@@ -279,6 +284,7 @@ class ImageStyleLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod
@@ -320,6 +326,7 @@ class SemanticDivergenceLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod
@@ -349,6 +356,7 @@ class RangeLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod

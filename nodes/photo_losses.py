@@ -70,6 +70,7 @@ class SourceAnchorLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod
@@ -121,6 +122,7 @@ class ColourStatisticsLossNode(io.ComfyNode):
             ],
             outputs=losses_output(),
             hidden=own_id(),
+            not_idempotent=True,
         )
 
     @classmethod

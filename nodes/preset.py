@@ -72,6 +72,7 @@ class PresetNode(io.ComfyNode):
                 ),
             ],
             hidden=losses.own_id(),
+            not_idempotent=True,
         )
 
     @classmethod
