@@ -12,7 +12,7 @@ from ..pictures import save_picture
 _PANELS = (
     ("style_success", "style reached, share (up is better)"),
     ("ssim", "SSIM to the ground truth (up is better)"),
-    ("frechet", "Fréchet distance (down is better)"),
+    ("frechet", "Frechet distance (down is better)"),
 )
 _COLOURS = ("#0b5394", "#6fa8dc", "#38761d", "#93c47d", "#e69138", "#cc0000", "#674ea7", "#000000")
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _RIGHT, _LEGEND = 460, 400, 56, 64, 46, 16, 170
