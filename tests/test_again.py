@@ -75,6 +75,7 @@ def pixels(path: str) -> np.ndarray:
 # --- The same pixels --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
 def test_text_guided_again(here: Path, suffix: str):
     good("source.png", "--to", "winter", "--from", "sommer é ❄", *QUICK, "--seed", 3, "-o", f"first.{suffix}")
@@ -84,6 +85,7 @@ def test_text_guided_again(here: Path, suffix: str):
     assert read_text(Path(f"first.{suffix}")) == read_text(Path(f"second.{suffix}"))
 
 
+@pytest.mark.slow
 def test_image_guided_again_with_a_mask_from_another_folder(here: Path, monkeypatch: pytest.MonkeyPatch):
     scene(9, 2, "look.png")
     mask = np.zeros((80, 120), dtype=np.uint8)
@@ -102,6 +104,7 @@ def test_image_guided_again_with_a_mask_from_another_folder(here: Path, monkeypa
     assert np.array_equal(first, pixels("third.png"))
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_picture(here: Path):
     for seed in (0, 1):
         good("source.png", "--to", "winter", *QUICK, "--seed", seed, "-o", f"{seed}.png")
@@ -129,6 +132,7 @@ def test_bmp_says_that_it_holds_no_settings(here: Path):
     assert "a.bmp holds no settings" in refused("--again", "a.bmp", "source.png")
 
 
+@pytest.mark.slow
 def test_what_differs_is_said(here: Path):
     good("source.png", "--to", "winter", *QUICK, "-o", "first.png")
     change("first.png", lambda values: values["weights"].update(vit="0" * 64))

@@ -47,6 +47,7 @@ def test_memory_is_set_against_the_plan_and_the_official_code(monkeypatch, capsy
     assert report["rows"][1]["foretold_of_measured"] == 0.95
 
 
+@pytest.mark.slow
 def test_what_a_step_needs_is_what_the_paper_set_up_needs():
     flops = floor.needed_flops(Task(mode="image"), SCALES["paper"])
     # 311e12 multiply-adds in the 129 evaluations of the paper's image guidance

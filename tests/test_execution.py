@@ -43,6 +43,7 @@ def plain(models, scene):
     return run(models, scene)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "execution", [LOW_MEMORY, Execution(channels_last=True), Execution(turn=one_at_a_time("cpu"))], ids=str
 )

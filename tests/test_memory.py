@@ -45,6 +45,7 @@ def test_what_is_held_is_what_autograd_keeps(models, size):
     assert footprint(unet, unet, x.detach(), time).held == pytest.approx(actual, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("execution", [FULL_SPEED, LOW_MEMORY], ids=["full speed", "low memory"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch):
@@ -60,6 +61,7 @@ def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch):
     assert planned == pytest.approx(live.peak, rel=0.2)
 
 
+@pytest.mark.slow
 def test_planning_leaves_the_networks_alone(models):
     before = [id(parameter) for n in (models.ddpm, models.vit) for parameter in n.parameters()]
     run_bytes(models.ddpm, [(models.vit, 0)], 2, (64, 64), LOW_MEMORY)

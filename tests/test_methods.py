@@ -137,6 +137,7 @@ def test_network_calls_are_the_fewest(models, scenes, changes, unet, vit):
         assert bool(step.terms) == settings.guides(step.index) == bool(step.gradient.any())
 
 
+@pytest.mark.slow
 def test_the_anchor_costs_the_inversion_only(models, scenes):
     counted, steps = calls(models, quick("diffuseit"), scenes[:1], [AnchorLoss()])
     assert counted["unet"] == (4 + 4, 4)
@@ -146,6 +147,7 @@ def test_the_anchor_costs_the_inversion_only(models, scenes):
     assert steps[0].terms["anchor"] == 0  # the run starts on the inversion
 
 
+@pytest.mark.slow
 def test_inversion_leads_back_to_the_source(models, scenes):
     settings = SamplerSettings(steps=25, skip=10, method="diffuseit-ddim", start="inversion", guide_until=0.0)
     back = list(sample(models.ddpm, scenes, [RangeLoss()], settings, 0))[-1].pred_xstart

@@ -253,6 +253,7 @@ def test_a_network_rests_while_its_factor_is_0():
     assert seen == [0, 0, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_run_goes_from_the_first_level_to_the_last(models):
     source = pictures(2, 64, 64)
     losses = [
@@ -289,6 +290,7 @@ def test_a_schedule_holds_in_inner_evaluations():
     )
 
 
+@pytest.mark.slow
 def test_an_anchor_keeps_the_picture_near_the_source(models):
     source = pictures(1, 64, 64).lerp(pictures(1, 1, 1, seed=1), 0.9)
     free = list(sample(models.ddpm, source, [], QUICK, 0, allow_unguided=True))[-1].pred_xstart

@@ -28,6 +28,7 @@ def test_every_row_has_its_figures(tmp_path):
     assert Image.open(tmp_path / "contact_sheet.png").width > 5 * 192
 
 
+@pytest.mark.slow
 def test_one_picture_and_some_rows():
     report = run_benchmark(1, rows=("source", "ceiling"))
     assert [row["frechet"] for row in report["rows"]] == [None, None]

@@ -66,6 +66,7 @@ def test_restarts_keep_pictures_independent(models, scenes):
     assert (alone - batch).abs().max() < 1e-2
 
 
+@pytest.mark.slow
 def test_guidance_by_each_loss_alone_lowers_it(models, scenes):
     source, target = scenes[:1], scenes[1:2]
     alone = [
@@ -175,6 +176,7 @@ def test_outside_the_mask_the_source_survives_exactly(models, scenes):
     assert (steps[-1].pred_xstart[..., :32] - scenes[..., :32]).abs().mean() > 0.05
 
 
+@pytest.mark.slow
 def test_masks_of_a_batch_go_with_their_pictures_through_restarts(models, scenes):
     masks = torch.cat([half(scenes), 1 - half(scenes), half(scenes)])
     settings = dataclasses.replace(QUICK, restart_above=-1.0, max_restarts=1)

@@ -83,6 +83,7 @@ def scenes():
 TAIL = SamplerSettings(steps=24, skip=12, resample=1, method="mpgd", guide_until=0.25, step_size=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_few_steps_come_close_to_many(models, scenes, solver):
     """After 3 guided levels, 4 of the other 9 give nearly what all 9 give with plain DDIM."""

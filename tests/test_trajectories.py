@@ -131,6 +131,7 @@ def test_a_run_is_the_official_codes(name):
             assert value == pytest.approx(expected[their_name], rel=GRADIENT), ours_name
 
 
+@pytest.mark.slow
 def test_colours_are_matched_as_the_official_code_does():
     name = next((n for n in trajectories() if read_json(n)["args"]["use_colormatch"]), None)
     if name is None:
@@ -147,6 +148,7 @@ def test_colours_are_matched_as_the_official_code_does():
     assert (actual.int() - expected.int()).abs().max().item() <= 2
 
 
+@pytest.mark.slow
 def test_each_network_runs_once_per_step(monkeypatch):
     name = next(
         n for n in trajectories() if read_json(n)["mode"] == "text" and not read_json(n)["args"]["ddim"]
