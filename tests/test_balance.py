@@ -97,6 +97,7 @@ def losses(models):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["diffuseit", "mpgd"])
 def test_pictures_and_crops_keep_to_themselves(models, scenes, method):
     settings = dataclasses.replace(ADAPTIVE, method=method, inner_steps=1)

@@ -140,6 +140,7 @@ def hub_environment(server: Server, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_hub(server: Server, tmp_path: Path) -> None:
     """Endpoint and token are taken from the environment, the checksum from the hub."""
     file = "timm/vit_small_patch14_dinov2.lvd142m/model.safetensors"

@@ -50,6 +50,7 @@ def run(models, source, losses, **options):
     return list(sample(models.ddpm, source, losses, QUICK, 0, **options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("execution", [FULL_SPEED, LOW_MEMORY])
 def test_measuring_changes_nothing(models, scenes, losses, execution):
     plain = run(models, scenes, losses, execution=execution)

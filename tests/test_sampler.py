@@ -44,6 +44,7 @@ def final(models, source, losses, settings, seed):
     return list(sample(models.ddpm, source, losses, settings, seed))[-1].pred_xstart
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_its_neighbours(models, scenes):
     losses = text_losses(models)
     batch = final(models, scenes, losses, QUICK, seed=10)
