@@ -264,7 +264,7 @@ def _main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     seeds = TUNING if args.seeds == "tuning" else HELD_OUT
-    models = load_models("pocket", getattr(torch, args.dtype))
+    models = load_models("pocket", dtype=getattr(torch, args.dtype))
     run_benchmark(args.n, args.output, rows=args.rows.split(","), seeds=seeds, models=models)
 
 
