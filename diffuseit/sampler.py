@@ -223,7 +223,7 @@ def _start(run: _Run, inverted: Tensor | None) -> Tensor:
     )
 
 
-def _step(run: _Run, x: Tensor, index: int, target: int, apart: bool = False) -> tuple[Step, Tensor]:
+def _step(run: _Run, x: Tensor, index: int, target: int, apart: bool) -> tuple[Step, Tensor]:
     """The step from level `index` to level `target`, one below wherever no solver takes it."""
     labels, noise = run.labels(), run.noise()
     guided = run.guides(index)

@@ -205,7 +205,7 @@ def test_a_step_of_a_chaotic_run_is_the_official_codes(name, index):
             inversion["pred_xstart_full_index"].tolist().index(index)
         ][None]
     row = data["x_full_step_t"].tolist().index(index)
-    step, sampled = _step(run, data["x_full_steps"][row : row + 1], index, index - 1)
+    step, sampled = _step(run, data["x_full_steps"][row : row + 1], index, index - 1, apart=False)
     actual, wanted = matched(
         {key: value[row : row + 1] for key, value in data.items() if key.startswith("sample_full_steps")},
         "sample_full_steps",

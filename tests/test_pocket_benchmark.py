@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from diffuseit.errors import InputError
-from diffuseit.pocket.benchmark import ROWS, run_benchmark
+from diffuseit.pocket.benchmark import ROWS, main, run_benchmark
 from diffuseit.pocket.demo import run_demo
 from diffuseit.pocket.seeds import TUNING
 from diffuseit.presets import PRESETS
@@ -32,6 +32,11 @@ def test_every_row_has_its_figures(tmp_path):
 def test_one_picture_and_some_rows():
     report = run_benchmark(1, rows=("source", "ceiling"))
     assert [row["frechet"] for row in report["rows"]] == [None, None]
+
+
+@pytest.mark.slow
+def test_the_networks_have_the_precision_that_was_asked_for():
+    assert main(["--n", "1", "--rows", "source", "--dtype", "bfloat16"])["dtype"] == "bfloat16"
 
 
 def test_unknown_rows_are_named():

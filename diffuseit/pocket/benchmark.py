@@ -253,7 +253,8 @@ def _table(report: dict[str, Any]) -> Table:
     return table
 
 
-def _main() -> None:
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """The command of this module; returns the report."""
     parser = argparse.ArgumentParser(
         description="The pocket benchmark, also of some rows or on the tuning seeds."
     )
@@ -262,11 +263,11 @@ def _main() -> None:
     parser.add_argument("--seeds", choices=("tuning", "held-out"), default="tuning")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("-o", "--output", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     seeds = TUNING if args.seeds == "tuning" else HELD_OUT
     models = load_models("pocket", dtype=getattr(torch, args.dtype))
-    run_benchmark(args.n, args.output, rows=args.rows.split(","), seeds=seeds, models=models)
+    return run_benchmark(args.n, args.output, rows=args.rows.split(","), seeds=seeds, models=models)
 
 
 if __name__ == "__main__":
-    _main()
+    main()

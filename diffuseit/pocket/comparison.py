@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ class _Bench:
     def key(self, one: Contender) -> str:
         """Whatever decides the figures of a row."""
         seeds = "tuning" if self.seeds is TUNING else "held out"
-        parts = [FORMAT, self.weights, self.n, seeds, self.batch, to_json(one.preset)]
+        preset = replace(one.preset, name="", description="")
+        parts = [FORMAT, self.weights, self.n, seeds, self.batch, to_json(preset)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
