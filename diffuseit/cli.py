@@ -71,6 +71,14 @@ class Seeds(str, Enum):
     tuning = "tuning"
 
 
+class Precision(str, Enum):
+    """The numbers that networks compute with."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 @app.command()
 def translate(
     ctx: typer.Context,
@@ -207,36 +215,41 @@ def benchmark_pocket(
     guide: Annotated[Guide, typer.Option(help="With --methods: what guides.")] = Guide.both,
     rows: Annotated[
         str | None,
-        typer.Option(metavar="PATTERNS", help="With --methods: only rows that fit, e.g. 'text-*-10'."),
+        typer.Option(
+            metavar="NAMES",
+            help="Only these rows, with commas between; with --methods also patterns, e.g. 'text-*-10'.",
+        ),
     ] = None,
     seeds: Annotated[
-        Seeds, typer.Option(help="With --methods: held-out scenes, or those to find settings with.")
+        Seeds, typer.Option(help="Held-out scenes, or those to find settings with.")
     ] = Seeds.held_out,
+    dtype: Annotated[Precision, typer.Option(help="What the networks compute with.")] = Precision.float32,
 ) -> None:
     """Measure style reached and structure kept on held-out pocket scenes, against the ground truth."""
     if output:
         from .pictures import check_writable_folder
 
         check_writable_folder(output)
-    if methods is not None:
-        from .pocket.comparison import run_comparison
-        from .pocket.contenders import KINDS
-        from .pocket.seeds import HELD_OUT, TUNING
+    if guide is not Guide.both and methods is None:
+        raise InputError("--guide goes with --methods: add --methods all")
+    import torch
 
-        run_comparison(
-            n,
-            output,
-            methods=methods,
-            kinds=tuple(kind for kind in KINDS if guide.value in (kind, "both")),
-            rows=rows,
-            seeds=HELD_OUT if seeds is Seeds.held_out else TUNING,
-        )
+    from .api import load_models
+    from .pocket.seeds import HELD_OUT, TUNING
+
+    scenes = HELD_OUT if seeds is Seeds.held_out else TUNING
+    models = load_models("pocket", dtype=getattr(torch, dtype.value))
+    if methods is None:
+        from .pocket.benchmark import ROWS, run_benchmark
+
+        names = ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_benchmark(n, output, rows=names, seeds=scenes, models=models)
         return
-    if rows is not None or guide is not Guide.both or seeds is not Seeds.held_out:
-        raise InputError("--rows, --guide and --seeds go with --methods: add --methods all")
-    from .pocket.benchmark import run_benchmark
+    from .pocket.comparison import run_comparison
+    from .pocket.contenders import KINDS
 
-    run_benchmark(n, output)
+    kinds = tuple(kind for kind in KINDS if guide.value in (kind, "both"))
+    run_comparison(n, output, methods=methods, kinds=kinds, rows=rows, seeds=scenes, models=models)
 
 
 @app.command()
@@ -260,7 +273,3 @@ def _given(ctx: typer.Context) -> set[str]:
 def main() -> None:
     """The console script."""
     app(prog_name="diffuseit")
-
-
-if __name__ == "__main__":
-    main()

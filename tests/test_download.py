@@ -42,7 +42,7 @@ def visible(folder: Path) -> list[str]:
 
 def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "diffuseit.cli", *map(str, arguments)],
+        [sys.executable, "-m", "diffuseit", *map(str, arguments)],
         cwd=ROOT,
         env={**PLAIN, "COLUMNS": "80", **environment},
         capture_output=True,

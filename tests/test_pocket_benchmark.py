@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from diffuseit.cli import app
 from diffuseit.errors import InputError
-from diffuseit.pocket.benchmark import ROWS, main, run_benchmark
+from diffuseit.pocket.benchmark import ROWS, run_benchmark
 from diffuseit.pocket.demo import run_demo
 from diffuseit.pocket.seeds import TUNING
 from diffuseit.presets import PRESETS
@@ -35,8 +37,21 @@ def test_one_picture_and_some_rows():
 
 
 @pytest.mark.slow
-def test_the_networks_have_the_precision_that_was_asked_for():
-    assert main(["--n", "1", "--rows", "source", "--dtype", "bfloat16"])["dtype"] == "bfloat16"
+def test_the_networks_have_the_precision_that_was_asked_for(tmp_path):
+    command = [
+        "benchmark",
+        "pocket",
+        "--n",
+        "1",
+        "--rows",
+        "source",
+        "--dtype",
+        "bfloat16",
+        "-o",
+        str(tmp_path),
+    ]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert json.loads((tmp_path / "benchmark.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_unknown_rows_are_named():

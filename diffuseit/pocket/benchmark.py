@@ -1,6 +1,5 @@
 """`diffuseit benchmark pocket`: what the translations of held-out scenes are worth, and what each part adds."""
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -251,23 +250,3 @@ def _table(report: dict[str, Any]) -> Table:
     if floor is not None:
         table.caption = f"Fréchet distance of as many renders: {floor:.3f}"
     return table
-
-
-def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """The command of this module; returns the report."""
-    parser = argparse.ArgumentParser(
-        description="The pocket benchmark, also of some rows or on the tuning seeds."
-    )
-    parser.add_argument("--n", type=int, default=20)
-    parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--seeds", choices=("tuning", "held-out"), default="tuning")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("-o", "--output", type=Path)
-    args = parser.parse_args(arguments)
-    seeds = TUNING if args.seeds == "tuning" else HELD_OUT
-    models = load_models("pocket", dtype=getattr(torch, args.dtype))
-    return run_benchmark(args.n, args.output, rows=args.rows.split(","), seeds=seeds, models=models)
-
-
-if __name__ == "__main__":
-    main()
