@@ -38,18 +38,7 @@ def test_one_picture_and_some_rows():
 
 @pytest.mark.slow
 def test_the_networks_have_the_precision_that_was_asked_for(tmp_path):
-    command = [
-        "benchmark",
-        "pocket",
-        "--n",
-        "1",
-        "--rows",
-        "source",
-        "--dtype",
-        "bfloat16",
-        "-o",
-        str(tmp_path),
-    ]
+    command = f"benchmark pocket --n 1 --rows source --dtype bfloat16 -o {tmp_path}".split()
     assert CliRunner().invoke(app, command).exit_code == 0
     assert json.loads((tmp_path / "benchmark.json").read_text())["dtype"] == "bfloat16"
 
