@@ -147,11 +147,12 @@ class StructureLossNode(io.ComfyNode):
                     optional=True,
                     default=default.detail,
                     min=0.0,
-                    max=1.0,
+                    max=2.0,
                     step=0.05,
                     advanced=True,
                     tooltip="What counts as structure. 1: every patch, as in the paper. Down: only larger and larger "
-                    "forms, so that textures and small things may change.",
+                    "forms, so that textures and small things may change. Up to 2: an earlier layer's keys as "
+                    "well, then alone, which hold textures and exact places.",
                 ),
             ],
             outputs=losses_output(),

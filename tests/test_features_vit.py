@@ -197,6 +197,13 @@ def test_layers_differ_and_are_checked() -> None:
         load_vit(SMALL_STATE, config=SMALL, layer=3)
 
 
+@pytest.mark.parametrize(("layer", "early"), [(-1, 1), (1, 0), (0, 0)])
+def test_early_keys_are_those_of_the_layer_half_way(layer: int, early: int) -> None:
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    both = load_vit(SMALL_STATE, config=SMALL, layer=layer)(image)
+    assert torch.equal(both.early_keys, load_vit(SMALL_STATE, config=SMALL, layer=early)(image).keys)
+
+
 def test_architecture_from_shapes() -> None:
     dino = parity_set().config["dino"]
     network = load_vit(weights("dino"), num_heads=dino["num_heads"])

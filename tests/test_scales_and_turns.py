@@ -8,7 +8,7 @@ from diffuseit import load_models
 from diffuseit.errors import InputError
 from diffuseit.features.clip import CLIPEnsemble, load_clip
 from diffuseit.losses import StructureLoss, TextStyleLoss
-from diffuseit.losses.structure import pooled_keys, scale_shares
+from diffuseit.losses.structure import Scale, pooled_keys, scale_shares
 from diffuseit.objective import Objective
 from diffuseit.pocket.render import render, sample_geometry
 from diffuseit.randomness import Seeded
@@ -17,7 +17,15 @@ from diffuseit.sampler import SamplerSettings, sample
 
 @pytest.mark.parametrize(
     ("detail", "shares"),
-    [(1.0, {1: 1}), (0.75, {1: 0.5, 2: 0.5}), (0.5, {2: 1}), (0.25, {2: 0.5, 4: 0.5}), (0.0, {4: 1})],
+    [
+        (2.0, {Scale(1, early=True): 1}),
+        (1.5, {Scale(1): 0.5, Scale(1, early=True): 0.5}),
+        (1.0, {Scale(1): 1}),
+        (0.75, {Scale(1): 0.5, Scale(2): 0.5}),
+        (0.5, {Scale(2): 1}),
+        (0.25, {Scale(2): 0.5, Scale(4): 0.5}),
+        (0.0, {Scale(4): 1}),
+    ],
 )
 def test_detail_goes_through_the_scales(detail, shares):
     assert dict(scale_shares(detail)) == shares
@@ -56,11 +64,11 @@ def test_a_coarse_scale_minds_texture_less_than_layout():
         return (small / large).item()
 
     assert ratio(0.0) < ratio(1.0)
-    for detail in (0.0, 0.6):
+    for detail in (0.0, 0.6, 1.3):
         terms, gradient = structure(models, source[..., :48], elsewhere[..., :48], detail)  # 64x48
         assert gradient.abs().max() > 0 and all(value > 0 for value in terms.values())
     with pytest.raises(InputError, match="detail"):
-        StructureLoss(detail=1.5)
+        StructureLoss(detail=2.5)
 
 
 @pytest.mark.parametrize(("rotate", "expected"), [(False, [4, 4, 4]), (True, [2, 1, 1])])

@@ -35,6 +35,7 @@ class ViTFeatures:
     """Features of a batch of pictures; N counts the prefix tokens ([CLS] first) and the patches."""
 
     keys: Tensor  # [B, N, D] keys of the chosen layer, all heads concatenated
+    early_keys: Tensor  # [B, N, D] those of the layer half-way to it, which hold textures and exact places
     cls: Tensor  # [B, D] [CLS] after the last block, before the final norm
 
 
@@ -163,8 +164,14 @@ class ViT(nn.Module):
 
     @property
     def parts_to_compile(self) -> list[nn.Module]:
-        """The blocks without the one whose keys are read from outside."""
-        return [block for block in self.model.blocks if block is not self.model.blocks[self.layer]]
+        """The blocks without those whose keys are read from outside."""
+        return [block for number, block in enumerate(self.model.blocks) if number not in self._key_layers]
+
+    @property
+    def _key_layers(self) -> tuple[int, int]:
+        """The chosen layer and the one half-way to it."""
+        chosen = self.layer % len(self.model.blocks)
+        return chosen, chosen // 2
 
     def preprocess(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalised."""
@@ -225,18 +232,24 @@ class ViT(nn.Module):
 
     def forward(self, image: Tensor) -> ViTFeatures:
         """Features of pictures [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
-        qkv: list[Tensor] = []
-        block: Any = self.model.blocks[self.layer]
-        handle = block.attn.qkv.register_forward_hook(lambda _module, _inputs, output: qkv.append(output))
+        keys: dict[int, Tensor] = {}
+
+        def keep(number: int, _module: nn.Module, _inputs: Any, qkv: Tensor) -> None:
+            keys[number] = at_least_float32(qkv.chunk(3, dim=-1)[1])
+
+        chosen, early = self._key_layers
+        blocks: Any = self.model.blocks
+        handles = [
+            blocks[number].attn.qkv.register_forward_hook(partial(keep, number)) for number in {chosen, early}
+        ]
         try:
             tokens, turn = self._tokens(self.preprocess(image))
-            for layer in self.model.blocks:
+            for layer in blocks:
                 tokens = layer(tokens) if turn is None else layer(tokens, rope=turn)
         finally:
-            handle.remove()
-        return ViTFeatures(
-            keys=at_least_float32(qkv[0].chunk(3, dim=-1)[1]), cls=at_least_float32(tokens[:, 0])
-        )
+            for handle in handles:
+                handle.remove()
+        return ViTFeatures(keys=keys[chosen], early_keys=keys[early], cls=at_least_float32(tokens[:, 0]))
 
 
 def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

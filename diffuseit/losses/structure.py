@@ -12,7 +12,7 @@ from ..errors import InputError
 from .base import FeaturesOf, Look, Term, check_finite, require
 
 if TYPE_CHECKING:
-    from ..features.vit import ViT
+    from ..features.vit import ViT, ViTFeatures
 
 
 def self_similarity(keys: Tensor) -> Tensor:
@@ -37,8 +37,20 @@ def key_contrastive_loss(keys: Tensor, source_keys: Tensor, tau: float) -> Tenso
     return (partition - similarity.diagonal(dim1=1, dim2=2)).mean(dim=-1)
 
 
-CELLS = 1, 2, 4
-"""Sides, in patches, of the cells whose keys are averaged: from the finest scale to the coarsest."""
+@dataclass(frozen=True)
+class Scale:
+    """Keys of the chosen ViT layer, or of the one half-way to it (`early`), averaged over `cell` x `cell` patches."""
+
+    cell: int
+    early: bool = False
+
+    def keys(self, features: "ViTFeatures", grid: tuple[int, int]) -> Tensor:
+        """[B, N, D], the cells of a `grid` of patches (rows, columns) last."""
+        return pooled_keys(features.early_keys if self.early else features.keys, grid, self.cell)
+
+
+SCALES = Scale(4), Scale(2), Scale(1), Scale(1, early=True)
+"""From the coarsest to the finest, at `detail` 0, 0.5, 1 and 2."""
 
 
 def pooled_keys(keys: Tensor, grid: tuple[int, int], cell: int) -> Tensor:
@@ -52,11 +64,11 @@ def pooled_keys(keys: Tensor, grid: tuple[int, int], cell: int) -> Tensor:
     return torch.cat([prefix, plane.flatten(2).mT], dim=1)
 
 
-def scale_shares(detail: float) -> list[tuple[int, float]]:
-    """(cell, share) of the scales that count: `detail` 1 is the finest alone, 0 the coarsest alone."""
-    place = (1 - detail) * (len(CELLS) - 1)
-    shares = [(cell, max(0.0, 1 - abs(place - number))) for number, cell in enumerate(CELLS)]
-    return [(cell, share) for cell, share in shares if share > 0]
+def scale_shares(detail: float) -> list[tuple[Scale, float]]:
+    """The scales that count and their shares: one of `SCALES`, or two with `detail` between theirs."""
+    place = 2 * detail if detail < 1 else 1 + detail
+    shares = [(scale, max(0.0, 1 - abs(place - number))) for number, scale in enumerate(SCALES)]
+    return [(scale, share) for scale, share in shares if share > 0]
 
 
 def content_factor(look: Look, progressive_contrast: bool, regularize_content: bool) -> Tensor:
@@ -81,8 +93,9 @@ class StructureLoss:
     `regularize_content` (then structure).
 
     `detail` is the scale at which the layout is held, as in a spatial pyramid (Lazebnik et al. 2006): 1 every patch
-    (the paper), lower the mean keys of ever larger cells, so that textures and small things may change, 0 cells of
-    4 x 4 patches. Raises `InputError` for settings that cannot work.
+    (the paper); lower the mean keys of ever larger cells, so that textures and small things may change, 0 cells of
+    4 x 4 patches; higher ever more of the keys of the layer half-way to the chosen one, which hold textures and exact
+    places, 2 those alone. Raises `InputError` for settings that cannot work.
     """
 
     vit: "ViT | None" = None
@@ -95,8 +108,10 @@ class StructureLoss:
 
     def __post_init__(self) -> None:
         check_finite(self)
-        if not 0 <= self.detail <= 1:
-            raise InputError(f"StructureLoss.detail is {self.detail}: use 0 (layout only) to 1 (every patch)")
+        if not 0 <= self.detail <= 2:
+            raise InputError(
+                f"StructureLoss.detail is {self.detail}: use 0 (layout only), 1 (every patch) or up to 2 (texture)"
+            )
         if self.tau <= 0:
             raise InputError(f"StructureLoss.tau is {self.tau}: it must be above 0 (the paper uses 0.07)")
 
@@ -106,22 +121,21 @@ class StructureLoss:
 
     def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
         vit = require(self.vit, self, "a ViT")
-        keys = features_of(vit, source).keys
         grid = vit.grid((source.shape[-2], source.shape[-1])) if self.detail < 1 else (0, 0)
-        scales = [(cell, share, pooled_keys(keys, grid, cell)) for cell, share in scale_shares(self.detail)]
+        features = features_of(vit, source)
+        scales = [(scale, share, scale.keys(features, grid)) for scale, share in scale_shares(self.detail)]
         similarities = [self_similarity(source_keys) for _, _, source_keys in scales]
 
         def similarity_value(look: Look) -> Tensor:
             return _sum(
-                share * self_similarity_loss(pooled_keys(look.features.keys, grid, cell), similarity)
-                for (cell, share, _), similarity in zip(scales, similarities, strict=True)
+                share * self_similarity_loss(scale.keys(look.features, grid), similarity)
+                for (scale, share, _), similarity in zip(scales, similarities, strict=True)
             )
 
         def contrastive_value(look: Look) -> Tensor:
             return _sum(
-                share
-                * key_contrastive_loss(pooled_keys(look.features.keys, grid, cell), source_keys, self.tau)
-                for cell, share, source_keys in scales
+                share * key_contrastive_loss(scale.keys(look.features, grid), source_keys, self.tau)
+                for scale, share, source_keys in scales
             )
 
         follows = self.progressive_contrast or self.regularize_content

@@ -172,7 +172,7 @@ def _variants(kind: Kind) -> list[Contender]:
                 for loss in plain.preset.losses
             )
             found.append(_variant(kind, f"crops {crops}", "20", replace(plain.preset, losses=losses)))
-    for detail in (0.0, 0.5):
+    for detail in (0.0, 0.5, 1.5):
         losses = tuple(
             replace(loss, detail=detail) if isinstance(loss, StructureLoss) else loss
             for loss in plain.preset.losses
