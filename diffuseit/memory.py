@@ -16,7 +16,8 @@ from .backbones.pixel import PixelDDPM
 from .execution import FULL_SPEED, Execution, as_written
 from .features.clip import CLIP
 from .features.crops import draw_crops
-from .features.vit import ViT
+from .features.vit import ViT, ViTFeatures
+from .losses.structure import key_contrastive_loss, self_similarity, self_similarity_loss
 
 Call = Callable[..., Any]
 
@@ -29,8 +30,8 @@ class Footprint:
     peak: int
 
 
-def footprint(network: nn.Module, call: Call, *inputs: Tensor) -> Footprint:
-    """What `call(*inputs)`, which runs `network`, and the way back to the first input take.
+def footprint(network: nn.Module, call: Call, *inputs: Tensor, back: bool = True) -> Footprint:
+    """What `call(*inputs)`, which runs `network`, and, where it is gone, the way `back` to the first input take.
 
     Everything runs on tensors without contents: shapes, dtypes and which attention is chosen are those of the CPU.
     """
@@ -39,7 +40,7 @@ def footprint(network: nn.Module, call: Call, *inputs: Tensor) -> Footprint:
         weights, fakes = ({k: _empty(v) for k, v in state.items()}, [_empty(value) for value in inputs])
         own = {value.untyped_storage()._cdata for value in (*weights.values(), *fakes)}
         weights = {f"network.{key}": value for key, value in weights.items()}
-        result: Footprint = functional_call(_ThereAndBack(network, call, own), weights, tuple(fakes))
+        result: Footprint = functional_call(_Ways(network, call, own, back), weights, tuple(fakes))
     return result
 
 
@@ -47,19 +48,20 @@ def _empty(like: Tensor) -> Tensor:
     return torch.empty(like.shape, dtype=like.dtype, device="cpu")
 
 
-class _ThereAndBack(nn.Module):
-    """One way there and back; a module, so that checkpoints find the weights on their way back too."""
+class _Ways(nn.Module):
+    """One way there, and back; a module, so that checkpoints find the weights on their way back too."""
 
-    def __init__(self, network: nn.Module, call: Call, own: set[int]):
+    def __init__(self, network: nn.Module, call: Call, own: set[int], back: bool):
         super().__init__()
-        self.network, self.own = network, own
+        self.network, self.own, self.back = network, own, back
         self.call = lambda *inputs: call(*inputs)  # a network may not be a part of this module twice
 
     def forward(self, first: Tensor, *rest: Tensor) -> Footprint:
-        with _LiveBytes(self.own) as live, torch.enable_grad():
-            results = [x for x in tree_leaves(self.call(first.requires_grad_(), *rest)) if x.requires_grad]
+        with _LiveBytes(self.own) as live, torch.set_grad_enabled(self.back):
+            found = tree_leaves(self.call(first.requires_grad_(self.back), *rest))
             held = live.now
-            torch.autograd.grad([x.sum() for x in results], first)
+            if self.back:
+                torch.autograd.grad([x.sum() for x in found if x.requires_grad], first)
             return Footprint(held, live.peak)
 
 
@@ -98,12 +100,14 @@ def run_bytes(
     batch: int,
     size: tuple[int, int],
     execution: Execution = FULL_SPEED,
+    back: bool = True,
 ) -> int:
     """Peak bytes beside the weights: the backbone's graph and, on top of it, the largest of the feature networks.
 
     `networks` come with the number of crops each sees per picture (0: the whole picture), `size` is (height, width).
+    `back`: whether a gradient ever goes back through the backbone; where none does there is no graph.
     """
-    there = _remembered(backbone, _backbone_footprint, batch, size, execution.checkpoint_unet)
+    there = _remembered(backbone, _backbone_footprint, batch, size, execution.checkpoint_unet, back)
     looks = [
         _remembered(network, _look, batch, size, crops, execution.crop_batch) for network, crops in networks
     ]
@@ -111,11 +115,15 @@ def run_bytes(
 
 
 def _backbone_footprint(
-    backbone: PixelDDPM, batch: int, size: tuple[int, int], checkpoint_unet: bool
+    backbone: PixelDDPM, batch: int, size: tuple[int, int], checkpoint_unet: bool, back: bool
 ) -> Footprint:
+    unet = backbone.unet
     labels = () if backbone.num_classes is None else (torch.empty(batch, dtype=torch.long),)
-    backbone.unet.checkpoint_blocks = checkpoint_unet
-    return footprint(backbone.unet, backbone.unet, torch.empty(batch, 3, *size), torch.empty(batch), *labels)
+    before, unet.checkpoint_blocks = unet.checkpoint_blocks, checkpoint_unet
+    try:
+        return footprint(unet, unet, torch.empty(batch, 3, *size), torch.empty(batch), *labels, back=back)
+    finally:
+        unet.checkpoint_blocks = before
 
 
 def _look(
@@ -123,12 +131,19 @@ def _look(
 ) -> Footprint:
     picture = torch.empty(batch, 3, *size)
     if isinstance(network, ViT):
-        return footprint(network, lambda view: vars(network(view)), picture)
+        return footprint(network, lambda view: _compared(network(view)), picture)
     if crops == 0:
         return footprint(network, network, picture)
     crops = min(crops, Execution(crop_batch=crop_batch).crops_at_once(batch))
     boxes = draw_crops([torch.Generator()] * batch, crops, size)
     return footprint(network, lambda view: network(view, boxes, crop_batch), picture)
+
+
+def _compared(features: ViTFeatures) -> tuple[Tensor, ...]:
+    """What the structure and image style losses make of features: similarities of all pairs of keys."""
+    keys, known = features.keys, features.keys.detach()
+    similar = self_similarity_loss(keys, self_similarity(known))
+    return similar, key_contrastive_loss(keys, known, tau=1.0), features.cls
 
 
 _FOOTPRINTS: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Footprint]] = (

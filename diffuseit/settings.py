@@ -182,6 +182,11 @@ class SamplerSettings:
         """Whether the gradient at level `index` goes back through the denoising network."""
         return self._method.gradient_at == "x_t" and self._within(index, 0.0, self.backward_until)
 
+    @property
+    def ever_goes_back(self) -> bool:
+        """Whether the run needs the denoising network's graph at all."""
+        return any(self.guides(index) and self.goes_back(index) for index in self.levels)
+
     def control(self, index: int) -> Control:
         """What the method needs to know at level `index`."""
         method, inner_steps, inner_rate = self._method, self.inner_steps, self.inner_rate

@@ -227,6 +227,17 @@ class Sampler(io.ComfyNode):
                     tooltip="What the weights of the losses mean. fixed: they multiply, as in the paper. adaptive: "
                     "how much each loss counts, 0 to 1, whatever the size of its gradient; slower.",
                 ),
+                io.Float.Input(
+                    "backward_until",
+                    optional=True,
+                    default=default.backward_until,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="Up to where in the run the gradient goes back through the diffusion model, as a fraction. "
+                    "Down: faster; at 0 much less memory as well, a little further from style and structure.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The translated picture."),
@@ -348,7 +359,12 @@ class Run:
         from ..diffuseit.memory import run_bytes
 
         return run_bytes(
-            self.ddpm.module, _views(self.guidance), len(self.source), self.fit.canvas, execution
+            self.ddpm.module,
+            _views(self.guidance),
+            len(self.source),
+            self.fit.canvas,
+            execution,
+            back=self.settings.sampler.ever_goes_back,
         )
 
     def _facts(self, networks: Sequence[Network], memory: int) -> live.Facts:

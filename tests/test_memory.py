@@ -1,5 +1,7 @@
 """The memory plan against what autograd really keeps and what is really alive."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -47,14 +49,15 @@ def test_what_is_held_is_what_autograd_keeps(models, size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("execution", [FULL_SPEED, LOW_MEMORY], ids=["full speed", "low memory"])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch):
+@pytest.mark.parametrize(("batch", "backward_until"), [(1, 1.0), (3, 1.0), (3, 0.0)])
+def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch, backward_until):
     losses = PRESETS["pocket-text"].build(models, to="winter landscape", from_="summer landscape")
     source = torch.linspace(-1, 1, batch * 3 * 64 * 64).view(batch, 3, 64, 64)
     crops = next(loss.crops for loss in losses if hasattr(loss, "crops"))
     looks = [(models.vit, 0), (models.clip.models[0], crops)]
-    planned = run_bytes(models.ddpm, looks, batch, (64, 64), execution)
-    steps = sample(models.ddpm, source, losses, SHORT, 0, Seeded(0, batch), execution=execution)
+    settings = replace(SHORT, backward_until=backward_until)
+    planned = run_bytes(models.ddpm, looks, batch, (64, 64), execution, settings.ever_goes_back)
+    steps = sample(models.ddpm, source, losses, settings, 0, Seeded(0, batch), execution=execution)
     next(steps)
     with _LiveBytes(weights(models)) as live:
         next(steps)
@@ -64,8 +67,12 @@ def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch):
 @pytest.mark.slow
 def test_planning_leaves_the_networks_alone(models):
     before = [id(parameter) for n in (models.ddpm, models.vit) for parameter in n.parameters()]
-    run_bytes(models.ddpm, [(models.vit, 0)], 2, (64, 64), LOW_MEMORY)
+    checkpointed = models.ddpm.unet.checkpoint_blocks
+    run_bytes(
+        models.ddpm, [(models.vit, 0)], 2, (64, 64), replace(LOW_MEMORY, checkpoint_unet=not checkpointed)
+    )
     assert [id(parameter) for n in (models.ddpm, models.vit) for parameter in n.parameters()] == before
+    assert models.ddpm.unet.checkpoint_blocks == checkpointed
     losses = [StructureLoss(vit=models.vit)]
     assert list(sample(models.ddpm, torch.zeros(1, 3, 64, 64), losses, SHORT))
 
