@@ -30,6 +30,8 @@ WAYS = {
     "U-Net checkpointed": Execution(checkpoint_unet=True),
     "low memory": LOW_MEMORY,
 }
+NO_WAY_BACK = "no way back through the U-Net"
+"""The sampler's `backward_until` 0, and the method `mpgd`."""
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -45,8 +47,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         weights = {"unet": _bytes(ddpm), "vit": _bytes(vit), "clips": sum(map(_bytes, clips))}
         for mode in ("text", "image"):
             looks = [(vit, 0), *((clip, args.crops) for clip in clips if mode == "text")]
-            for way, execution in WAYS.items() if mode == "text" else [("default", FULL_SPEED)]:
-                step = run_bytes(ddpm, looks, 1, (256, 256), execution)
+            ways = WAYS if mode == "text" else {"default": FULL_SPEED}
+            for way, execution in {**ways, NO_WAY_BACK: BALANCED}.items():
+                step = run_bytes(ddpm, looks, 1, (256, 256), execution, back=way != NO_WAY_BACK)
                 held = weights["unet"] + weights["vit"] + (weights["clips"] if mode == "text" else 0)
                 largest = max((_bytes(network) for network, _ in looks), default=0)
                 rows.append(
