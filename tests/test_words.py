@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffuseit.losses import SourceAnchorLoss, TextStyleLoss
 from diffuseit.pocket.help_pictures import PICTURES
+from diffuseit.pocket.help_settings import TEXT, Setting, changed
 from diffuseit.pocket.sheet import captioned, contact_sheet
+from diffuseit.presets import default_loss
 from tools import locales
 from tools.help_pages import DOCS, LANGUAGES, pages
 from tools.locales import LOCALES, english, problems, read
@@ -75,12 +78,39 @@ def test_help_lies_where_the_front_end_asks_for_it():
 
 
 def test_pictures_stay_small():
-    assert sum(path.stat().st_size for path in DOCS.rglob("*.png")) < 600_000
+    assert all(path.stat().st_size < 60_000 for path in DOCS.rglob("*.png"))
 
 
 def test_every_help_picture_has_its_recipe():
     drawn = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.png")}
     assert drawn == set(PICTURES)
+
+
+def test_every_node_shows_what_one_of_its_inputs_does(schemas):
+    undrawn = {"DiffuseITDownloadModels"}  # it fetches files, no picture depends on how
+    assert {name.split("/")[0] for name in PICTURES} == set(schemas) - undrawn
+    for name in PICTURES:
+        node, shown = name.split("/")
+        assert shown in {slot.id for slot in schemas[node].inputs}, name
+
+
+def test_pictures_call_default_what_the_node_starts_with(schemas):
+    settings = {name: draw for name, draw in PICTURES.items() if isinstance(draw, Setting)}
+    assert settings
+    for name, setting in settings.items():
+        node, shown = name.split("/")
+        (slot,) = (slot for slot in schemas[node].inputs if slot.id == shown)
+        assert setting.default == slot.options["default"], name
+
+
+def test_a_loss_that_the_preset_lacks_is_added_for_its_picture():
+    anchor = default_loss(SourceAnchorLoss)
+    assert changed(TEXT, SourceAnchorLoss, {"weight": 7.0}).losses == (
+        *TEXT.losses,
+        replace(anchor, weight=7.0),
+    )
+    kinds = [type(loss) for loss in changed(TEXT, TextStyleLoss, {"weight": 7.0}).losses]
+    assert kinds == [type(loss) for loss in TEXT.losses]
 
 
 def test_captioned_pictures_stand_in_rows():
