@@ -107,7 +107,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSourceAnchorLoss/weight": Setting(TEXT, SourceAnchorLoss, "weight", 0, 5, _OTHER_WALL),
     "DiffuseITColourStatisticsLoss/mean": Setting(IMAGE, ColourStatisticsLoss, "mean", 0, 5, _DESERT),
     "DiffuseITLossSchedule/weight_before": Ways(
-        _NIGHT,
+        _ZEBRA,
         {
             "structure: whole run": TEXT,
             "fading in": scheduled(TEXT, StructureLoss, ramp(0, 1, 0, 1)),
@@ -116,7 +116,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
         },
     ),
     "DiffuseITCombineLosses/inputs": Ways(
-        _NIGHT,
+        _ZEBRA,
         {
             "text style alone": with_only(TEXT, TextStyleLoss),
             "structure alone": with_only(TEXT, StructureLoss),
