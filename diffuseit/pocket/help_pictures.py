@@ -89,7 +89,7 @@ def _examples() -> Tiles:
 _WINTER = scene("landscape", "summer", "winter", 0)
 _NIGHT = scene("landscape", "autumn", "night", 1)
 _LEOPARD = scene("animal", "lion", "leopard", 2)
-_OTHER_WALL = scene("animal", "lion", "leopard", 7)
+_BLUE_WALL = scene("animal", "lion", "leopard", 7)
 _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
 
@@ -104,7 +104,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     ),
     "DiffuseITSemanticDivergenceLoss/weight": Setting(TEXT, SemanticDivergenceLoss, "weight", 0, 1, _NIGHT),
     "DiffuseITRangeLoss/weight": Setting(TEXT, RangeLoss, "weight", 0, 20, _WINTER, sampler={"step_size": 2}),
-    "DiffuseITSourceAnchorLoss/weight": Setting(TEXT, SourceAnchorLoss, "weight", 0, 5, _OTHER_WALL),
+    "DiffuseITSourceAnchorLoss/weight": Setting(TEXT, SourceAnchorLoss, "weight", 0, 5, _BLUE_WALL),
     "DiffuseITColourStatisticsLoss/mean": Setting(IMAGE, ColourStatisticsLoss, "mean", 0, 5, _DESERT),
     "DiffuseITLossSchedule/weight_before": Ways(
         _ZEBRA,
@@ -124,7 +124,8 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
         },
     ),
     "DiffuseITPreset/preset": Ways(
-        _NIGHT, {name: PRESETS[name] for name in ("pocket-text", "fast-text", "best-text")}
+        scene("landscape", "desert", "night", 16),
+        {name: PRESETS[name] for name in ("pocket-text", "fast-text", "best-text")},
     ),
     "DiffuseITVariations/count": BestFirst(TEXT, _NIGHT, 4),
     "DiffuseITLoadDDPM/dtype": Precisions(TEXT, _LEOPARD),
