@@ -160,45 +160,51 @@ _POCKET_IMAGE = Preset(
 _COLOUR_SPREAD = ColourStatisticsLoss(mean=0.0, covariance=0.3)
 """Keeps the source's contrast and range of colours: text guidance alone drifts to one hue."""
 
-_STYLE_FIRST = ramp(0.4, 1.0, 0.0, 0.5)
+_STYLE_FIRST = ScheduledLoss(_POCKET_STRUCTURE, ramp(0.4, 1.0, 0.0, 0.2))
 """Structure holds less in the first, noisiest steps, where large forms take the style's colours."""
 
-_FAST_SAMPLER = replace(_POCKET_SAMPLER, steps=10, skip=3, method="dsg", guide_until=0.85)
+_STYLE_FIRST_OF_FEW = ScheduledLoss(_POCKET_STRUCTURE, ramp(0.6, 1.0, 0.0, 0.3))
+"""The same for runs of few steps, in which structure has less time to come back."""
+
+_BEST_SAMPLER = replace(_POCKET_SAMPLER, steps=20, skip=7)
 
 _FAST_TEXT = Preset(
     name="fast-text",
-    description="Pocket networks: text guidance at an eighth of the paper's compute, which holds structure less well",
+    description="Pocket networks: text guidance at an eighth of the paper's compute",
     kind="text",
-    losses=(_POCKET_TEXT_STYLE, _POCKET_STRUCTURE, _COLOUR_SPREAD, _POCKET_RANGE),
-    sampler=replace(_FAST_SAMPLER, resample=3),
+    losses=(_POCKET_TEXT_STYLE, _STYLE_FIRST_OF_FEW, _COLOUR_SPREAD, _POCKET_RANGE),
+    sampler=replace(_POCKET_SAMPLER, steps=12, skip=4, resample=4, guide_until=0.9, backward_until=0.1),
 )
 
 _BEST_TEXT = Preset(
     name="best-text",
-    description="Pocket networks: the text guidance that reaches most styles, at a quarter of the paper's compute",
+    description="Pocket networks: the text guidance with the best figures, at a quarter of the paper's compute",
     kind="text",
-    losses=(
-        _POCKET_TEXT_STYLE,
-        ScheduledLoss(_POCKET_STRUCTURE, _STYLE_FIRST),
-        _COLOUR_SPREAD,
-        _POCKET_RANGE,
-    ),
-    sampler=replace(_FAST_SAMPLER, steps=20, skip=7),
+    losses=(_POCKET_TEXT_STYLE, _STYLE_FIRST, _COLOUR_SPREAD, _POCKET_RANGE),
+    sampler=_BEST_SAMPLER,
 )
+
+_STYLE_COLOURS = ColourStatisticsLoss(mean=0.6, covariance=0.6)
 
 _FAST_IMAGE = Preset(
     name="fast-image",
-    description="Pocket networks: image guidance at a twelfth of the paper's compute, which holds structure less well",
+    description="Pocket networks: image guidance at an eighth of the paper's compute",
     kind="image",
-    losses=(_POCKET_IMAGE_STYLE, _POCKET_STRUCTURE, _POCKET_COLOURS, _POCKET_RANGE),
-    sampler=replace(_FAST_SAMPLER, step_size=0.6),
+    losses=(
+        _POCKET_IMAGE_STYLE,
+        replace(_POCKET_STRUCTURE, contrastive=0.12),
+        _STYLE_COLOURS,
+        _POCKET_RANGE,
+    ),
+    sampler=replace(_BEST_SAMPLER, guide_until=0.85),
 )
 
-_BEST_IMAGE = replace(
-    _FAST_IMAGE,
+_BEST_IMAGE = Preset(
     name="best-image",
-    description="Pocket networks: the image guidance that reaches most styles, at an eighth of the paper's compute",
-    sampler=replace(_FAST_IMAGE.sampler, steps=20, skip=7),
+    description="Pocket networks: the image guidance with the best figures, at a quarter of the paper's compute",
+    kind="image",
+    losses=_FAST_IMAGE.losses,
+    sampler=_POCKET_SAMPLER,
 )
 
 PRESETS: dict[str, Preset] = {
@@ -225,16 +231,25 @@ def preset_named(name: str) -> Preset:
     return PRESETS[name]
 
 
-TEXT_DEFAULT, IMAGE_DEFAULT = "pocket-text", "pocket-image"
+TEXT_DEFAULT, IMAGE_DEFAULT = "best-text", "best-image"
 """The presets of what needs no download, whose values widgets start with."""
 
-_BESIDE: tuple[Loss, ...] = (SourceAnchorLoss(weight=0.3), SemanticDivergenceLoss(weight=0.01, until=16))
-"""Losses that a default preset may lack, with weights that suit those of the default presets."""
+_BESIDE: tuple[Loss, ...] = (
+    SourceAnchorLoss(weight=0.3),
+    SemanticDivergenceLoss(weight=0.01, until=8),
+    _STYLE_COLOURS,
+)
+"""Losses that the default presets lack, or text guidance has for an end of its own, with weights that suit theirs."""
+
+
+def bare(loss: Loss) -> Loss:
+    """The loss without its schedules and masks."""
+    return bare(loss.loss) if isinstance(loss, OuterLoss | ScheduledLoss) else loss
 
 
 def default_loss(kind: type[Any]) -> Any:
     """The settings that suit a loss of this kind beside, or in, the default presets."""
-    for loss in (*PRESETS[IMAGE_DEFAULT].losses, *PRESETS[TEXT_DEFAULT].losses, *_BESIDE):
+    for loss in map(bare, (*_BESIDE, *PRESETS[TEXT_DEFAULT].losses, *PRESETS[IMAGE_DEFAULT].losses)):
         if isinstance(loss, kind):
             return loss
     raise LookupError(f"no default preset has a {kind.__name__}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..api import Models, load_models, translate, vary
 from ..losses import Loss, ScheduledLoss
 from ..losses.scheduled import Points
-from ..presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT, Preset, default_loss
+from ..presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT, Preset, bare, default_loss
 from .models import pocket_ddpm
 from .render import STYLES
 from .seeds import HELD_OUT
@@ -65,23 +65,27 @@ def changed(preset: Preset, loss: type[Any] | None, settings: Mapping[str, Any])
     if loss is None:
         return replace(preset, sampler=replace(preset.sampler, **settings))
     losses = preset.losses
-    if not any(isinstance(one, loss) for one in losses):
+    if not any(isinstance(bare(one), loss) for one in losses):
         losses = (*losses, default_loss(loss))
-    return replace(
-        preset, losses=tuple(replace(one, **settings) if isinstance(one, loss) else one for one in losses)
-    )
+
+    def edited(one: Any) -> Any:
+        if isinstance(one, ScheduledLoss):
+            return replace(one, loss=edited(one.loss))
+        return replace(one, **settings) if isinstance(one, loss) else one
+
+    return replace(preset, losses=tuple(map(edited, losses)))
 
 
 def with_only(preset: Preset, *losses: type[Any]) -> Preset:
     """The preset with its losses of these kinds alone."""
-    return replace(preset, losses=tuple(loss for loss in preset.losses if isinstance(loss, losses)))
+    return replace(preset, losses=tuple(loss for loss in preset.losses if isinstance(bare(loss), losses)))
 
 
 def scheduled(preset: Preset, loss: type[Any], points: Points) -> Preset:
-    """The preset with a schedule of its loss of this kind."""
+    """The preset with this schedule of its loss of this kind, in the place of its own."""
 
     def timed(one: Loss) -> Loss:
-        return ScheduledLoss(one, points) if isinstance(one, loss) else one
+        return ScheduledLoss(bare(one), points) if isinstance(bare(one), loss) else one
 
     return replace(preset, losses=tuple(timed(one) for one in preset.losses))
 
@@ -120,7 +124,7 @@ class Setting:
     @property
     def default(self) -> float:
         preset = changed(self.preset, self.loss, {})
-        owners = [preset.sampler] if self.loss is None else preset.losses
+        owners = [preset.sampler] if self.loss is None else map(bare, preset.losses)
         owner = next(owner for owner in owners if self.loss is None or isinstance(owner, self.loss))
         return getattr(owner, self.setting)
 
