@@ -19,7 +19,7 @@ from diffuseit.losses import (
 from diffuseit.losses.base import Term
 from diffuseit.objective import Objective
 from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.presets import PRESETS
+from diffuseit.presets import PRESETS, TEXT_DEFAULT
 from diffuseit.randomness import Seeded
 from diffuseit.sampler import SamplerSettings, sample
 
@@ -156,10 +156,8 @@ def test_a_loss_that_leaves_the_finite_numbers_is_named(models, scenes):
 def test_other_step_counts_keep_the_proportion_of_skipped_steps(models, scenes):
     seen = []
     api.translate(scenes[:1], to="winter", models=models, steps=8, on_step=seen.append)
-    assert (
-        seen[0].index
-        == 8 - 8 * PRESETS["pocket-text"].sampler.skip // PRESETS["pocket-text"].sampler.steps - 1
-    )
+    default = PRESETS[TEXT_DEFAULT].sampler
+    assert seen[0].index == 8 - 8 * default.skip // default.steps - 1
 
 
 def half(scenes):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from diffuseit.catalog import members
 from diffuseit.losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
-from diffuseit.presets import PRESETS, default_loss
+from diffuseit.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
@@ -126,16 +126,15 @@ def test_widget_values_stand_where_the_nodes_expect_them(path):
 
 @workflows
 def test_losses_have_the_presets_values(path):
-    """What a chain of nodes does equals what the preset says, so that the two can be compared."""
-    defaults = {
-        "DiffuseITStructureLoss": default_loss(StructureLoss),
-        "DiffuseITSemanticDivergenceLoss": default_loss(SemanticDivergenceLoss),
-        "DiffuseITRangeLoss": default_loss(RangeLoss),
+    """What a chain of nodes does equals what the pocket presets say, so that the two can be compared."""
+    kinds = (StructureLoss, SemanticDivergenceLoss, RangeLoss)
+    losses = {
+        f"DiffuseIT{type(x).__name__}": x for x in PRESETS["pocket-text"].losses if isinstance(x, kinds)
     }
     for node in read(path)["nodes"]:
-        if node["type"] in defaults:
+        if node["type"] in losses:
             for name, value in node["widgets_values_named"].items():
-                assert value == getattr(defaults[node["type"]], name), (node["id"], name)
+                assert value == getattr(losses[node["type"]], name), (node["id"], name)
         if node["type"] == "DiffuseITPreset":
             assert node["widgets_values_named"]["preset"] in PRESETS
 
