@@ -163,17 +163,14 @@ _COLOUR_SPREAD = ColourStatisticsLoss(mean=0.0, covariance=0.3)
 _STYLE_FIRST = ScheduledLoss(_POCKET_STRUCTURE, ramp(0.4, 1.0, 0.0, 0.2))
 """Structure holds less in the first, noisiest steps, where large forms take the style's colours."""
 
-_STYLE_FIRST_OF_FEW = ScheduledLoss(_POCKET_STRUCTURE, ramp(0.6, 1.0, 0.0, 0.3))
-"""The same for runs of few steps, in which structure has less time to come back."""
-
 _BEST_SAMPLER = replace(_POCKET_SAMPLER, steps=20, skip=7)
 
 _FAST_TEXT = Preset(
     name="fast-text",
     description="Pocket networks: text guidance at an eighth of the paper's compute",
     kind="text",
-    losses=(_POCKET_TEXT_STYLE, _STYLE_FIRST_OF_FEW, _COLOUR_SPREAD, _POCKET_RANGE),
-    sampler=replace(_POCKET_SAMPLER, steps=12, skip=4, resample=4, guide_until=0.9, backward_until=0.1),
+    losses=(_POCKET_TEXT_STYLE, _POCKET_STRUCTURE, _COLOUR_SPREAD, _POCKET_RANGE),
+    sampler=replace(_POCKET_SAMPLER, steps=10, skip=3, resample=8, guide_until=0.85, backward_until=0.0),
 )
 
 _BEST_TEXT = Preset(
@@ -181,7 +178,7 @@ _BEST_TEXT = Preset(
     description="Pocket networks: the text guidance with the best figures, at a quarter of the paper's compute",
     kind="text",
     losses=(_POCKET_TEXT_STYLE, _STYLE_FIRST, _COLOUR_SPREAD, _POCKET_RANGE),
-    sampler=_BEST_SAMPLER,
+    sampler=_POCKET_SAMPLER,
 )
 
 _STYLE_COLOURS = ColourStatisticsLoss(mean=0.6, covariance=0.6)
