@@ -6,6 +6,7 @@ Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS say
 import functools
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -411,4 +412,91 @@ def test_a_workflow_may_hold_anything_where_a_run_was(visit):
                 node["properties"][name] = broken
         open_flow(page, flow)
         assert panel(page, SAMPLER).get_by_role("status").inner_text()
+    assert not page.said
+
+
+def status(page, node=SAMPLER):
+    return panel(page, node).get_by_role("status").inner_text()
+
+
+def queue(page, **widgets):
+    """Queues the graph with these values of its sampler, and waits for the first step that its panel tells of."""
+    page.evaluate(SET, [SAMPLER, widgets])
+    page.get_by_test_id("queue-button").click()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
+
+
+def test_a_run_is_shown_in_the_tab_that_queued_it_and_in_no_other(visit, shoot, server):
+    page, same, other = visit(), visit(), visit()
+    for one in (page, same):
+        open_flow(one)
+    open_flow(other, flow_with_a_run())
+    kept = legend(other, SAMPLER)
+    pages = (page, same, other)
+    for one in pages:
+        one.evaluate(SET, [SAMPLER, QUICK | {"seed": 21}])
+    run_all(page)
+    shoot(page, "tab-that-queued")
+    shoot(same, "tab-of-the-same-workflow")
+    shoot(other, "tab-with-a-run")
+    assert panel(page, SAMPLER).locator(".diffuseit-film button").count() > 1
+    assert "text style" in legend(page, SAMPLER)
+    assert panel(same, SAMPLER).locator(".diffuseit-plot").is_hidden() and not legend(same, SAMPLER)
+    assert legend(other, SAMPLER) == kept
+
+    # A prompt without a client's id, as scripts queue it, is told to no page.
+    told = ({id: run and run["run"] for id, run in one.evaluate(RUNS)} for one in pages)
+    before = list(told)
+    prompt = page.evaluate("app.graphToPrompt().then(({output}) => output)")
+    prompt[SAMPLER]["inputs"]["seed"] = 22
+    id = server.post("/prompt", {"prompt": prompt})["prompt_id"]
+    page.wait_for_function(
+        "id => fetch(`/history/${id}`).then(answer => answer.json()).then(known => known[id]?.status?.completed)",
+        arg=id,
+        timeout=RUN_MS,
+    )
+    page.wait_for_timeout(1000)
+    after = [{id: run and run["run"] for id, run in one.evaluate(RUNS)} for one in pages]
+    assert after == before
+    assert legend(other, SAMPLER) == kept and not legend(same, SAMPLER)
+    assert not any(one.said for one in pages)
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_a_run_that_the_server_did_not_survive(visit, shoot, server, renderer):
+    page = visit(renderer)
+    open_flow(page)
+    queue(page, **QUICK | {"steps": 100, "seed": SEEDS[renderer][0] + 30})
+    server.kill()
+    panel(page, SAMPLER).get_by_text(
+        re.compile(r"^No word from the server since step \d+ of \d+$")
+    ).wait_for()
+    shoot(page, f"{renderer}-server-away", whole=False)
+    server.start()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^Ended early: \d+ of \d+ steps$")).wait_for()
+    shoot(page, f"{renderer}-server-back", whole=False)
+    assert page.evaluate("id => app.graph.getNodeById(id).properties.diffuseit_run.ok", SAMPLER) is False
+    assert panel(page, SAMPLER).locator(".diffuseit-film button").count()
+
+    page.evaluate(SET, [SAMPLER, QUICK | {"seed": SEEDS[renderer][1] + 30}])
+    runs = run_all(page)
+    assert runs[SAMPLER]["ok"] and runs[SAMPLER]["done"] == runs[SAMPLER]["total"]
+    panel(page, SAMPLER).get_by_text("About ").wait_for()
+    shoot(page, f"{renderer}-server-runs-again", whole=False)
+    assert not page.said
+
+
+def test_a_run_goes_on_where_only_the_connection_was_lost(visit, shoot):
+    page = visit()
+    open_flow(page)
+    socket = "([...(window.sockets ?? [])].pop() ?? app.api?.socket ?? window.comfyAPI.api.api.socket)"
+    queue(page, **QUICK | {"steps": 14, "seed": 41})
+    page.evaluate(f"{socket}.close()")
+    page.wait_for_function(
+        "/^No word/.test(document.querySelector('.diffuseit-live [role=status]').textContent)"
+    )
+    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
+    page.wait_for_function(f"({RUNS})().every(([id, run]) => run)", timeout=RUN_MS)
+    (run,) = dict(page.evaluate(RUNS)).values()
+    assert run["ok"] and run["done"] == run["total"]
     assert not page.said

@@ -121,7 +121,7 @@ export class Panel {
   filmHeight() {
     const columns = columnsIn(this.width, TILE, TILE_GAP);
     const { state = "done", frames = [], total = 0 } = this.run ?? {};
-    const coming = state === "running" ? Math.min(KEPT_FRAMES, total) : 0; // room for all of them from the start
+    const coming = state === "running" || state === "silent" ? Math.min(KEPT_FRAMES, total) : 0; // room for all of them from the start
     const rows = Math.ceil(Math.max(coming, frames.length) / columns);
     return rows * ((this.width + TILE_GAP) / columns) - TILE_GAP;
   }
