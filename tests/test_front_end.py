@@ -64,3 +64,9 @@ def test_the_graphs_name_what_there_is():
     paper = bundles()["paper"]
     named = set(re.findall(r'(?:model|clip_\d): "([^"]+)"', source))
     assert named == set(paper.members)
+
+
+def test_the_style_sheets_share_no_class():
+    sheets = [(WEB / name).read_text(encoding="utf-8") for name in ("panel/panel.css", "sampler/live.css")]
+    panel, live = (set(re.findall(r"\.diffuseit-[\w-]+", sheet)) for sheet in sheets)
+    assert panel and live and not panel & live

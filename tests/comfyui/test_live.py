@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("websocket", reason="needs websocket-client")
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
+from comfyui.axe import cut_off, faint, violations
 from comfyui.browser import FOLDER, READY, RUN_MS, START_MS
 from comfyui.server import PACK, ComfyServer
 from comfyui.test_browser import browser  # noqa: F401
@@ -500,3 +501,89 @@ def test_a_run_goes_on_where_only_the_connection_was_lost(visit, shoot):
     (run,) = dict(page.evaluate(RUNS)).values()
     assert run["ok"] and run["done"] == run["total"]
     assert not page.said
+
+
+GROUND = """id => {
+    const body = document.querySelector(`.lg-node[data-node-id="${id}"] [class*=bg-component-node-background]`)
+    return body ? getComputedStyle(body).backgroundColor : LiteGraph.NODE_DEFAULT_BGCOLOR
+}"""
+LOOK_AT = """([id, scale]) => {
+    const {ds, canvas} = app.canvas, frame = canvas.getBoundingClientRect()
+    const {element} = app.graph.getNodeById(id).widgets.find(widget => widget.name === 'diffuseit_run')
+    const box = element.getBoundingClientRect()
+    ds.offset = [
+        (200 - frame.left) / scale - (box.left - frame.left) / ds.scale + ds.offset[0],
+        (130 - frame.top) / scale - (box.top - frame.top) / ds.scale + ds.offset[1],
+    ]
+    ds.scale = scale
+    app.canvas.setDirty(true, true)
+}"""
+
+
+def setting(page, name, value):
+    page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
+    page.wait_for_timeout(1000)
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_nobody_is_barred_from_a_run(visit, shoot, server, renderer):
+    page = visit(renderer)
+    open_flow(page)
+    page.evaluate(SET, [SAMPLER, QUICK | {"steps": 5, "seed": SEEDS[renderer][0] + 50}])
+    run_all(page)
+    here = panel(page, SAMPLER)
+    here.get_by_text("About ").wait_for()
+    here.get_by_role("button", name="range").click()
+    try:
+        for theme in ("dark", "light"):
+            setting(page, "Comfy.ColorPalette", theme)
+            page.evaluate(LOOK_AT, [SAMPLER, 1])
+            page.wait_for_timeout(1000)
+            shoot(page, f"{renderer}-{theme}-near", whole=False)
+            assert violations(page, ".diffuseit-live") == []
+            ground = page.evaluate(GROUND, SAMPLER)
+            assert faint(page, ".diffuseit-live", ground) == []
+            assert faint(page, ".diffuseit-live", page.evaluate("getComputedStyle(document.body).color"))
+            here.get_by_role("button", name="Before and after").click()
+            page.locator(".diffuseit-viewer").wait_for()
+            shoot(page, f"{renderer}-{theme}-viewer", whole=False)
+            assert violations(page, ".diffuseit-viewer") == []
+            page.keyboard.press("Escape")
+        here.evaluate("panel => panel.append(document.createElement('button'))")
+        assert "button-name" in violations(page, ".diffuseit-live")[0]
+    finally:
+        server.post("/settings/Comfy.ColorPalette", "dark")
+    assert not page.said
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_nothing_is_cut_off_when_all_is_twice_as_large(visit, shoot, server, renderer):
+    flow = flow_with_a_run()
+    broken = json.loads(json.dumps(flow))
+    next(node for node in broken["nodes"] if str(node["id"]) == SAMPLER)["properties"]["diffuseit_run"][
+        "ok"
+    ] = False
+    try:
+        for locale, ended in (("en", "Ended early"), ("ko", "중간에 끝남")):
+            page = visit(renderer, Comfy_Locale=locale)
+            open_flow(page, flow)
+            page.set_viewport_size(
+                {"width": 800, "height": 450}
+            )  # what the browser's zoom leaves of the page
+            page.evaluate(LOOK_AT, [SAMPLER, 1])
+            page.wait_for_timeout(1500)
+            shoot(page, f"{renderer}-{locale}-zoomed", whole=False)
+            assert cut_off(page, ".diffuseit-live") == []
+            page.evaluate("flow => app.loadGraphData(flow)", broken)
+            panel(page, SAMPLER).get_by_text(ended).wait_for()
+            page.evaluate(LOOK_AT, [SAMPLER, 2])
+            page.wait_for_timeout(1500)
+            shoot(page, f"{renderer}-{locale}-zoomed-canvas", whole=False)
+            assert cut_off(page, ".diffuseit-live") == []
+            assert not page.said
+        panel(page, SAMPLER).get_by_role("status").evaluate(
+            "line => { line.textContent = 'long '.repeat(60) }"
+        )
+        assert cut_off(page, ".diffuseit-live")
+    finally:
+        server.post("/settings/Comfy.Locale", "en")

@@ -53,7 +53,7 @@ export function iconButton(name, path, act) {
   const icon = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: path }));
   const button = html(
     "button",
-    { type: "button", class: "diffuseit-icon", title: name, "aria-label": name },
+    { type: "button", class: "diffuseit-sign", title: name, "aria-label": name },
     icon,
   );
   button.addEventListener("click", act);

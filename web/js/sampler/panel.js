@@ -74,7 +74,7 @@ export class Panel {
   /** @returns {HTMLButtonElement} */
   makeLogButton() {
     const name = say("logarithmic");
-    const button = html("button", { type: "button", class: "log", title: name, "aria-label": name }, "log");
+    const button = html("button", { type: "button", class: "log", title: name, "aria-label": `log: ${name}` }, "log");
     button.addEventListener("click", () => {
       this.log = !this.logarithmic;
       this.changed();
