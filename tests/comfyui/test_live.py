@@ -279,7 +279,7 @@ def test_a_sampler_and_losses_inside_of_a_subgraph(visit, shoot, renderer):
     open_flow(page)
     page.evaluate(SET, [SAMPLER, QUICK | {"steps": 6, "skip": 3, "resample": 1, "seed": SEEDS[renderer][0]}])
     page.evaluate(
-        "ids => app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))",
+        "ids => { app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id)))) }",
         [TEXT, STRUCTURE, RANGE, SAMPLER],
     )
     page.wait_for_timeout(1000)
@@ -469,9 +469,8 @@ def test_a_run_that_the_server_did_not_survive(visit, shoot, server, renderer):
     open_flow(page)
     queue(page, **QUICK | {"steps": 100, "seed": SEEDS[renderer][0] + 30})
     server.kill()
-    panel(page, SAMPLER).get_by_text(
-        re.compile(r"^No word from the server since step \d+ of \d+$")
-    ).wait_for()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^Server silent since step \d+ of \d+$")).wait_for()
+    assert cut_off(page, ".diffuseit-live") == []
     shoot(page, f"{renderer}-server-away", whole=False)
     server.start()
     panel(page, SAMPLER).get_by_text(re.compile(r"^Ended early: \d+ of \d+ steps$")).wait_for()
@@ -494,7 +493,7 @@ def test_a_run_goes_on_where_only_the_connection_was_lost(visit, shoot):
     queue(page, **QUICK | {"steps": 14, "seed": 41})
     page.evaluate(f"{socket}.close()")
     page.wait_for_function(
-        "/^No word/.test(document.querySelector('.diffuseit-live [role=status]').textContent)"
+        "/^Server silent/.test(document.querySelector('.diffuseit-live [role=status]').textContent)"
     )
     panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
     page.wait_for_function(f"({RUNS})().every(([id, run]) => run)", timeout=RUN_MS)

@@ -2,8 +2,8 @@
 /** What a sampler node shows of its run: a line of words, curves, names, pictures. */
 
 import { app } from "../../../../scripts/app.js";
+import { html, iconButton } from "../dom.js";
 import { beginsLogarithmic, onSettings, showsRuns } from "../settings.js";
-import { html, iconButton } from "./dom.js";
 import { Film } from "./film.js";
 import { Legend } from "./legend.js";
 import { Plot } from "./plot.js";

@@ -60,9 +60,21 @@ export function iconButton(name, path, act) {
   return button;
 }
 
-/** Loads the styles that lie beside this file, once. */
-export function loadStyles() {
-  const href = new URL("./live.css", import.meta.url).href;
+/**
+ * A link that opens in a tab of its own, which `title` says.
+ * @param {string} text
+ * @param {string} href
+ * @param {string} title
+ */
+export function link(text, href, title) {
+  return html("a", { href, title, target: "_blank", rel: "noopener noreferrer" }, text);
+}
+
+/**
+ * Loads styles, once.
+ * @param {URL} sheet
+ */
+export function loadStyles({ href }) {
   if (!document.querySelector(`link[href="${href}"]`)) {
     document.head.append(html("link", { rel: "stylesheet", href }));
   }
