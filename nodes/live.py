@@ -36,13 +36,15 @@ Send = Callable[[str, dict[str, Any]], None]
 class Facts:
     """What is known before the first step.
 
-    `workflow` and `node` are the front end's ids of the place where the run is shown, `run` its own.
+    `workflow` and `node` are the front end's ids of the place where the run is shown, `prompt` is the server's of what
+    was queued, `run` its own.
     `chain`: for each loss the id of its node and the name of its class. `memory`: bytes of weights and run together.
     `networks` by the name that their calls are counted under. `size`: (width, height) that they work on. `source`
     [3, H, W] in [-1, 1].
     """
 
     workflow: str
+    prompt: str
     node: str
     run: str
     total: int
@@ -164,7 +166,7 @@ class Live:
     def _tell(self, kind: str, **what: Any) -> None:
         self._told = self._clock()
         facts = self._facts
-        place = {"workflow": facts.workflow, "node": facts.node, "run": facts.run}
+        place = {"workflow": facts.workflow, "prompt": facts.prompt, "node": facts.node, "run": facts.run}
         self._send(EVENT, {"kind": kind, **place, **what})
 
 

@@ -151,20 +151,24 @@ class Progress:
         management.throw_exception_if_processing_interrupted()
 
 
-def executing_node() -> str:
-    """The node that runs now, by the id that the server's events give it; empty where none does."""
+def executing() -> tuple[str, str]:
+    """What runs now, by the ids that the server's events give them: (prompt, node); empty where nothing does."""
     from comfy_execution.utils import get_executing_context
 
     context = get_executing_context()
-    return "" if context is None else str(context.node_id)
+    return ("", "") if context is None else (str(context.prompt_id), str(context.node_id))
 
 
 def tell(event: str, data: dict[str, Any]) -> None:
-    """An event for the front end that queued the running prompt; does not wait for its way there."""
+    """An event for the front end that queued the running prompt; does not wait for its way there.
+
+    Nobody is told of a prompt that came without a client's id: the server would tell every page that is open.
+    """
     from server import PromptServer
 
     server = PromptServer.instance
-    server.send_sync(event, data, server.client_id)
+    if server.client_id is not None:
+        server.send_sync(event, data, server.client_id)
 
 
 def setting(name: str, default: Any) -> Any:

@@ -372,9 +372,11 @@ class Run:
 
         views = [("ViT" if isinstance(view, ViT) else "CLIP", view) for view, _ in _views(self.guidance)]
         sampler = self.settings.sampler
+        prompt, node = runtime.executing()
         return live.Facts(
             workflow=self.workflow,
-            node=runtime.executing_node(),
+            prompt=prompt,
+            node=node,
             run=uuid.uuid4().hex[:8],
             total=sampler.visits * (1 if sampler.restart_above is None else len(self.source)),
             batch=len(self.source),
@@ -406,7 +408,7 @@ def _workflow(metadata: Mapping[str, Any] | None) -> str:
 
 def _note(run: Run, prompt: Prompt | None) -> None:
     """Writes down what the run took, for estimates; without a prompt nobody knows what it was."""
-    node = runtime.executing_node()
+    _, node = runtime.executing()
     if prompt and node in prompt:
         try:
             runtime.measured().note(key_of(prompt, node, runtime.device_name()), run.live.figures())

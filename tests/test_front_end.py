@@ -12,7 +12,11 @@ from tools.help_pages import LANGUAGES
 from tools.schemas import node_schemas
 
 WEB = Path(__file__).parents[1] / "web" / "js"
-PANEL = {path.stem: path.read_text(encoding="utf-8") for path in (WEB / "panel").glob("*.js")}
+PANEL, SAMPLER = (
+    {path.stem: path.read_text(encoding="utf-8") for path in (WEB / folder).glob("*.js")}
+    for folder in ("panel", "sampler")
+)
+ROOMS = ("panel", "run", "terms")
 
 
 def words(language):
@@ -24,9 +28,10 @@ def blanks(text):
     return sorted(re.findall(r"\{(\w+)\}", text))
 
 
+@pytest.mark.parametrize("room", ROOMS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_language_says_everything(language):
-    english, other = words("en")["panel"], words(language)["panel"]
+def test_every_language_says_everything(language, room):
+    english, other = words("en")[room], words(language)[room]
     assert list(other) == list(english)
     assert {key: blanks(text) for key, text in other.items()} == {
         key: blanks(text) for key, text in english.items()
@@ -55,6 +60,21 @@ def test_the_panel_says_what_there_are_words_for():
     assert not unused - {"download"}
 
 
+def test_the_nodes_say_what_there_are_words_for():
+    source = "".join(SAMPLER.values())
+    asked = set(re.findall(r'say\("(\w+)"', source))
+    (kinds,) = re.findall(r"@typedef \{(.*)\} MarkKind", source)
+    assert "say(kind)" in source
+    assert set(words("en")["run"]) == asked | set(re.findall(r'"(\w+)"', kinds))
+    (terms,) = re.findall(r"const OF_TERMS = \{(.*?)\}", source, re.S)
+    assert set(words("en")["terms"]) == set(re.findall(r"(\w+): ", terms))
+
+
+def test_there_are_no_rooms_but_these():
+    for language in LANGUAGES:
+        assert set(words(language)) == {*ROOMS, *(["catalogue"] if language != "en" else [])}
+
+
 def test_the_graphs_name_what_there_is():
     source = PANEL["graphs"]
     schemas = node_schemas()
@@ -64,3 +84,9 @@ def test_the_graphs_name_what_there_is():
     paper = bundles()["paper"]
     named = set(re.findall(r'(?:model|clip_\d): "([^"]+)"', source))
     assert named == set(paper.members)
+
+
+def test_the_style_sheets_share_no_class():
+    sheets = [(WEB / name).read_text(encoding="utf-8") for name in ("panel/panel.css", "sampler/live.css")]
+    panel, live = (set(re.findall(r"\.diffuseit-[\w-]+", sheet)) for sheet in sheets)
+    assert panel and live and not panel & live

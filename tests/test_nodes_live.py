@@ -47,6 +47,7 @@ def told(live):
         clock, events = Clock(), []
         facts = live.Facts(
             workflow="w",
+            prompt="p",
             node="12:3",
             run="r",
             total=steps[0].total,
@@ -78,7 +79,8 @@ def test_every_step_is_told_once_in_order_with_its_place(told):
     events = told([step(n) for n in range(8)], throttle=2.5)
     assert [event["kind"] for event in events][:2] == ["begin", "steps"]
     assert events[-1]["kind"] == "end"
-    assert {(event["workflow"], event["node"], event["run"]) for event in events} == {("w", "12:3", "r")}
+    places = {tuple(event[name] for name in ("workflow", "prompt", "node", "run")) for event in events}
+    assert places == {("w", "p", "12:3", "r")}
     steps = [event for event in events if event["kind"] == "steps"]
     assert [event["from"] for event in steps] == [0, 1, 4, 7]
     assert [len(event["values"]) for event in steps] == [1, 3, 3, 1]
@@ -137,7 +139,7 @@ def test_calls_are_counted_per_step_without_those_for_the_source(told):
 
 
 def test_a_run_that_fails_says_so(live):
-    facts = live.Facts("w", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
     events = []
 
     def run():

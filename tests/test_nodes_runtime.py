@@ -1,6 +1,8 @@
 """The bridge to ComfyUI's devices on a fake of ComfyUI; the real one is in tests/comfyui."""
 
+import sys
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -164,3 +166,14 @@ def test_progress_shows_the_picture_and_answers_interruptions(runtime, managemen
     management.interrupted = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         progress.update(3, 6, picture)
+
+
+@pytest.mark.parametrize("client", ["page", None])
+def test_a_run_is_told_to_nobody_but_the_page_that_queued_it(runtime, monkeypatch, client):
+    sent = []
+    instance = SimpleNamespace(client_id=client, send_sync=lambda *what: sent.append(what))
+    monkeypatch.setitem(
+        sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance))
+    )
+    runtime.tell("event", {})
+    assert sent == ([("event", {}, client)] if client else [])  # None would reach every page

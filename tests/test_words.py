@@ -131,19 +131,6 @@ def test_reworded_english_is_told(tmp_path, monkeypatch, schemas):
     assert locales.write(changed) == ["DiffuseITRangeLoss.description"]
 
 
-def test_what_scripts_say_is_said_in_every_language():
-    text = (ROOT / "web" / "js" / "sampler" / "words.js").read_text(encoding="utf-8")
-    tables = re.findall(r"^const (ENGLISH|KOREAN|JAPANESE|CHINESE) = \{\n(.*?)^\}", text, re.M | re.S)
-    words = {name: dict(re.findall(r"^  (\w+): \"(.+)\",?$", table, re.M)) for name, table in tables}
-    assert len(words) == 4
-    for said in words.values():
-        assert set(said) == set(words["ENGLISH"])
-        for word, sentence in said.items():
-            assert set(re.findall(r"{\w+}", sentence)) == set(re.findall(r"{\w+}", words["ENGLISH"][word])), (
-                word
-            )
-
-
 def test_settings_are_named_in_every_language():
     text = (ROOT / "web" / "js" / "settings.js").read_text(encoding="utf-8")
     ids = {found.replace(".", "_") for found in re.findall(r"\"(DiffuseIT\.[\w.]+)\"", text)}

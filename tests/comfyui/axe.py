@@ -1,4 +1,4 @@
-"""axe-core looks at a part of the page: what bars somebody with other eyes, hands or ears."""
+"""What bars somebody with other eyes, hands or ears from a part of the page: axe-core's look at it, and two of ours."""
 
 from pathlib import Path
 
@@ -23,3 +23,54 @@ def violations(page, part: str) -> list[str]:
         page.add_script_tag(path=SCRIPT)
     assert page.locator(part).count(), f"there is no {part}"
     return [text for impact, text in page.evaluate(_RUN, part) if impact in SERIOUS]
+
+
+_FAINT = """([part, ground]) => {
+    const pixel = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const parse = colour => {
+        pixel.clearRect(0, 0, 1, 1);
+        pixel.fillStyle = colour;
+        pixel.fillRect(0, 0, 1, 1);
+        return [...pixel.getImageData(0, 0, 1, 1).data].map(value => value / 255);
+    };
+    const over = (top, alpha, under) => top.slice(0, 3).map((value, i) => value * alpha + under[i] * (1 - alpha));
+    const linear = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+    const found = [];
+    for (const element of document.querySelectorAll(`${part} *`)) {
+        const style = getComputedStyle(element);
+        const says = [...element.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+        const drawn = element.matches("path.curve:not(.sum)");
+        if (!element.checkVisibility() || element.closest("title") || !(says || drawn)) continue;
+        const above = [];
+        for (let one = element; one; one = one.matches(part) ? null : one.parentElement) above.unshift(one);
+        let under = parse(ground), opacity = 1;
+        for (const one of above) {
+            const colour = parse(getComputedStyle(one).backgroundColor);
+            under = over(colour, colour[3], under);
+            opacity *= Number(getComputedStyle(one).opacity);
+        }
+        const ink = parse(drawn ? style.stroke : element instanceof SVGElement ? style.fill : style.color);
+        const lights = [light(over(ink, ink[3] * opacity, under)), light(under)].sort((a, b) => b - a);
+        const contrast = lights[0] / lights[1];
+        if (contrast < (drawn ? 3 : 4.5)) found.push(`${contrast.toFixed(2)}: ${element.outerHTML.slice(0, 120)}`);
+    }
+    return found;
+}"""
+_CUT = """part => [...document.querySelectorAll(`${part} *`)].filter(element => element.checkVisibility()
+    && element.clientWidth && [...element.childNodes].some(child => child.nodeType === 3 && child.data.trim())
+    && (element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight + 1))
+    .map(element => element.textContent)"""
+
+
+def faint(page, part: str, ground: str) -> list[str]:
+    """The texts in `part` that stand off too little from a ground of the colour `ground`, and the curves that do.
+
+    axe does not judge what lies on a canvas. The bounds are those of WCAG 2.2, 1.4.3 and 1.4.11.
+    """
+    return page.evaluate(_FAINT, [part, ground])
+
+
+def cut_off(page, part: str) -> list[str]:
+    """The texts in `part` that have too little room."""
+    return page.evaluate(_CUT, part)

@@ -14,7 +14,8 @@ NOT_OURS = (
     "missingModelMetadata",
     "/userdata",
     "/user.css",
-)  # sizes of its models, files that need not be there
+    "vendor-sentry",
+)  # sizes of its models, files that need not be there, its reports of errors
 READY = """!!(window.app?.vueAppReady && app.extensionManager && window.LiteGraph
     && LiteGraph.registered_node_types.DiffuseITSampler)"""
 SETTINGS = {

@@ -101,7 +101,8 @@ class ComfyServer:
         if not link.exists():
             link.symlink_to(PACK, target_is_directory=True)
         self.log_path = base / "server.log"
-        command = [
+        self._comfyui = comfyui
+        self._command = [
             comfyui_python(comfyui),
             "main.py",
             "--cpu",
@@ -113,11 +114,15 @@ class ComfyServer:
             *front_end_options(),
             *options,
         ]
+        self.start()
+
+    def start(self) -> None:
+        """Starts the process, again after it ended; returns when it answers."""
         # One thread: the tests run beside others, and threads that wait in a loop slow everything down.
         quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
-        with self.log_path.open("w") as log:
+        with self.log_path.open("a") as log:
             self.process = subprocess.Popen(
-                command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, env=quiet | os.environ
+                self._command, cwd=self._comfyui, stdout=log, stderr=subprocess.STDOUT, env=quiet | os.environ
             )
         try:
             self._wait_until_up()
@@ -155,6 +160,11 @@ class ComfyServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def kill(self) -> None:
+        """Ends the process as a crash does."""
+        self.process.kill()
+        self.process.wait()
 
     def log(self) -> str:
         """All that the server printed."""

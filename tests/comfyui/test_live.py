@@ -6,6 +6,7 @@ Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS say
 import functools
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("websocket", reason="needs websocket-client")
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
+from comfyui.axe import cut_off, faint, violations
 from comfyui.browser import FOLDER, READY, RUN_MS, START_MS
 from comfyui.server import PACK, ComfyServer
 from comfyui.test_browser import browser  # noqa: F401
@@ -277,7 +279,7 @@ def test_a_sampler_and_losses_inside_of_a_subgraph(visit, shoot, renderer):
     open_flow(page)
     page.evaluate(SET, [SAMPLER, QUICK | {"steps": 6, "skip": 3, "resample": 1, "seed": SEEDS[renderer][0]}])
     page.evaluate(
-        "ids => app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))",
+        "ids => { app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id)))) }",
         [TEXT, STRUCTURE, RANGE, SAMPLER],
     )
     page.wait_for_timeout(1000)
@@ -412,3 +414,175 @@ def test_a_workflow_may_hold_anything_where_a_run_was(visit):
         open_flow(page, flow)
         assert panel(page, SAMPLER).get_by_role("status").inner_text()
     assert not page.said
+
+
+def status(page, node=SAMPLER):
+    return panel(page, node).get_by_role("status").inner_text()
+
+
+def queue(page, **widgets):
+    """Queues the graph with these values of its sampler, and waits for the first step that its panel tells of."""
+    page.evaluate(SET, [SAMPLER, widgets])
+    page.get_by_test_id("queue-button").click()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
+
+
+def test_a_run_is_shown_in_the_tab_that_queued_it_and_in_no_other(visit, shoot, server):
+    page, same, other = visit(), visit(), visit()
+    for one in (page, same):
+        open_flow(one)
+    open_flow(other, flow_with_a_run())
+    kept = legend(other, SAMPLER)
+    pages = (page, same, other)
+    for one in pages:
+        one.evaluate(SET, [SAMPLER, QUICK | {"seed": 21}])
+    run_all(page)
+    shoot(page, "tab-that-queued")
+    shoot(same, "tab-of-the-same-workflow")
+    shoot(other, "tab-with-a-run")
+    assert panel(page, SAMPLER).locator(".diffuseit-film button").count() > 1
+    assert "text style" in legend(page, SAMPLER)
+    assert panel(same, SAMPLER).locator(".diffuseit-plot").is_hidden() and not legend(same, SAMPLER)
+    assert legend(other, SAMPLER) == kept
+
+    # A prompt without a client's id, as scripts queue it, is told to no page.
+    told = ({id: run and run["run"] for id, run in one.evaluate(RUNS)} for one in pages)
+    before = list(told)
+    prompt = page.evaluate("app.graphToPrompt().then(({output}) => output)")
+    prompt[SAMPLER]["inputs"]["seed"] = 22
+    id = server.post("/prompt", {"prompt": prompt})["prompt_id"]
+    page.wait_for_function(
+        "id => fetch(`/history/${id}`).then(answer => answer.json()).then(known => known[id]?.status?.completed)",
+        arg=id,
+        timeout=RUN_MS,
+    )
+    page.wait_for_timeout(1000)
+    after = [{id: run and run["run"] for id, run in one.evaluate(RUNS)} for one in pages]
+    assert after == before
+    assert legend(other, SAMPLER) == kept and not legend(same, SAMPLER)
+    assert not any(one.said for one in pages)
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_a_run_that_the_server_did_not_survive(visit, shoot, server, renderer):
+    page = visit(renderer)
+    open_flow(page)
+    queue(page, **QUICK | {"steps": 100, "seed": SEEDS[renderer][0] + 30})
+    server.kill()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^Server silent since step \d+ of \d+$")).wait_for()
+    assert cut_off(page, ".diffuseit-live") == []
+    shoot(page, f"{renderer}-server-away", whole=False)
+    server.start()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^Ended early: \d+ of \d+ steps$")).wait_for()
+    shoot(page, f"{renderer}-server-back", whole=False)
+    assert page.evaluate("id => app.graph.getNodeById(id).properties.diffuseit_run.ok", SAMPLER) is False
+    assert panel(page, SAMPLER).locator(".diffuseit-film button").count()
+
+    page.evaluate(SET, [SAMPLER, QUICK | {"seed": SEEDS[renderer][1] + 30}])
+    runs = run_all(page)
+    assert runs[SAMPLER]["ok"] and runs[SAMPLER]["done"] == runs[SAMPLER]["total"]
+    panel(page, SAMPLER).get_by_text("About ").wait_for()
+    shoot(page, f"{renderer}-server-runs-again", whole=False)
+    assert not page.said
+
+
+def test_a_run_goes_on_where_only_the_connection_was_lost(visit, shoot):
+    page = visit()
+    open_flow(page)
+    socket = "([...(window.sockets ?? [])].pop() ?? app.api?.socket ?? window.comfyAPI.api.api.socket)"
+    queue(page, **QUICK | {"steps": 14, "seed": 41})
+    page.evaluate(f"{socket}.close()")
+    page.wait_for_function(
+        "/^Server silent/.test(document.querySelector('.diffuseit-live [role=status]').textContent)"
+    )
+    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
+    page.wait_for_function(f"({RUNS})().every(([id, run]) => run)", timeout=RUN_MS)
+    (run,) = dict(page.evaluate(RUNS)).values()
+    assert run["ok"] and run["done"] == run["total"]
+    assert not page.said
+
+
+GROUND = """id => {
+    const body = document.querySelector(`.lg-node[data-node-id="${id}"] [class*=bg-component-node-background]`)
+    return body ? getComputedStyle(body).backgroundColor : LiteGraph.NODE_DEFAULT_BGCOLOR
+}"""
+LOOK_AT = """([id, scale]) => {
+    const {ds, canvas} = app.canvas, frame = canvas.getBoundingClientRect()
+    const {element} = app.graph.getNodeById(id).widgets.find(widget => widget.name === 'diffuseit_run')
+    const box = element.getBoundingClientRect()
+    ds.offset = [
+        (200 - frame.left) / scale - (box.left - frame.left) / ds.scale + ds.offset[0],
+        (130 - frame.top) / scale - (box.top - frame.top) / ds.scale + ds.offset[1],
+    ]
+    ds.scale = scale
+    app.canvas.setDirty(true, true)
+}"""
+
+
+def setting(page, name, value):
+    page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
+    page.wait_for_timeout(1000)
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_nobody_is_barred_from_a_run(visit, shoot, server, renderer):
+    page = visit(renderer)
+    open_flow(page)
+    page.evaluate(SET, [SAMPLER, QUICK | {"steps": 5, "seed": SEEDS[renderer][0] + 50}])
+    run_all(page)
+    here = panel(page, SAMPLER)
+    here.get_by_text("About ").wait_for()
+    here.get_by_role("button", name="range").click()
+    try:
+        for theme in ("dark", "light"):
+            setting(page, "Comfy.ColorPalette", theme)
+            page.evaluate(LOOK_AT, [SAMPLER, 1])
+            page.wait_for_timeout(1000)
+            shoot(page, f"{renderer}-{theme}-near", whole=False)
+            assert violations(page, ".diffuseit-live") == []
+            ground = page.evaluate(GROUND, SAMPLER)
+            assert faint(page, ".diffuseit-live", ground) == []
+            assert faint(page, ".diffuseit-live", page.evaluate("getComputedStyle(document.body).color"))
+            here.get_by_role("button", name="Before and after").click()
+            page.locator(".diffuseit-viewer").wait_for()
+            shoot(page, f"{renderer}-{theme}-viewer", whole=False)
+            assert violations(page, ".diffuseit-viewer") == []
+            page.keyboard.press("Escape")
+        here.evaluate("panel => panel.append(document.createElement('button'))")
+        assert "button-name" in violations(page, ".diffuseit-live")[0]
+    finally:
+        server.post("/settings/Comfy.ColorPalette", "dark")
+    assert not page.said
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_nothing_is_cut_off_when_all_is_twice_as_large(visit, shoot, server, renderer):
+    flow = flow_with_a_run()
+    broken = json.loads(json.dumps(flow))
+    next(node for node in broken["nodes"] if str(node["id"]) == SAMPLER)["properties"]["diffuseit_run"][
+        "ok"
+    ] = False
+    try:
+        for locale, ended in (("en", "Ended early"), ("ko", "중간에 끝남")):
+            page = visit(renderer, Comfy_Locale=locale)
+            open_flow(page, flow)
+            page.set_viewport_size(
+                {"width": 800, "height": 450}
+            )  # what the browser's zoom leaves of the page
+            page.evaluate(LOOK_AT, [SAMPLER, 1])
+            page.wait_for_timeout(1500)
+            shoot(page, f"{renderer}-{locale}-zoomed", whole=False)
+            assert cut_off(page, ".diffuseit-live") == []
+            page.evaluate("flow => app.loadGraphData(flow)", broken)
+            panel(page, SAMPLER).get_by_text(ended).wait_for()
+            page.evaluate(LOOK_AT, [SAMPLER, 2])
+            page.wait_for_timeout(1500)
+            shoot(page, f"{renderer}-{locale}-zoomed-canvas", whole=False)
+            assert cut_off(page, ".diffuseit-live") == []
+            assert not page.said
+        panel(page, SAMPLER).get_by_role("status").evaluate(
+            "line => { line.textContent = 'long '.repeat(60) }"
+        )
+        assert cut_off(page, ".diffuseit-live")
+    finally:
+        server.post("/settings/Comfy.Locale", "en")

@@ -72,8 +72,3 @@ export function showsRuns() {
 export function beginsLogarithmic() {
   return isOn(LOG);
 }
-
-/** @returns {string} the language of the front end, as in "en" or "zh-TW" */
-export function locale() {
-  return String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
-}

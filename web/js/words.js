@@ -10,47 +10,47 @@ const LANGUAGES = ["en", "ko", "ja", "zh"];
  * @typedef {Record<string, Record<string, string>>} Words
  */
 
-/** The language to speak: that of the setting, as far as we have it. */
-export function language() {
-  const locale = String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
-  return LANGUAGES.find((known) => locale === known || locale.startsWith(`${known}-`)) ?? "en";
-}
-
-/** @type {Map<string, Promise<Words>>} */
-const files = new Map();
+/** @type {Record<string, Words>} read before anything of ours is drawn */
+const words = Object.fromEntries(await Promise.all(LANGUAGES.map(async (name) => [name, await read(name)])));
 
 /**
  * @param {string} name
- * @returns {Promise<Words>}
+ * @returns {Promise<Words>} none where the file does not come; then English stands in, or the keys
  */
-function read(name) {
-  const known = files.get(name);
-  if (known) return known;
-  const file = fetch(new URL(`./words/${name}.json`, import.meta.url)).then((answer) => answer.json());
-  files.set(name, file);
-  return file;
+async function read(name) {
+  try {
+    return await (await fetch(new URL(`./words/${name}.json`, import.meta.url))).json();
+  } catch {
+    return {};
+  }
+}
+
+/** The language that ComfyUI is set to, as in "en" or "zh-TW". */
+export function locale() {
+  return String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
+}
+
+/** The language to speak: that of the setting, as far as we have it. */
+export function language() {
+  return LANGUAGES.find((known) => locale() === known || locale().startsWith(`${known}-`)) ?? "en";
 }
 
 /**
- * What says the texts of one room of the words: `say("title")`, `say("size", {size: "3 GB"})`.
- * @typedef {((key: string, values?: Record<string, string | number>) => string)
- *   & {catalogue: (english: string) => string}} Say
+ * What says the texts of one room of the words: `say("title")`, `say("size", {size: "3 GB"})`; the key itself where
+ * there is no text.
+ * @typedef {(key: string, values?: Record<string, string | number>) => string} Say
  */
 
 /**
  * @param {string} room
- * @returns {Promise<Say>}
+ * @returns {Say}
  */
-export async function speak(room) {
-  const english = await read("en");
-  const words = await read(language()).catch(() => english);
-  /** @type {Say} */
-  const say = Object.assign(
-    (/** @type {string} */ key, /** @type {Record<string, string | number>} */ values = {}) => {
-      const text = words[room]?.[key] ?? english[room]?.[key] ?? key;
-      return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? name));
-    },
-    { catalogue: (/** @type {string} */ text) => words.catalogue?.[text] ?? text },
-  );
-  return say;
+export function speak(room) {
+  return (key, values = {}) => {
+    const text = words[language()][room]?.[key] ?? words.en[room]?.[key] ?? key;
+    return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? name));
+  };
 }
+
+/** What says a text of the catalogue, by its English. */
+export const catalogued = speak("catalogue");

@@ -1,6 +1,7 @@
 // @ts-check
 // The question before a download, and its start.
 import { app } from "../../../../scripts/app.js";
+import { catalogued } from "../words.js";
 import { catalogue, size } from "./catalogue.js";
 
 /** @typedef {import("./catalogue.js").Model} Model */
@@ -49,8 +50,8 @@ function byOrigin(say, models) {
     groups.set(key, [...(groups.get(key) ?? []), model]);
   }
   return [...groups.values()].map((group) => {
-    const terms = say.catalogue(group[0].terms);
-    const limits = say.catalogue(group[0].limits);
+    const terms = catalogued(group[0].terms);
+    const limits = catalogued(group[0].limits);
     return say("confirm.item", {
       models: group.map((model) => `${model.name} (${model.size})`).join(", "),
       host: group[0].host ?? "",

@@ -1,6 +1,7 @@
 // @ts-check
 // Registers the panel with ComfyUI's sidebar.
 import { app } from "../../../../scripts/app.js";
+import { loadStyles } from "../dom.js";
 import { speak } from "../words.js";
 import { catalogue } from "./catalogue.js";
 import { open } from "./panel.js";
@@ -17,13 +18,10 @@ function close() {
 
 app.registerExtension({
   name: "DiffuseIT.Panel",
-  async setup() {
-    const sheet = document.createElement("link");
-    sheet.rel = "stylesheet";
-    sheet.href = new URL("./panel.css", import.meta.url).href;
-    document.head.append(sheet);
+  setup() {
+    loadStyles(new URL("./panel.css", import.meta.url));
     catalogue.listen();
-    const say = await speak("panel");
+    const say = speak("panel");
     app.extensionManager.registerSidebarTab({
       id: ID,
       icon: "diffuseit-icon",

@@ -1,7 +1,8 @@
 // @ts-check
 // The models of the catalogue: sets to fetch at once, then each one, by kind.
+import { html } from "../dom.js";
+import { catalogued } from "../words.js";
 import { catalogue, size } from "./catalogue.js";
-import { element } from "./dom.js";
 import { download, missing } from "./download.js";
 import { Row } from "./row.js";
 
@@ -19,9 +20,9 @@ export class Models {
   /** @param {Say} say */
   constructor(say) {
     this.say = say;
-    const builtIn = element("p", { className: "diffuseit-built-in" });
-    builtIn.append(element("strong", {}, say("pocket")), " ", say("pocket.about"));
-    this.root = element("div", {}, builtIn);
+    const builtIn = html("p", { class: "diffuseit-built-in" });
+    builtIn.append(html("strong", {}, say("pocket")), " ", say("pocket.about"));
+    this.root = html("div", {}, builtIn);
     this.root.append(this.#group(say("sets"), this.#sets(), () => ""));
     for (const kind of KINDS) this.root.append(this.#kind(kind));
     this.update();
@@ -36,7 +37,7 @@ export class Models {
   /** @param {typeof KINDS[number]} kind */
   #kind(kind) {
     const names = catalogue.listing.models.filter((model) => model.kind === kind).map((model) => model.name);
-    const list = element("ul", { className: "diffuseit-list" });
+    const list = html("ul", { class: "diffuseit-list" });
     for (const name of names) {
       const model = catalogue.model(name);
       if (!model) continue;
@@ -57,16 +58,16 @@ export class Models {
    * @param {() => string} count
    */
   #group(title, body, count) {
-    const number = element("span", { className: "diffuseit-count" });
+    const number = html("span", { class: "diffuseit-count" });
     this.#counts.push(() => {
       number.textContent = count();
     });
-    const heading = element("h4", {}, title);
-    return element("details", { className: "diffuseit-group" }, element("summary", {}, heading, number), body);
+    const heading = html("h4", {}, title);
+    return html("details", { class: "diffuseit-group" }, html("summary", {}, heading, number), body);
   }
 
   #sets() {
-    const list = element("ul", { className: "diffuseit-list" });
+    const list = html("ul", { class: "diffuseit-list" });
     for (const bundle of catalogue.listing.bundles) list.append(this.#set(bundle));
     return list;
   }
@@ -74,10 +75,10 @@ export class Models {
   /** @param {Bundle} bundle */
   #set(bundle) {
     const { say } = this;
-    const facts = element("p", { className: "diffuseit-facts" });
-    const button = element("button", { type: "button", className: "diffuseit-button" }, say("download"));
+    const facts = html("p", { class: "diffuseit-facts" });
+    const button = html("button", { type: "button", class: "diffuseit-button" }, say("download"));
     button.setAttribute("aria-label", `${say("download")}: ${bundle.name}`);
-    const error = element("p", { className: "diffuseit-error", role: "alert", hidden: true });
+    const error = html("p", { class: "diffuseit-error", role: "alert", hidden: true });
     button.addEventListener("click", async () => {
       error.hidden = true;
       try {
@@ -99,9 +100,9 @@ export class Models {
       facts.textContent = parts.join(" · ");
       button.hidden = !wanted.length;
     });
-    const head = element("div", { className: "diffuseit-head" }, element("h5", {}, bundle.name), button);
-    const about = element("p", { className: "diffuseit-about" }, say.catalogue(bundle.purpose));
-    const row = element("li", { className: "diffuseit-row" }, head, about, facts, error);
+    const head = html("div", { class: "diffuseit-head" }, html("h5", {}, bundle.name), button);
+    const about = html("p", { class: "diffuseit-about" }, catalogued(bundle.purpose));
+    const row = html("li", { class: "diffuseit-row" }, head, about, facts, error);
     row.dataset.set = bundle.name;
     return row;
   }

@@ -1,8 +1,8 @@
 // @ts-check
 // The sidebar's panel: graphs to begin with, models, help.
+import { html, link } from "../dom.js";
 import { language, speak } from "../words.js";
 import { catalogue } from "./catalogue.js";
-import { element, link } from "./dom.js";
 import { Models } from "./models.js";
 import { Starters } from "./starters.js";
 
@@ -21,13 +21,13 @@ const HELP = {
  * @param {AbortSignal} signal
  */
 export async function open(room, signal) {
-  const root = element("section", { className: "diffuseit-panel", lang: language(), "aria-label": "DiffuseIT" });
+  const root = html("section", { class: "diffuseit-panel", lang: language(), "aria-label": "DiffuseIT" });
   room.replaceChildren(root);
-  const say = await speak("panel");
-  root.append(element("h2", {}, "DiffuseIT"));
-  const trouble = element("div", { className: "diffuseit-error", role: "alert", hidden: true });
-  const told = element("p", { className: "diffuseit-unseen", role: "status" });
-  const body = element("div", {});
+  const say = speak("panel");
+  root.append(html("h2", {}, "DiffuseIT"));
+  const trouble = html("div", { class: "diffuseit-error", role: "alert", hidden: true });
+  const told = html("p", { class: "diffuseit-unseen", role: "status" });
+  const body = html("div", {});
   root.append(trouble, body, told);
   const fill = async () => {
     trouble.hidden = true;
@@ -36,9 +36,9 @@ export async function open(room, signal) {
       if (!signal.aborted) body.replaceChildren(...sections(say, signal, told));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      const again = element("button", { type: "button", className: "diffuseit-button" }, say("again"));
+      const again = html("button", { type: "button", class: "diffuseit-button" }, say("again"));
       again.addEventListener("click", fill);
-      trouble.replaceChildren(element("p", {}, say("silent", { error: reason })), again);
+      trouble.replaceChildren(html("p", {}, say("silent", { error: reason })), again);
       trouble.hidden = false;
     }
   };
@@ -64,7 +64,7 @@ function sections(say, signal, told) {
     { signal },
   );
   return [
-    section(say("start"), element("p", { className: "diffuseit-lead" }, say("start.lead")), starters.root),
+    section(say("start"), html("p", { class: "diffuseit-lead" }, say("start.lead")), starters.root),
     section(say("models"), models.root),
     section(say("help"), help(say)),
   ];
@@ -75,12 +75,12 @@ function sections(say, signal, told) {
  * @param {...HTMLElement} content
  */
 function section(title, ...content) {
-  return element("section", { className: "diffuseit-section", "aria-label": title }, element("h3", {}, title), ...content);
+  return html("section", { class: "diffuseit-section", "aria-label": title }, html("h3", {}, title), ...content);
 }
 
 /** @param {Say} say */
 function help(say) {
-  const list = element("ul", { className: "diffuseit-links" });
-  for (const [key, address] of Object.entries(HELP)) list.append(element("li", {}, link(say(key), address, say("newTab"))));
+  const list = html("ul", { class: "diffuseit-links" });
+  for (const [key, address] of Object.entries(HELP)) list.append(html("li", {}, link(say(key), address, say("newTab"))));
   return list;
 }

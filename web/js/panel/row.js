@@ -1,7 +1,8 @@
 // @ts-check
 // One model: what it is, whether it is here, and its download. Changes in place, so that the focus stays.
+import { html, link } from "../dom.js";
+import { catalogued } from "../words.js";
 import { catalogue } from "./catalogue.js";
-import { element, link } from "./dom.js";
 import { download } from "./download.js";
 
 /** @typedef {import("./catalogue.js").Model} Model */
@@ -12,12 +13,12 @@ const UNDER_WAY = ["waiting", "running", "stopping"];
 export class Row {
   /** @type {string | null} */
   #refused = null;
-  #state = element("span", { className: "diffuseit-state" });
-  #bar = element("progress", { max: 100 });
-  #button = element("button", { type: "button", className: "diffuseit-button" });
+  #state = html("span", { class: "diffuseit-state" });
+  #bar = html("progress", { max: 100 });
+  #button = html("button", { type: "button", class: "diffuseit-button" });
   /** @type {HTMLElement} */
   #get;
-  #error = element("p", { className: "diffuseit-error", role: "alert" });
+  #error = html("p", { class: "diffuseit-error", role: "alert" });
 
   /**
    * @param {Say} say
@@ -28,14 +29,14 @@ export class Row {
     this.model = model;
     this.#button.addEventListener("click", () => this.#press());
     this.#bar.setAttribute("aria-label", model.name);
-    const about = element("p", { className: "diffuseit-about" }, say.catalogue(model.purpose));
-    const facts = element("p", { className: "diffuseit-facts", title: say.catalogue(model.limits) });
-    facts.append(`${model.size} · ${say.catalogue(model.terms)}`);
-    const head = element("div", { className: "diffuseit-head" }, element("h5", {}, model.name), this.#state);
-    const foot = element("div", { className: "diffuseit-foot" }, facts);
+    const about = html("p", { class: "diffuseit-about" }, catalogued(model.purpose));
+    const facts = html("p", { class: "diffuseit-facts", title: catalogued(model.limits) });
+    facts.append(`${model.size} · ${catalogued(model.terms)}`);
+    const head = html("div", { class: "diffuseit-head" }, html("h5", {}, model.name), this.#state);
+    const foot = html("div", { class: "diffuseit-foot" }, facts);
     this.#get = model.manual ? this.#byHand(model.manual) : this.#button;
     foot.append(this.#get);
-    this.root = element("li", { className: "diffuseit-row" }, head, about, foot, this.#bar, this.#error);
+    this.root = html("li", { class: "diffuseit-row" }, head, about, foot, this.#bar, this.#error);
     this.root.dataset.model = model.name;
     this.update(model);
   }
@@ -88,8 +89,8 @@ export class Row {
   #byHand(manual) {
     const address = /https:\/\/\S+/.exec(manual)?.[0];
     const text = this.say("byHand", { file: this.model.file, folder: catalogue.listing.folder });
-    const details = element("details", { className: "diffuseit-by-hand" });
-    details.append(element("summary", {}, this.say("byHand.title")), element("p", {}, text));
+    const details = html("details", { class: "diffuseit-by-hand" });
+    details.append(html("summary", {}, this.say("byHand.title")), html("p", {}, text));
     if (address) details.append(link(this.say("byHand.page"), address, this.say("newTab")));
     return details;
   }

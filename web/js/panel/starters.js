@@ -1,8 +1,8 @@
 // @ts-check
 // Graphs to begin with, one press each.
 import { app } from "../../../../scripts/app.js";
+import { html } from "../dom.js";
 import { catalogue, size } from "./catalogue.js";
-import { element } from "./dom.js";
 import { missing } from "./download.js";
 import { drop } from "./drop.js";
 import { GRAPHS } from "./graphs.js";
@@ -17,7 +17,7 @@ export class Starters {
   /** @param {Say} say */
   constructor(say) {
     this.say = say;
-    const list = element("ul", { className: "diffuseit-list" });
+    const list = html("ul", { class: "diffuseit-list" });
     for (const graph of GRAPHS) list.append(this.#starter(graph));
     this.root = list;
     this.update();
@@ -32,7 +32,7 @@ export class Starters {
   #starter(graph) {
     const { say } = this;
     const title = say(`start.${graph.name}`);
-    const note = element("span", { className: "diffuseit-note" });
+    const note = html("span", { class: "diffuseit-note" });
     this.#notes.push(() => {
       const models = graph.models.flatMap((name) => catalogue.model(name) ?? []);
       const wanted = missing(models);
@@ -40,10 +40,10 @@ export class Starters {
       note.textContent = wanted.length ? say("start.needs", { count: wanted.length, size: left }) : say("start.ready");
       note.dataset.ready = String(!wanted.length);
     });
-    const button = element("button", { type: "button", className: "diffuseit-starter" });
+    const button = html("button", { type: "button", class: "diffuseit-starter" });
     button.append(
-      element("span", { className: "diffuseit-title" }, title),
-      element("span", { className: "diffuseit-about" }, say(`start.${graph.name}.about`)),
+      html("span", { class: "diffuseit-title" }, title),
+      html("span", { class: "diffuseit-about" }, say(`start.${graph.name}.about`)),
       note,
     );
     button.dataset.graph = graph.name;
@@ -59,6 +59,6 @@ export class Starters {
         app.extensionManager.toast.add({ severity: "error", summary: "DiffuseIT", detail });
       }
     });
-    return element("li", {}, button);
+    return html("li", {}, button);
   }
 }

@@ -1,9 +1,9 @@
 // @ts-check
 /** The bar on a loss node: how much of the last gradient was its own. */
 
+import { html } from "../dom.js";
 import { onSettings, showsRuns } from "../settings.js";
 import { colourOf } from "./colours.js";
-import { html } from "./dom.js";
 import { mainTerm } from "./shares.js";
 import { passToCanvas } from "./wheel.js";
 import { say, termName } from "./words.js";

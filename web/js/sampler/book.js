@@ -7,11 +7,13 @@
 import { allNodes, idsOf, nodeAt, openWorkflow } from "./places.js";
 import { Bar } from "./bar.js";
 import { Panel } from "./panel.js";
-import { advance, begun, packed, unpacked } from "./run.js";
+import { fate } from "./lost.js";
+import { advance, begun, packed, underWay, unpacked } from "./run.js";
 import { packedParts, sharesOf, unpackedParts } from "./shares.js";
 
 /** @typedef {import("./places.js").GraphNode} GraphNode */
 /** @typedef {import("./run.js").Run} Run */
+/** @typedef {import("./run.js").Place} Place */
 /** @typedef {import("./run.js").RunEvent} RunEvent */
 
 export const SAMPLER = "DiffuseITSampler";
@@ -114,13 +116,60 @@ export function take(event) {
   if (!run || run.id !== event.run) return null;
   remember(key, run);
   if (event.kind !== "begin") advance(run, event);
-  const node = shownAt(event);
-  if (node) {
-    panels.get(node)?.show(run);
-    if (event.kind === "end") node.properties[PROPERTY] = packed(run);
-    if (event.kind === "begin" || event.kind === "end" || "pulls" in event) showShares(key, run);
-  }
+  showAt(event, run, event.kind === "begin" || event.kind === "end" || "pulls" in event);
   return run;
+}
+
+/**
+ * Shows a run on its nodes if their workflow is the open one; they keep it when it is over.
+ * @param {Place} place
+ * @param {Run} run
+ * @param {boolean} shares whether those may be others than before
+ */
+function showAt(place, run, shares) {
+  const node = shownAt(place);
+  if (!node) return;
+  panels.get(node)?.show(run);
+  if (!underWay(run)) node.properties[PROPERTY] = packed(run);
+  if (shares) showShares(keyOf(place.workflow, place.node), run);
+}
+
+/** For when the server is away: nobody knows what becomes of the runs that it had under way. */
+export function loseSight() {
+  for (const run of runs.values()) {
+    if (run.state === "running") turn(run, "silent");
+  }
+}
+
+/** For when the server is back: asks it for the runs that it had under way, whose end may have been missed. */
+export async function findAgain() {
+  const lost = [...runs.values()].filter((run) => run.state === "silent");
+  await Promise.all(
+    lost.map(async (run) => {
+      const state = run.place ? await fate(run.place.prompt) : null;
+      if (state && run.state === "silent") turn(run, state); // or its events have come in the meantime
+    }),
+  );
+}
+
+/**
+ * For when the server has told the end of a prompt: a run of it that is still under way here has lost its own.
+ * @param {string} prompt
+ * @param {boolean} ok
+ */
+export function settle(prompt, ok) {
+  for (const run of runs.values()) {
+    if (run.place?.prompt === prompt && underWay(run)) turn(run, ok ? "done" : "failed");
+  }
+}
+
+/**
+ * @param {Run} run
+ * @param {import("./run.js").RunState} state
+ */
+function turn(run, state) {
+  run.state = state;
+  if (run.place) showAt(run.place, run, true);
 }
 
 /**
@@ -137,7 +186,7 @@ function showShares(key, run) {
     if (bar && parts) {
       tellers.set(node, key);
       bar.show(parts);
-      if (run.state !== "running") node.properties[SHARE_PROPERTY] = packedParts(parts);
+      if (!underWay(run)) node.properties[SHARE_PROPERTY] = packedParts(parts);
     } else if (bar && tellers.get(node) === key && !chain.has(node)) {
       bar.show(null);
       delete node.properties[SHARE_PROPERTY];
@@ -146,13 +195,13 @@ function showShares(key, run) {
 }
 
 /**
- * The node of an event, if its workflow is the open one.
- * @param {RunEvent} event
+ * The sampler of a run, if its workflow is the open one.
+ * @param {Place} place
  * @returns {GraphNode | null}
  */
-function shownAt(event) {
-  if (event.workflow && event.workflow !== openWorkflow()) return null;
-  const node = nodeAt(event.node);
+function shownAt(place) {
+  if (place.workflow && place.workflow !== openWorkflow()) return null;
+  const node = nodeAt(place.node);
   return node && panels.has(node) ? node : null;
 }
 

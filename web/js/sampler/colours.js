@@ -1,5 +1,5 @@
 // @ts-check
-/** The colour of each loss, the same in the plot, its legend and on the nodes of the chain. Readable on dark and light. */
+/** The colour of each loss, the same in the plot, its legend and on the nodes of the chain. */
 
 /** @type {Record<string, string>} */
 const OF_TERMS = {
@@ -34,11 +34,11 @@ const OF_LOSSES = {
 
 /**
  * @param {string} term
- * @returns {string}
+ * @returns {string} for elements inside of `.diffuseit-live`: nearer to the ink, and so off the ground of any theme
  */
 export function colourOf(term) {
   const letters = [...term].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
-  return OF_TERMS[term] ?? OTHERS[letters % OTHERS.length];
+  return `color-mix(in srgb, ${OF_TERMS[term] ?? OTHERS[letters % OTHERS.length]} 70%, var(--ink))`;
 }
 
 /**

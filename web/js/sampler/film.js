@@ -1,7 +1,7 @@
 // @ts-check
 /** Small pictures of the run, from the first step to the last. */
 
-import { html } from "./dom.js";
+import { html } from "../dom.js";
 import { say } from "./words.js";
 
 /** @typedef {import("./run.js").Frame} Frame */

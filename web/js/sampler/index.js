@@ -3,9 +3,9 @@
 
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
+import { loadStyles } from "../dom.js";
 import { SETTINGS } from "../settings.js";
-import { addBar, addPanel, restoreAll, SAMPLER, take } from "./book.js";
-import { loadStyles } from "./dom.js";
+import { addBar, addPanel, findAgain, loseSight, restoreAll, SAMPLER, settle, take } from "./book.js";
 import { refreshSoon, watch } from "./forecast.js";
 import { EVENT } from "./run.js";
 
@@ -18,11 +18,18 @@ app.registerExtension({
   settings: SETTINGS,
 
   setup() {
-    loadStyles();
+    loadStyles(new URL("./live.css", import.meta.url));
     api.addEventListener(EVENT, (/** @type {CustomEvent} */ event) => {
       take(event.detail);
       if (event.detail.kind === "result") refreshSoon(); // the server knows more now
     });
+    api.addEventListener("reconnecting", loseSight);
+    api.addEventListener("reconnected", () => void findAgain());
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(end, (/** @type {CustomEvent} */ { detail }) => {
+        settle(detail.prompt_id, end === "execution_success");
+      });
+    }
     watch();
   },
 

@@ -1,8 +1,8 @@
 // @ts-check
 /** The names of the curves with their values; a click takes a curve out of the plot or brings it back. */
 
+import { html } from "../dom.js";
 import { colourOf } from "./colours.js";
-import { html } from "./dom.js";
 import { SUM } from "./plot.js";
 import { sumAt } from "./run.js";
 import { reading } from "./scale.js";

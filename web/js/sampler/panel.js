@@ -2,8 +2,8 @@
 /** What a sampler node shows of its run: a line of words, curves, names, pictures. */
 
 import { app } from "../../../../scripts/app.js";
+import { html, iconButton } from "../dom.js";
 import { beginsLogarithmic, onSettings, showsRuns } from "../settings.js";
-import { html, iconButton } from "./dom.js";
 import { Film } from "./film.js";
 import { Legend } from "./legend.js";
 import { Plot } from "./plot.js";
@@ -74,7 +74,7 @@ export class Panel {
   /** @returns {HTMLButtonElement} */
   makeLogButton() {
     const name = say("logarithmic");
-    const button = html("button", { type: "button", class: "log", title: name, "aria-label": name }, "log");
+    const button = html("button", { type: "button", class: "log", title: name, "aria-label": `log: ${name}` }, "log");
     button.addEventListener("click", () => {
       this.log = !this.logarithmic;
       this.changed();
@@ -121,7 +121,7 @@ export class Panel {
   filmHeight() {
     const columns = columnsIn(this.width, TILE, TILE_GAP);
     const { state = "done", frames = [], total = 0 } = this.run ?? {};
-    const coming = state === "running" ? Math.min(KEPT_FRAMES, total) : 0; // room for all of them from the start
+    const coming = state === "running" || state === "silent" ? Math.min(KEPT_FRAMES, total) : 0; // room for all of them from the start
     const rows = Math.ceil(Math.max(coming, frames.length) / columns);
     return rows * ((this.width + TILE_GAP) / columns) - TILE_GAP;
   }

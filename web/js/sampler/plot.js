@@ -1,8 +1,8 @@
 // @ts-check
 /** The curves of a run. */
 
+import { set, svg } from "../dom.js";
 import { colourOf } from "./colours.js";
-import { set, svg } from "./dom.js";
 import { sumAt } from "./run.js";
 import { label, scaleOf } from "./scale.js";
 import { say } from "./words.js";

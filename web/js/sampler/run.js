@@ -6,10 +6,11 @@
  * @typedef {{ at: number, src: string }} Frame a small picture of a step
  * @typedef {"restart" | "resample" | "picture"} MarkKind
  * @typedef {{ at: number, kind: MarkKind }} Mark
- * @typedef {"running" | "done" | "failed"} RunState
+ * @typedef {"running" | "silent" | "done" | "failed"} RunState silent: under way when the connection was lost
  *
  * @typedef {object} Place
  * @property {string} workflow the id of the workflow that was queued
+ * @property {string} prompt the server's id of what was queued
  * @property {string} node the execution id of the sampler, "12:3" inside of subgraph node 12
  * @property {string} run
  *
@@ -22,6 +23,7 @@
  *
  * @typedef {object} Run
  * @property {string} id
+ * @property {Place | null} place null for one out of a workflow file
  * @property {RunState} state
  * @property {number} total steps expected
  * @property {number} done steps taken
@@ -54,6 +56,7 @@ const VERSION = 1;
 export function begun(event) {
   return {
     ...empty(event.run),
+    place: { workflow: event.workflow, prompt: event.prompt, node: event.node, run: event.run },
     state: "running",
     total: event.total,
     batch: event.batch,
@@ -70,6 +73,7 @@ export function begun(event) {
 function empty(id) {
   return {
     id,
+    place: null,
     state: "done",
     total: 0,
     done: 0,
@@ -107,9 +111,18 @@ export function advance(run, event) {
 
 /**
  * @param {Run} run
+ * @returns {boolean} whether it may go on
+ */
+export function underWay(run) {
+  return run.state === "running" || run.state === "silent";
+}
+
+/**
+ * @param {Run} run
  * @param {StepsEvent} event
  */
 function takeSteps(run, event) {
+  run.state = "running";
   for (const [offset, values] of event.values.entries()) {
     for (const name of Object.keys(values)) {
       run.series[name] ??= run.steps.map(() => null);
@@ -168,7 +181,7 @@ export function packed(run) {
   return {
     version: VERSION,
     run: run.id,
-    ok: run.state !== "failed",
+    ok: run.state === "done",
     total: run.total,
     done: run.done,
     elapsed: shortened(run.elapsed),

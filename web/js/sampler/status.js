@@ -1,6 +1,7 @@
 // @ts-check
 /** The line of words above the curves. */
 
+import { underWay } from "./run.js";
 import { duration, say, size } from "./words.js";
 
 /** @typedef {import("./run.js").Run} Run */
@@ -16,6 +17,8 @@ export function status(run, estimate) {
     if (!run.done) return say("starting");
     return say("running", { done: run.done, total: run.total, left: duration(secondsLeft(run)) });
   }
+  if (run?.state === "silent") return say("silent", { done: run.done, total: run.total });
+  if (run?.state === "failed") return say("failed", { done: run.done, total: run.total });
   return expected(estimate);
 }
 
@@ -40,12 +43,14 @@ function expected(estimate) {
 }
 
 /**
- * What a step takes, as far as it is known: seconds, and calls of each network.
+ * What a step takes, as far as it is known: seconds, and calls of each network. After a run that ended early, what the
+ * next one will take.
  * @param {Run | null} run
  * @param {Estimate | null} estimate
  * @returns {string}
  */
 export function details(run, estimate) {
+  if (run?.state === "failed" && estimate?.measured) return expected(estimate);
   const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step;
   const calls = run && Object.keys(run.calls).length ? run.calls : (estimate?.measured?.calls ?? {});
   const counts = Object.entries(calls).map(([name, count]) => `${name} ×${Number(count.toFixed(1))}`);
@@ -60,18 +65,16 @@ export function details(run, estimate) {
  */
 export function hint(run, estimate) {
   const lines = [];
-  if (run && run.state !== "running") {
-    lines.push(say("took", { steps: run.done, time: duration(run.elapsed) }));
-    if (run.state === "failed") lines.push(say("failed"));
-  }
+  const over = !run || !underWay(run);
+  if (run && over) lines.push(say("took", { steps: run.done, time: duration(run.elapsed) }));
   const seconds = run?.done ? run.elapsed / run.done : estimate?.measured?.seconds_per_step;
   const { memory, calls } = run ?? estimate?.measured ?? { memory: 0, calls: {} };
   if (seconds) lines.push(say("perStep", { time: duration(seconds) }));
   if (memory) lines.push(say("memory", { memory: size(memory) }));
   const counts = Object.entries(calls).map(([name, count]) => `${name} ${Number(count.toFixed(1))}`);
   if (counts.length) lines.push(say("calls", { calls: counts.join(", ") }));
-  if (estimate?.measured && run?.state !== "running") lines.push(measuredAt(estimate.measured));
-  if (!estimate?.measured && run?.state !== "running") lines.push(say("noRunHelp"));
+  if (estimate?.measured && over) lines.push(measuredAt(estimate.measured));
+  if (!estimate?.measured && over) lines.push(say("noRunHelp"));
   return lines.join("\n");
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** A dialog that shows a picture of a run large, and beside it the one before the run, with a divider to drag. */
 
-import { html, iconButton } from "./dom.js";
+import { html, iconButton } from "../dom.js";
 import { Film } from "./film.js";
 import { say } from "./words.js";
 

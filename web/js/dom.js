@@ -53,16 +53,28 @@ export function iconButton(name, path, act) {
   const icon = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: path }));
   const button = html(
     "button",
-    { type: "button", class: "diffuseit-icon", title: name, "aria-label": name },
+    { type: "button", class: "diffuseit-sign", title: name, "aria-label": name },
     icon,
   );
   button.addEventListener("click", act);
   return button;
 }
 
-/** Loads the styles that lie beside this file, once. */
-export function loadStyles() {
-  const href = new URL("./live.css", import.meta.url).href;
+/**
+ * A link that opens in a tab of its own, which `title` says.
+ * @param {string} text
+ * @param {string} href
+ * @param {string} title
+ */
+export function link(text, href, title) {
+  return html("a", { href, title, target: "_blank", rel: "noopener noreferrer" }, text);
+}
+
+/**
+ * Loads styles, once.
+ * @param {URL} sheet
+ */
+export function loadStyles({ href }) {
   if (!document.querySelector(`link[href="${href}"]`)) {
     document.head.append(html("link", { rel: "stylesheet", href }));
   }
