@@ -163,8 +163,6 @@ _COLOUR_SPREAD = ColourStatisticsLoss(mean=0.0, covariance=0.3)
 _STYLE_FIRST = ScheduledLoss(_POCKET_STRUCTURE, ramp(0.4, 1.0, 0.0, 0.2))
 """Structure holds less in the first, noisiest steps, where large forms take the style's colours."""
 
-_BEST_SAMPLER = replace(_POCKET_SAMPLER, steps=20, skip=7)
-
 _FAST_TEXT = Preset(
     name="fast-text",
     description="Pocket networks: text guidance at an eighth of the paper's compute",
@@ -175,7 +173,7 @@ _FAST_TEXT = Preset(
 
 _BEST_TEXT = Preset(
     name="best-text",
-    description="Pocket networks: the text guidance with the best figures, at a quarter of the paper's compute",
+    description="Pocket networks: the text guidance with the best figures, at less than half of the paper's compute",
     kind="text",
     losses=(_POCKET_TEXT_STYLE, _STYLE_FIRST, _COLOUR_SPREAD, _POCKET_RANGE),
     sampler=_POCKET_SAMPLER,
@@ -193,7 +191,7 @@ _FAST_IMAGE = Preset(
         _STYLE_COLOURS,
         _POCKET_RANGE,
     ),
-    sampler=replace(_BEST_SAMPLER, guide_until=0.85),
+    sampler=replace(_POCKET_SAMPLER, steps=20, skip=7, guide_until=0.85),
 )
 
 _BEST_IMAGE = Preset(
@@ -233,7 +231,7 @@ TEXT_DEFAULT, IMAGE_DEFAULT = "best-text", "best-image"
 
 _BESIDE: tuple[Loss, ...] = (
     SourceAnchorLoss(weight=0.3),
-    SemanticDivergenceLoss(weight=0.01, until=8),
+    _POCKET_DIVERGENCE,
     _STYLE_COLOURS,
 )
 """Losses that the default presets lack, or text guidance has for an end of its own, with weights that suit theirs."""

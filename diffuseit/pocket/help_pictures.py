@@ -94,7 +94,7 @@ _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
 
 PICTURES: dict[str, Callable[[], Tiles]] = {
-    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 2, 15, _NIGHT),
+    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 5, 30, _NIGHT),
     "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.1, 2, _NIGHT),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
     "DiffuseITStructureLoss/contrastive": Setting(TEXT, StructureLoss, "contrastive", 0, 5, _WINTER),
