@@ -31,7 +31,7 @@ class Footprint:
 
 
 def footprint(network: nn.Module, call: Call, *inputs: Tensor, back: bool = True) -> Footprint:
-    """What `call(*inputs)`, which runs `network`, and, where it is gone, the way `back` to the first input take.
+    """What `call(*inputs)`, which runs `network`, and, with `back`, the way back to the first input take.
 
     Everything runs on tensors without contents: shapes, dtypes and which attention is chosen are those of the CPU.
     """

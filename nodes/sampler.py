@@ -31,6 +31,13 @@ from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, 
 SIZES = ("model", "source")
 
 
+def fraction_input(id: str, default: float, tooltip: str) -> io.Float.Input:
+    """The widget of a place in the run: 0 is its start, 1 its end."""
+    return io.Float.Input(
+        id, optional=True, default=default, min=0.0, max=1.0, step=0.05, advanced=True, tooltip=tooltip
+    )
+
+
 class Sampler(io.ComfyNode):
     """`diffuseit.sample` with ComfyUI's pictures, devices and progress."""
 
@@ -169,26 +176,16 @@ class Sampler(io.ComfyNode):
                     optional=True,
                     tooltip="A preset's settings: they replace the widgets of this node, but for seed, fit and size.",
                 ),
-                io.Float.Input(
+                fraction_input(
                     "guide_from",
-                    optional=True,
-                    default=default.guide_from,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    advanced=True,
-                    tooltip="Where in the run the losses begin to act, as a fraction. Up: the first steps go their own "
+                    default.guide_from,
+                    "Where in the run the losses begin to act, as a fraction. Up: the first steps go their own "
                     "way.",
                 ),
-                io.Float.Input(
+                fraction_input(
                     "guide_until",
-                    optional=True,
-                    default=default.guide_until,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    advanced=True,
-                    tooltip="Where in the run the losses cease to act, as a fraction. Down: the last steps only clean "
+                    default.guide_until,
+                    "Where in the run the losses cease to act, as a fraction. Down: the last steps only clean "
                     "up: smoother, faster, a little further from style and structure.",
                 ),
                 io.Int.Input(
@@ -227,15 +224,10 @@ class Sampler(io.ComfyNode):
                     tooltip="What the weights of the losses mean. fixed: they multiply, as in the paper. adaptive: "
                     "how much each loss counts, 0 to 1, whatever the size of its gradient; slower.",
                 ),
-                io.Float.Input(
+                fraction_input(
                     "backward_until",
-                    optional=True,
-                    default=default.backward_until,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    advanced=True,
-                    tooltip="Up to where in the run the gradient goes back through the diffusion model, as a fraction. "
+                    default.backward_until,
+                    "Up to where in the run the gradient goes back through the diffusion model, as a fraction. "
                     "Down: faster; at 0 much less memory as well, a little further from style and structure.",
                 ),
             ],
