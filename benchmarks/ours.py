@@ -8,10 +8,11 @@ from torch import Tensor
 
 from diffuseit.execution import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.losses import TextStyleLoss
-from diffuseit.memory import run_bytes
+from diffuseit.memory import run_bytes, turn_bytes
 from diffuseit.objective import Objective
 from diffuseit.presets import PRESETS
 from diffuseit.sampler import sample
+from diffuseit.turns import OneAtATime
 
 from .meter import Meter
 from .networks import Scale, build
@@ -25,6 +26,8 @@ VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
     "checkpoint-unet": (Execution(checkpoint_unet=True), None),
     "channels-last": (Execution(channels_last=True), None),
     "compile": (Execution(compile=True), None),
+    "cuda-graphs": (Execution(compile=True, cuda_graphs=True), None),
+    "in-turns": (BALANCED, None),
     "compile-channels-last": (Execution(compile=True, channels_last=True), None),
     "float32": (FULL_SPEED, torch.float32),
     "bfloat16": (FULL_SPEED, torch.bfloat16),
@@ -34,14 +37,21 @@ VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
 }
 """How to run, and in which precision: None is float32 on a CPU and float16 on a GPU, as the official code's."""
 
+IN_TURNS = ("in-turns",)
+"""Variants whose feature networks rest on the CPU."""
+
 
 def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], dict[str, Any]]:
     """`task.steps` evaluations: (what they cost, pred_xstart of each, what was foretold)."""
     execution, dtype = VARIANTS[variant]
     dtype = dtype or (torch.float16 if task.half else torch.float32)
     models = build(scale, task.mode, dtype, task.clips)
-    for network in (models.ddpm, models.vit, models.clip):
-        if network is not None:
+    models.ddpm.to(task.device)
+    guests = [models.vit, *(models.clip or ())]
+    if variant in IN_TURNS:
+        execution = replace(execution, turn=OneAtATime(task.device))
+    else:
+        for network in guests:
             network.to(task.device)
     preset = PRESETS[f"official-{task.mode}"]
     source, target = (picture.to(task.device) for picture in task.pictures())
@@ -55,7 +65,8 @@ def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], di
     for clip in models.clip or ():
         meter.count(f"clip {clip.name}", clip.model.visual.conv1)
     looks = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
-    foretold = {"predicted_bytes": run_bytes(models.ddpm, looks, 1, (256, 256), execution)}
+    step_bytes = run_bytes(models.ddpm, looks, 1, (256, 256), execution)
+    foretold = {"predicted_bytes": step_bytes + turn_bytes(guests, execution)}
     Objective(
         losses, source, settings.view, execution
     )  # what is done once is remembered; the other side has it done

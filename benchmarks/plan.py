@@ -17,7 +17,8 @@ from diffuseit.backbones.pixel import PixelDDPM
 from diffuseit.execution import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.features.clip import CLIP
 from diffuseit.features.vit import ViT
-from diffuseit.memory import run_bytes
+from diffuseit.memory import run_bytes, turn_bytes
+from diffuseit.turns import OneAtATime
 from diffuseit.unet import UNet
 
 from .arguments import deliver
@@ -30,6 +31,8 @@ WAYS = {
     "U-Net checkpointed": Execution(checkpoint_unet=True),
     "low memory": LOW_MEMORY,
 }
+TURNS = Execution(turn=OneAtATime("cuda"))
+ALONE = Execution(turn=OneAtATime("cuda", ahead=False))
 NO_WAY_BACK = "no way back through the U-Net"
 """The sampler's `backward_until` 0, and the method `mpgd`."""
 
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             for way, execution in {**ways, NO_WAY_BACK: BALANCED}.items():
                 step = run_bytes(ddpm, looks, 1, (256, 256), execution, back=way != NO_WAY_BACK)
                 held = weights["unet"] + weights["vit"] + (weights["clips"] if mode == "text" else 0)
-                largest = max((_bytes(network) for network, _ in looks), default=0)
+                guests = [network for network, _ in looks]
                 rows.append(
                     {
                         "mode": mode,
@@ -60,7 +63,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                         "weight_bytes": held,
                         "step_bytes": step,
                         "total_bytes": held + step,
-                        "total_bytes_in_turns": weights["unet"] + largest + step,
+                        "total_bytes_in_turns": weights["unet"] + turn_bytes(guests, TURNS) + step,
+                        "total_bytes_one_at_a_time": weights["unet"] + turn_bytes(guests, ALONE) + step,
                     }
                 )
     report = {"scale": args.scale, "crops": args.crops, "rows": rows}
@@ -86,13 +90,15 @@ def _bytes(network: nn.Module) -> int:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Foretold, GB = 1e9 bytes; 'in turns': one feature network on the device at a time")
-    for heading in ("", "", "", "weights", "step", "total", "in turns"):
+    table = Table(
+        title="Foretold, GB = 1e9 bytes; 'in turns': one feature network on the device, and the next one; 'alone': "
+        "without the next"
+    )
+    for heading in ("", "", "", "weights", "step", "total", "in turns", "alone"):
         table.add_column(heading, justify="right")
     for row in rows:
-        figures = [row[f"{name}_bytes"] for name in ("weight", "step", "total")] + [
-            row["total_bytes_in_turns"]
-        ]
+        figures = [row[f"{name}_bytes"] for name in ("weight", "step", "total")]
+        figures += [row["total_bytes_in_turns"], row["total_bytes_one_at_a_time"]]
         table.add_row(row["mode"], row["dtype"], row["way"], *(f"{figure / 1e9:.2f}" for figure in figures))
     return table
 

@@ -1,8 +1,8 @@
 """How a run uses the machine: options that cost or save time and memory and leave the algorithm alone."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,15 +11,8 @@ import torch
 from torch import nn
 
 from .errors import InputError
+from .turns import Turns, stay
 from .unet import UNet
-
-Turn = Callable[[nn.Module], AbstractContextManager[Any]]
-"""`with turn(network):` has a feature network on the device; what leaves it again afterwards, the caller decides."""
-
-
-def stay(network: nn.Module) -> AbstractContextManager[Any]:
-    """The turn of networks that all lie on the device."""
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -29,17 +22,23 @@ class Execution:
     `crop_batch`: at most so many CLIP crops in memory at a time; free, but for a batch of more pictures than that, and
     for losses that need all crops at once, whose crops are computed once more on the way back. `checkpoint_unet`: the
     blocks of the U-Net are computed once more there. `channels_last`: convolutions in that memory format. `compile`:
-    the networks through `torch.compile`. `turn`: see `Turn`; the backbone stays on the device, its graph needs it.
-    Raises `InputError` for a `crop_batch` below 1.
+    the networks through `torch.compile`, with `cuda_graphs` recorded too, so that a step is launched as a whole.
+    `turn`: the feature networks' turns on the device (`turns.py`); the backbone stays there, its graph needs it.
+    Raises `InputError` for a `crop_batch` below 1 and for graphs of networks that are not compiled or do not stay.
     """
 
     crop_batch: int | None = None
     checkpoint_unet: bool = False
     channels_last: bool = False
     compile: bool = False
-    turn: Turn = stay
+    cuda_graphs: bool = False
+    turn: Turns = stay
 
     def __post_init__(self) -> None:
+        if self.cuda_graphs and not self.compile:
+            raise InputError("cuda_graphs records compiled networks: set compile too")
+        if self.cuda_graphs and self.turn is not stay:
+            raise InputError("cuda_graphs needs networks that stay on the device: leave turn as it is")
         if self.crop_batch is not None and self.crop_batch < 1:
             raise InputError(f"crop_batch is {self.crop_batch}: at least 1 crop has to go through at a time")
 
@@ -61,14 +60,18 @@ class Execution:
             memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
             network.to(memory_format=memory_format)  # type: ignore[call-overload]
             _CHANNELS_LAST[network] = self.channels_last
+        mode = "reduce-overhead" if self.cuda_graphs else "default"
         for part in getattr(network, "parts_to_compile", ()):
-            if not self.compile:
-                part._compiled_call_impl = None
-            elif part not in _COMPILED:
-                part.compile()
-                _COMPILED[part] = part._compiled_call_impl
-            else:
-                part._compiled_call_impl = _COMPILED[part]
+            calls = _COMPILED.setdefault(part, {})
+            if self.compile and mode not in calls:
+                part.compile(mode=mode)
+                calls[mode] = part._compiled_call_impl
+            part._compiled_call_impl = calls[mode] if self.compile else None
+
+    def begin_step(self) -> None:
+        """What graphs have given in the step before may be overwritten from here on."""
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
 
 
 FULL_SPEED = Execution()
@@ -80,7 +83,7 @@ LOW_MEMORY = Execution(crop_batch=2, checkpoint_unet=True)
 """For small cards: the U-Net takes half as long again, see docs/performance.md."""
 
 _CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-_COMPILED: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_COMPILED: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -96,17 +99,3 @@ def as_written(network: nn.Module) -> Iterator[None]:
     finally:
         for module, call in compiled:
             module._compiled_call_impl = call
-
-
-def one_at_a_time(device: torch.device | str, rest: torch.device | str = "cpu") -> Turn:
-    """A turn that brings each feature network to `device` and puts it back to `rest` afterwards."""
-
-    @contextmanager
-    def turn(network: nn.Module) -> Iterator[None]:
-        network.to(device)
-        try:
-            yield
-        finally:
-            network.to(rest)
-
-    return turn

@@ -1,8 +1,9 @@
 """How much memory a run will need beside the weights, told without running it."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from .features.clip import CLIP
 from .features.crops import draw_crops
 from .features.vit import ViT, ViTFeatures
 from .losses.structure import key_contrastive_loss, self_similarity, self_similarity_loss
+from .turns import OneAtATime
 
 Call = Callable[..., Any]
 
@@ -112,6 +114,21 @@ def run_bytes(
         _remembered(network, _look, batch, size, crops, execution.crop_batch) for network, crops in networks
     ]
     return max(there.peak, there.held + max((look.peak for look in looks), default=0))
+
+
+def turn_bytes(networks: Iterable[nn.Module], execution: Execution = FULL_SPEED) -> int:
+    """Bytes that the weights of feature networks take on the device beside the others', where they come in turns.
+
+    0 where they stay; else the largest and, where they come ahead, the largest that follows another.
+    """
+    if not isinstance(execution.turn, OneAtATime):
+        return 0
+    sizes = [
+        sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+        for network in dict.fromkeys(networks)
+    ]
+    pairs = pairwise(sizes) if execution.turn.ahead else ()
+    return max([*sizes, *map(sum, pairs)], default=0)
 
 
 def _backbone_footprint(

@@ -90,8 +90,8 @@ class Objective:
         return {group.view for group in self._groups}
 
     def _features_of(self, network: nn.Module, subject: Tensor | str) -> Any:
+        self._execution.prepare(network)
         with self._execution.turn(network):
-            self._execution.prepare(network)
             return cache.features(network, subject, self._execution.rounding)
 
     def _add(self, term: Term, owner: int, source: Tensor, view: View) -> None:
@@ -176,20 +176,37 @@ class Objective:
                 pulls[key] = pulls[key] + gradient if key in pulls else gradient
         return Evaluation(terms, gradients, pulls)
 
-    def _in_turn(
-        self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
-    ) -> Iterator[tuple[_Group, list[Term], Crops | None, float]]:
-        """The groups that have something to do, each with its network on the device: (group, terms, crops, share).
+    def expect(self, index: int) -> None:
+        """Says that `evaluate` will come at step `index`: the first network may be brought to the device."""
+        self._expect(self._active(index, inner=False))
 
-        A group comes in several parts, whose shares add up to 1, where that keeps a graph small.
-        """
+    def _expect(self, coming: Sequence[tuple[_Group, list[Term]]]) -> None:
+        network = next((group.network for group, _ in coming if group.network is not None), None)
+        if network is not None:
+            self._execution.turn.expect(network)
+
+    def _active(self, index: int, inner: bool) -> list[tuple[_Group, list[Term]]]:
+        """The groups that have something to do at step `index`, with the terms that do."""
+        found = []
         for group in self._groups:
             active = [term for term in group.terms if term.active(index) and self._fade(term, index) > 0]
             if inner:
                 active = [term for term in active if term.inner and not term.needs_previous]
-            if not active:
-                continue
+            if active:
+                found.append((group, active))
+        return found
+
+    def _in_turn(
+        self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
+    ) -> Iterator[tuple[_Group, list[Term], Crops | None, float]]:
+        """The active groups, each with its network on the device: (group, terms, crops, share).
+
+        A group comes in several parts, whose shares add up to 1, where that keeps a graph small.
+        """
+        groups = self._active(index, inner)
+        for number, (group, active) in enumerate(groups, start=1):
             with nullcontext() if group.network is None else self._execution.turn(group.network):
+                self._expect(groups[number:])
                 if group.crops == 0:
                     yield group, active, None, 1.0
                     continue

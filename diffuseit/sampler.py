@@ -133,6 +133,7 @@ class _Run:
     randomness: Randomness
     x_start: Tensor
     mask: Tensor | None
+    execution: Execution
     anchors: dict[int, Tensor] = field(default_factory=dict)
     solver: Solver | None = None
 
@@ -168,7 +169,8 @@ def _run(
     if isinstance(backbone, nn.Module):
         execution.prepare(backbone)
     objective = Objective(losses, source, settings.view, execution, settings.first, settings.balance)
-    run = _Run(backbone, objective, settings, schedule, randomness, backbone.encode(source), mask).again()
+    x_start = backbone.encode(source)
+    run = _Run(backbone, objective, settings, schedule, randomness, x_start, mask, execution).again()
     levels, first = settings.levels, settings.first
     inverted = _invert(run)
     number, restarts = 0, 0
@@ -227,6 +229,9 @@ def _step(run: _Run, x: Tensor, index: int, target: int, apart: bool) -> tuple[S
     """The step from level `index` to level `target`, one below wherever no solver takes it."""
     labels, noise = run.labels(), run.noise()
     guided = run.guides(index)
+    run.execution.begin_step()
+    if guided:
+        run.objective.expect(index)
     x_t, prediction = _predict(run, x, index, labels, graph=guided and run.settings.goes_back(index))
     gradient, terms, pulls = None, {}, {}
     if guided:

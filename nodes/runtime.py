@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..diffuseit.execution import BALANCED, LOW_MEMORY, Execution
+from ..diffuseit.turns import OneAtATime
 from .estimate import Measured
 from .types import Network
 
@@ -85,13 +87,25 @@ def choose_dtype(name: str) -> torch.dtype:
 
 def load(networks: Iterable[Network], memory_required: int) -> torch.device:
     """Brings networks to the device, whole, with room for `memory_required` bytes beside them."""
-    patchers = list(dict.fromkeys(patcher for network in networks for patcher in network.patchers))
+    patchers = _patchers(networks)
     management.load_models_gpu(patchers, memory_required=memory_required, force_full_load=True)
     for patcher in patchers:
         if patcher.loaded_size() < patcher.model_size():  # --novram: half a network cannot be differentiated
             patcher.patch_model(patcher.load_device)
         thaw(patcher.model)
     return management.get_torch_device()
+
+
+def load_in_turns(resident: Network, guests: Iterable[Network], memory_required: int) -> None:
+    """Brings one network to the device; the others are left to wait for their turns where ComfyUI unloads to."""
+    management.unload_all_models()
+    for patcher in _patchers(guests):
+        thaw(patcher.model)
+    load([resident], memory_required)
+
+
+def _patchers(networks: Iterable[Network]) -> list[ModelPatcher]:
+    return list(dict.fromkeys(patcher for network in networks for patcher in network.patchers))
 
 
 def thaw(module: nn.Module) -> None:
@@ -105,20 +119,38 @@ def thaw(module: nn.Module) -> None:
                 part.register_buffer(name, buffer.clone(), name not in part._non_persistent_buffers_set)
 
 
-def with_less_memory(attempt: Callable[[Execution], Result]) -> Result:
-    """`attempt` as usual, and once more with little memory if the device ran out of it.
+def ways() -> list[Execution]:
+    """How a run may use this device: the fastest way first, the one that takes the least memory last."""
+    device = management.get_torch_device()
+    if device.type in (
+        management.unet_offload_device().type,
+        "mps",
+    ):  # networks would wait in the same memory
+        return [BALANCED, LOW_MEMORY]
+    return [BALANCED, LOW_MEMORY, replace(LOW_MEMORY, turn=OneAtATime(device))]
 
-    Raises a `RuntimeError` that says what to change if that was not enough.
+
+def with_less_memory(
+    attempt: Callable[[Execution], Result], needs: Callable[[Execution], int] = lambda way: 0
+) -> Result:
+    """`attempt` the first of `ways` whose `needs` in bytes the device has, and if it runs out, the next.
+
+    `needs` include the weights. Raises a `RuntimeError` that says what to change if the last was not enough.
     """
+    *before, last = ways()
+    total = management.get_total_memory(management.get_torch_device())
+    for way in before:
+        if needs(way) > total:
+            continue
+        try:
+            return attempt(way)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        logging.warning("DiffuseIT: out of memory; trying again, slower and with less")
+        management.soft_empty_cache()
     try:
-        return attempt(BALANCED)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-    logging.warning("DiffuseIT: out of memory; trying again, slower and with less")
-    management.soft_empty_cache()
-    try:
-        return attempt(LOW_MEMORY)
+        return attempt(last)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -192,7 +224,7 @@ def device_name() -> str:
 
 def weights_bytes(networks: Iterable[Network]) -> int:
     """What networks take of the device, each counted once."""
-    return sum(patcher.model_size() for patcher in {p: None for one in networks for p in one.patchers})
+    return sum(patcher.model_size() for patcher in _patchers(networks))
 
 
 def check_interruption() -> None:

@@ -21,6 +21,7 @@ from ..diffuseit.mask import blend
 from ..diffuseit.methods import METHODS, SOLVERS, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from ..diffuseit.sampler import SamplerSettings, check_source, sample
+from ..diffuseit.turns import stay
 from . import live, runtime
 from .estimate import Prompt, key_of
 from .images import mask_to_core, to_comfy, to_core
@@ -262,7 +263,7 @@ class Sampler(io.ComfyNode):
             run = Run(
                 ddpm, to_core(image), losses, settings, seed, fit, mask, _workflow(cls.hidden.extra_pnginfo)
             )
-            result, trajectory, history = runtime.with_less_memory(run.sample)
+            result, trajectory, history = runtime.with_less_memory(run.sample, run.needs)
             pictures = run.finish(result, at_source_size=size == "source")
             run.live.result(pictures[0])
             _note(run, cls.hidden.prompt)
@@ -297,6 +298,7 @@ class Run:
         self.original_mask = None if mask is None else mask_to_core(mask, source)
         self.mask = None if self.original_mask is None else self.fit.apply(self.original_mask)
         self.losses = [self._fitted(guidance) for guidance in losses]
+        self.networks = [ddpm, *(network for guidance in losses for network in guidance.networks)]
 
     def _fitted(self, guidance: Guidance) -> Loss:
         """The loss with its pictures and mask at the size that the model sees."""
@@ -317,14 +319,16 @@ class Run:
 
     def sample(self, execution: Execution) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
         """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""
-        networks = [self.ddpm, *(network for guidance in self.guidance for network in guidance.networks)]
         memory = self._memory_required(execution)
-        runtime.load(networks, memory)
+        if execution.turn is stay:
+            runtime.load(self.networks, memory)
+        else:
+            runtime.load_in_turns(self.networks[0], self.networks[1:], memory)
         frames: list[list[Tensor]] = [[] for _ in self.source]
         history: dict[str, list[float]] = {"loss": []}
         progress = runtime.Progress(len(self.source) * self.settings.sampler.visits)
         throttle = runtime.setting(live.THROTTLE_SETTING, live.THROTTLE_MS) / 1000
-        self.live = live.Live(self._facts(networks, memory), runtime.tell, throttle)
+        self.live = live.Live(self._facts(self.needs(execution)), runtime.tell, throttle)
         steps = sample(
             self.ddpm.module,
             self.source,
@@ -347,19 +351,27 @@ class Run:
         trajectory = torch.stack([picture for pictures in frames for picture in pictures])
         return result, self.fit.undo(trajectory), history
 
-    def _memory_required(self, execution: Execution) -> int:
-        from ..diffuseit.memory import run_bytes
+    def needs(self, execution: Execution) -> int:
+        """Foretold bytes of the device, weights included."""
+        resident = self.networks if execution.turn is stay else self.networks[:1]
+        return runtime.weights_bytes(resident) + self._memory_required(execution)
 
-        return run_bytes(
+    def _memory_required(self, execution: Execution) -> int:
+        """Foretold bytes beside the weights that stay on the device."""
+        from ..diffuseit.memory import run_bytes, turn_bytes
+
+        views = _views(self.guidance)
+        guests = turn_bytes([network for network, _ in views], execution)
+        return guests + run_bytes(
             self.ddpm.module,
-            _views(self.guidance),
+            views,
             len(self.source),
             self.fit.canvas,
             execution,
             back=self.settings.sampler.ever_goes_back,
         )
 
-    def _facts(self, networks: Sequence[Network], memory: int) -> live.Facts:
+    def _facts(self, memory: int) -> live.Facts:
         from ..diffuseit.features.vit import ViT  # brings timm, which must not come with the pack
 
         views = [("ViT" if isinstance(view, ViT) else "CLIP", view) for view, _ in _views(self.guidance)]
@@ -373,7 +385,7 @@ class Run:
             total=sampler.visits * (1 if sampler.restart_above is None else len(self.source)),
             batch=len(self.source),
             chain=[(one.node, type(one.loss).__name__) for one in self.guidance],
-            memory=runtime.weights_bytes(networks) + memory,
+            memory=memory,
             networks=live.named([("DDPM", self.ddpm.module.unet), *views]),
             size=(self.source.shape[-1], self.source.shape[-2]),
             source=self.fit.undo(self.source[:1])[0],

@@ -64,7 +64,7 @@ class Variations(io.ComfyNode):
             source = to_core(image)
             check_variations(count, source)
             run = Run(ddpm, source.expand(count, -1, -1, -1), losses, settings, seed, "keep", mask)
-            result, _, _ = runtime.with_less_memory(run.sample)
+            result, _, _ = runtime.with_less_memory(run.sample, run.needs)
             scores = runtime.with_less_memory(lambda execution: cls._scores(run, result, execution))
             found = ranked(run.finish(result, at_source_size=False), scores, seed)
             pictures = to_comfy(found.pictures)

@@ -37,7 +37,9 @@ def fake_comfy() -> dict[str, ModuleType]:
         get_torch_device=lambda: torch.device("cpu"),
         unet_offload_device=lambda: torch.device("cpu"),
         should_use_fp16=lambda device: False,
+        get_total_memory=lambda device: 1000,
     )
+    management.unload_all_models = lambda: management.calls.append("unload_all_models")
     management.soft_empty_cache = lambda: management.calls.append("soft_empty_cache")
     management.load_models_gpu = lambda patchers, **options: management.calls.append((patchers, options))
 

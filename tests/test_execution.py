@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 
-from diffuseit import cache
+from diffuseit import cache, turns
 from diffuseit.api import load_models
 from diffuseit.errors import InputError
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution, as_written, one_at_a_time
+from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution, as_written
 from diffuseit.losses import ImageStyleLoss, StructureLoss, TextStyleLoss
 from diffuseit.memory import _LiveBytes
 from diffuseit.objective import Objective
@@ -19,6 +19,7 @@ from diffuseit.pocket.render import render, sample_geometry
 from diffuseit.presets import PRESETS
 from diffuseit.randomness import Seeded
 from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.turns import OneAtATime
 
 SHORT = SamplerSettings(steps=6, skip=3, resample=1, step_rule="normalized", step_size=0.5)
 
@@ -45,7 +46,7 @@ def plain(models, scene):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "execution", [LOW_MEMORY, Execution(channels_last=True), Execution(turn=one_at_a_time("cpu"))], ids=str
+    "execution", [LOW_MEMORY, Execution(channels_last=True), Execution(turn=OneAtATime("cpu"))], ids=str
 )
 def test_the_picture_stays(models, scene, plain, execution):
     torch.testing.assert_close(run(models, scene, execution), plain, rtol=0, atol=2e-3)
@@ -111,18 +112,34 @@ def test_crops_come_a_few_at_a_time_and_once_where_their_mean_counts(models, sce
     torch.testing.assert_close(parts.gradients, expected.gradients, rtol=1e-4, atol=1e-7)
 
 
-def test_each_network_has_its_turn_and_only_then(models, scene):
-    here, log = set(), []
+class Watched(OneAtATime):
+    """Writes down who is expected, who has a turn, and when it ends."""
+
+    def __init__(self, log, **options):
+        super().__init__("cpu", **options)
+        self.log, self.present = log, set()
 
     @contextmanager
-    def turn(network):
-        here.add(network)
-        yield
-        here.remove(network)
+    def __call__(self, network):
+        with super().__call__(network):
+            self.log.append(("begins", network))
+            self.present.add(network)
+            yield
+            self.present.remove(network)
+            self.log.append(("ends", network))
 
+    def expect(self, network):
+        self.log.append(("expected", network))
+        super().expect(network)
+
+
+def test_each_network_has_its_turn_and_only_then(models, scene):
+    turn, seen = Watched([]), []
     networks = [models.vit, *models.clip]
     handles = [
-        network.register_forward_pre_hook(lambda module, _: log.append((module in here, len(here))))
+        network.register_forward_pre_hook(
+            lambda module, _: seen.append((module in turn.present, len(turn.present)))
+        )
         for network in networks
     ]
     try:
@@ -130,15 +147,95 @@ def test_each_network_has_its_turn_and_only_then(models, scene):
     finally:
         for handle in handles:
             handle.remove()
-    assert set(log) == {(True, 1)}
+    assert set(seen) == {(True, 1)}
 
 
-def test_a_network_is_on_the_device_in_its_turn_and_rests_after_it():
-    network = torch.nn.Linear(2, 2)
-    with one_at_a_time("meta", rest="meta")(network):
-        assert network.weight.is_meta
-    with pytest.raises(ZeroDivisionError), one_at_a_time("meta", rest="meta")(network):
+def test_the_next_network_is_expected_before_its_turn_the_first_before_the_diffusion_model_runs(
+    models, scene
+):
+    log = []
+    turn = Watched(log)
+    (clip,) = models.clip
+    handle = models.ddpm.unet.register_forward_pre_hook(lambda *_: log.append(("runs", models.ddpm.unet)))
+    try:
+        run(models, scene, Execution(turn=turn))
+    finally:
+        handle.remove()
+    steps = log[log.index(("runs", models.ddpm.unet)) - 1 :]
+    assert steps == (SHORT.steps - SHORT.skip) * [
+        ("expected", clip),
+        ("runs", models.ddpm.unet),
+        ("begins", clip),
+        ("expected", models.vit),
+        ("ends", clip),
+        ("begins", models.vit),
+        ("ends", models.vit),
+    ]
+
+
+def places(network):
+    return [tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())]
+
+
+def test_a_network_computes_with_a_copy_in_its_turn_and_rests_where_it_was(monkeypatch):
+    """The copy is made when the network is expected; what is remembered of the network holds on."""
+    made = []
+
+    def fetched(tensors, device):
+        made.append(len(tensors))
+        return [tensor.data.clone() for tensor in tensors], None
+
+    monkeypatch.setattr(turns, "_fetched", fetched)
+    network, other = torch.nn.BatchNorm1d(2).eval(), torch.nn.Linear(2, 2)
+    rest, versions = places(network), [tensor._version for tensor in network.parameters()]
+    turn = OneAtATime("cpu")
+    turn.expect(network)
+    assert made == [5] and places(network) == rest
+    with turn(network):
+        assert made == [5] and not set(places(network)) & set(rest)
+        turn.expect(network)
+        turn.expect(other)
+        assert made == [5, 2]
+    assert places(network) == rest
+    with pytest.raises(ZeroDivisionError), turn(network):
         raise ZeroDivisionError
+    assert made == [5, 2, 5], "it came in place of the one that was expected"
+    assert places(network) == rest
+    assert [tensor._version for tensor in network.parameters()] == versions
+
+
+def test_nobody_comes_ahead_where_memory_is_short(monkeypatch):
+    made = []
+    monkeypatch.setattr(turns, "_fetched", lambda tensors, device: (made.append(device), None))
+    OneAtATime("cpu", ahead=False).expect(torch.nn.Linear(2, 2))
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [({}, "set compile too"), ({"compile": True, "turn": OneAtATime("cpu")}, "stay on the device")],
+)
+def test_graphs_of_networks_that_cannot_have_them_are_refused(options, fault):
+    with pytest.raises(InputError, match=fault):
+        Execution(cuda_graphs=True, **options)
+
+
+@pytest.mark.slow
+def test_graphs_are_asked_of_the_compiler_and_each_step_begins_anew(models, scene, plain, monkeypatch):
+    modes, steps = [], []
+
+    def compiled(function, mode):
+        modes.append(mode)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append(1))
+    graphs = run(models, scene, Execution(compile=True, cuda_graphs=True))
+    torch.testing.assert_close(graphs, plain, rtol=0, atol=0)
+    assert set(modes) == {"reduce-overhead"}
+    assert len(steps) == SHORT.steps - SHORT.skip
+    run(models, scene, Execution(compile=True))
+    assert len(steps) == SHORT.steps - SHORT.skip
 
 
 def test_a_batch_of_no_crops_is_refused():

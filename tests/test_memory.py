@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from diffuseit.api import load_models
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY
+from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.losses import StructureLoss
-from diffuseit.memory import _LiveBytes, footprint, run_bytes
+from diffuseit.memory import _LiveBytes, footprint, run_bytes, turn_bytes
 from diffuseit.pocket.models import pocket_ddpm
 from diffuseit.presets import PRESETS
 from diffuseit.randomness import Seeded
 from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.turns import OneAtATime, stay
 
 SHORT = SamplerSettings(steps=4, skip=2, resample=1, step_rule="normalized")
 
@@ -85,3 +86,11 @@ def test_more_of_anything_takes_more_and_half_precision_less(models):
     assert run_bytes(models.ddpm, [(clip, 3)], 1, (64, 128)) > base
     assert run_bytes(models.ddpm, [(clip, 9)], 1, (64, 64)) > base
     assert run_bytes(pocket_ddpm(dtype=torch.bfloat16), [(clip, 3)], 1, (64, 64)) < 0.8 * base
+
+
+def test_networks_that_take_turns_need_room_for_the_largest_and_the_one_after_it():
+    small, large, middle = (torch.nn.Linear(n, 1, bias=False) for n in (1, 8, 4))
+    networks = [small, large, middle, small]
+    for turn, values in ((stay, 0), (OneAtATime("cpu", ahead=False), 8), (OneAtATime("cpu"), 12)):
+        assert turn_bytes(networks, Execution(turn=turn)) == 4 * values
+    assert turn_bytes([], Execution(turn=OneAtATime("cpu"))) == 0

@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +124,47 @@ def test_out_of_memory_is_tried_once_more_with_little_memory(runtime, management
     assert seen == [runtime.BALANCED, runtime.LOW_MEMORY]
     assert management.calls == ["soft_empty_cache"]
     assert "out of memory; trying again, slower and with less" in caplog.text
+
+
+def gpu(management):
+    """A device whose memory is not the CPU's."""
+    management.get_torch_device = lambda: torch.device("meta")
+
+
+def test_on_a_gpu_the_networks_take_turns_before_a_run_is_given_up(runtime, management):
+    gpu(management)
+    attempt, seen = attempts(OUT_OF_MEMORY[:2])
+    assert runtime.with_less_memory(attempt) == "done"
+    assert seen[:2] == [runtime.BALANCED, runtime.LOW_MEMORY]
+    assert replace(seen[2], turn=runtime.LOW_MEMORY.turn) == runtime.LOW_MEMORY
+    assert isinstance(seen[2].turn, runtime.OneAtATime)
+
+
+@pytest.mark.parametrize(
+    ("needs", "tried"),
+    [((900, 800, 700), 0), ((1001, 800, 700), 1), ((1001, 1001, 700), 2), (3 * (1001,), 2)],
+)
+def test_a_way_that_the_device_is_too_small_for_is_not_tried(runtime, management, needs, tried):
+    gpu(management)
+    every, (attempt, seen) = runtime.ways(), attempts([])
+    foretold = {
+        (way.crop_batch, way.turn is every[0].turn): need for way, need in zip(every, needs, strict=True)
+    }
+    found = runtime.with_less_memory(attempt, lambda way: foretold[way.crop_batch, way.turn is every[0].turn])
+    assert found == "done"
+    (way,) = seen
+    assert (way.crop_batch, type(way.turn)) == (every[tried].crop_batch, type(every[tried].turn))
+
+
+def test_networks_that_take_turns_wait_off_the_device_and_can_be_differentiated(runtime, management):
+    resident, guest = (runtime.Network(None, (runtime.manage(network()),)) for _ in range(2))
+    with torch.inference_mode():
+        guest.patchers[0].model.to(torch.float64)
+    runtime.load_in_turns(resident, [guest], 1000)
+    unloaded, (loaded, _) = management.calls
+    assert unloaded == "unload_all_models"
+    assert loaded == list(resident.patchers)
+    assert not any(weight.is_inference() for weight in guest.patchers[0].model.parameters())
 
 
 def test_out_of_memory_twice_says_what_to_change(runtime):

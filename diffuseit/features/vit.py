@@ -249,7 +249,8 @@ class ViT(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return ViTFeatures(keys=keys[chosen], early_keys=keys[early], cls=at_least_float32(tokens[:, 0]))
+        cls = tokens[:, 0].clone()  # not a part of memory that the next pass may write to (CUDA graphs)
+        return ViTFeatures(keys=keys[chosen], early_keys=keys[early], cls=at_least_float32(cls))
 
 
 def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

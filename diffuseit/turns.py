@@ -1,0 +1,108 @@
+"""Feature networks that share a device: one at a time, and the next one on its way while this one works."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Turns(Protocol):
+    """Who is on the device when."""
+
+    def __call__(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """`with turn(network):` has a feature network on the device; what leaves it afterwards, the turns decide."""
+
+    def expect(self, network: nn.Module) -> None:
+        """The network will have the next turn: it may be brought along already."""
+
+
+class _Stay:
+    def __call__(self, network: nn.Module) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def expect(self, network: nn.Module) -> None:
+        pass
+
+
+stay: Turns = _Stay()
+"""The turns of networks that all lie on the device."""
+
+
+class OneAtATime:
+    """Feature networks that rest elsewhere and come to `device` for their turns.
+
+    A copy of the weights comes; they themselves stay where they are, so that nothing has to go back. With `ahead` the
+    copy of the network that is expected next is made while the present one works, at the cost of the memory for both:
+    beside its work where the device copies beside its work (CUDA and ROCm, XPU).
+    """
+
+    def __init__(self, device: torch.device | str, ahead: bool = True):
+        self._device = torch.device(device)
+        self.ahead = ahead
+        self._present: nn.Module | None = None
+        self._coming: _Copy | None = None
+
+    @contextmanager
+    def __call__(self, network: nn.Module) -> Iterator[None]:
+        coming, self._coming = self._coming, None
+        if coming is None or coming.network is not network:
+            coming = None  # its memory goes before more is asked for
+            coming = _Copy(network, self._device)
+        before, self._present = self._present, network
+        coming.arrive()
+        try:
+            yield
+        finally:
+            coming.leave()
+            self._present = before
+
+    def expect(self, network: nn.Module) -> None:
+        if not self.ahead or network is self._present:
+            return
+        if self._coming is None or self._coming.network is not network:
+            self._coming = None
+            self._coming = _Copy(network, self._device)
+
+
+class _Copy:
+    """The weights of a network on their way to a device, or there."""
+
+    def __init__(self, network: nn.Module, device: torch.device):
+        self.network = network
+        self._tensors = [*network.parameters(), *network.buffers()]
+        self._there, self._arrival = _fetched(self._tensors, device)
+        self._rest = [tensor.data for tensor in self._tensors]
+
+    def arrive(self) -> None:
+        """The network computes with the copy, as soon as that is whole."""
+        if self._arrival is not None:
+            torch.get_device_module(self._there[0].device).current_stream().wait_event(self._arrival)
+        for tensor, there in zip(self._tensors, self._there, strict=True):
+            tensor.data = there
+
+    def leave(self) -> None:
+        for tensor, rest in zip(self._tensors, self._rest, strict=True):
+            tensor.data = rest
+        self._there = []
+
+
+def _fetched(tensors: list[nn.Parameter | Tensor], device: torch.device) -> tuple[list[Tensor], Any]:
+    """(copies on `device`, an event after which they are whole; None: they are)."""
+    if device.type not in ("cuda", "xpu"):
+        return [tensor.data.to(device) for tensor in tensors], None
+    module = torch.get_device_module(device)
+    aside, present = module.Stream(device), module.current_stream(device)
+    for tensor in tensors:
+        if tensor.device.type == "cpu" and not tensor.is_pinned():
+            tensor.data = (
+                tensor.data.pin_memory()
+            )  # else the copy would wait for the device, and the CPU for it
+    copies = [torch.empty_like(tensor.data, device=device) for tensor in tensors]
+    aside.wait_stream(present)  # which may still use the memory that the copies have been given
+    with module.stream(aside):
+        for copy, tensor in zip(copies, tensors, strict=True):
+            copy.copy_(tensor.data, non_blocking=True)
+            copy.record_stream(aside)
+    return copies, aside.record_event()
