@@ -24,3 +24,11 @@ def check_mask(mask: Tensor, source: Tensor) -> None:
 def blend(inside: Tensor, outside: Tensor, mask: Tensor | None) -> Tensor:
     """`inside` where `mask` is 1 (or there is none), `outside` exactly where it is 0."""
     return inside if mask is None else mask * inside + (1 - mask) * outside
+
+
+def mean_inside(picture: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of each channel where `mask` is 1, [B, C, H, W] -> [B, C, 1, 1]; 0 where it is 0 all over."""
+    if mask is None:
+        return picture.mean(dim=(-2, -1), keepdim=True)
+    weight = mask.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
+    return (picture * mask).sum(dim=(-2, -1), keepdim=True) / weight

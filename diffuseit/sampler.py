@@ -12,7 +12,7 @@ from .errors import DivergedError, InputError
 from .execution import FULL_SPEED, Execution
 from .inversion import invert
 from .losses.base import Loss, View
-from .mask import blend, check_mask
+from .mask import blend, check_mask, mean_inside
 from .methods import METHODS, SOLVERS, Move, Solver, State
 from .objective import Evaluation, Objective
 from .precision import pull_back
@@ -220,9 +220,13 @@ def _invert(run: _Run) -> Tensor | None:
 
 
 def _start(run: _Run, inverted: Tensor | None) -> Tensor:
-    return (
-        run.schedule.q_sample(run.x_start, run.settings.first, run.noise()) if inverted is None else inverted
-    )
+    """The first noisy picture."""
+    schedule, first, less = run.schedule, run.settings.first, 1 - run.settings.start_colour
+    x = schedule.q_sample(run.x_start, first, run.noise()) if inverted is None else inverted
+    if less == 0:
+        return x
+    shifted = x - less * float(schedule.sqrt_alphas_cumprod[first]) * mean_inside(run.x_start, run.mask)
+    return blend(shifted, x, run.mask)
 
 
 def _step(run: _Run, x: Tensor, index: int, target: int, apart: bool) -> tuple[Step, Tensor]:

@@ -23,6 +23,10 @@ class SamplerSettings:
     after it the network's noise counts as fixed, which saves the backward pass (methods with a gradient at
     pred_xstart never make it).
 
+    `start_colour`: how much of the source's mean colour the first noisy picture keeps, 0 to 1. The noisiest levels
+    still show it, and a run holds on to what it starts with (Lin et al. 2023, arXiv 2305.08891): without it the
+    losses decide how dark or warm the picture becomes.
+
     None leaves a value to the method: `start`, at "noise" or at the "inversion" of the source; `eta`, DDIM's, in
     [0, 1], or pairs (end of a part as a fraction of the run, eta); `inner_steps` further steps on pred_xstart (agg,
     mpgd), of rate `inner_rate` where an optimiser takes them (agg). `symmetric`: a method that guides the prediction
@@ -62,6 +66,7 @@ class SamplerSettings:
     solver: SolverName | None = None
     tail_steps: int | None = None
     balance: BalanceMode = "fixed"
+    start_colour: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -94,6 +99,8 @@ class SamplerSettings:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}: use a fraction of the run, 0 to 1")
+        if not 0 <= self.start_colour <= 1:
+            raise InputError(f"start_colour is {self.start_colour}: use a share of the source's, 0 to 1")
         for name in ("guide_every", "travel"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: use 1 or more")

@@ -231,6 +231,17 @@ class Sampler(io.ComfyNode):
                     "Up to where in the run the gradient goes back through the diffusion model, as a fraction. "
                     "Down: faster; at 0 much less memory as well, a little further from style and structure.",
                 ),
+                io.Float.Input(
+                    "start_colour",
+                    optional=True,
+                    default=default.start_colour,  # web/js/sampler/saved.js: 1 in graphs that were saved without it
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="How much of the source's mean colour the noisy picture begins with. 0: the losses decide "
+                    "how dark or warm the picture becomes; 1: it stays near the source's, as in the paper.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The translated picture."),

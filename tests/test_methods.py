@@ -374,6 +374,7 @@ def test_levels_guidance_and_eta_follow_fractions_of_the_run():
         {"guide_until": 1.1},
         {"guide_every": 0},
         {"backward_until": float("nan")},
+        {"start_colour": 1.5},
         {"travel": 0},
         {"start": "middle"},
         {"eta": 1.5},

@@ -17,6 +17,7 @@ from diffuseit.losses import (
     TextStyleLoss,
 )
 from diffuseit.losses.base import Term
+from diffuseit.mask import mean_inside
 from diffuseit.objective import Objective
 from diffuseit.pocket.render import render, sample_geometry
 from diffuseit.presets import PRESETS, TEXT_DEFAULT
@@ -176,6 +177,25 @@ def test_outside_the_mask_the_source_survives_exactly(models, scenes):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("start", ["noise", "inversion"])
+def test_the_first_noisy_picture_keeps_as_much_of_the_mean_colour_as_it_should(models, scenes, start, masked):
+    mask = half(scenes) if masked else torch.ones_like(half(scenes))
+    settings = dataclasses.replace(QUICK, start=start)
+    whole, some = (
+        next(sample(models.ddpm, scenes, text_losses(models), one, 0, mask=mask if masked else None)).x_t
+        for one in (settings, dataclasses.replace(settings, start_colour=0.25))
+    )
+    signal = float(models.ddpm.schedule(QUICK.steps).sqrt_alphas_cumprod[QUICK.first])
+    mean = (scenes * mask).sum((2, 3), keepdim=True) / mask.sum()
+    torch.testing.assert_close(whole - some, 0.75 * signal * mean * mask, rtol=1e-4, atol=1e-6)
+    assert mean.abs().max() > 0.05
+
+
+def test_a_mask_that_lets_nothing_change_has_no_colour():
+    assert torch.equal(mean_inside(torch.ones(1, 3, 2, 2), torch.zeros(1, 1, 2, 2)), torch.zeros(1, 3, 1, 1))
+
+
 def test_masks_of_a_batch_go_with_their_pictures_through_restarts(models, scenes):
     masks = torch.cat([half(scenes), 1 - half(scenes), half(scenes)])
     settings = dataclasses.replace(QUICK, restart_above=-1.0, max_restarts=1)

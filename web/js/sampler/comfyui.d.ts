@@ -14,6 +14,7 @@ interface Setting {
 interface Extension {
   settings?: Setting[];
   nodeCreated?(node: any): void;
+  beforeConfigureGraph?(graph: import("./saved.js").SavedGraph): void;
   afterConfigureGraph?(): void;
 }
 

@@ -8,6 +8,7 @@ import { SETTINGS } from "../settings.js";
 import { addBar, addPanel, findAgain, loseSight, restoreAll, SAMPLER, settle, take } from "./book.js";
 import { refreshSoon, watch } from "./forecast.js";
 import { EVENT } from "./run.js";
+import { complete } from "./saved.js";
 
 /** @typedef {import("./places.js").GraphNode} GraphNode */
 
@@ -37,6 +38,11 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass === SAMPLER) addPanel(node);
     else if (LOSS_NODE.test(node.comfyClass)) addBar(node);
+  },
+
+  /** @param {import("./saved.js").SavedGraph} graph */
+  beforeConfigureGraph(graph) {
+    complete(graph);
   },
 
   afterConfigureGraph() {
