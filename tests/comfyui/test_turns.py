@@ -1,0 +1,53 @@
+"""Networks that do not fit on the device together, in a real server: they come one after the other."""
+
+import numpy as np
+import pytest
+from comfyui.conftest import write_inputs
+from comfyui.prompts import VISITS, text_prompt
+from comfyui.server import ComfyServer
+
+pytestmark = pytest.mark.comfyui
+
+CROWD = '''
+import logging
+import sys
+from dataclasses import replace
+
+class Crowd:
+    """Leaves the pack no other way than turns, as a small GPU would."""
+    FUNCTION, CATEGORY, OUTPUT_NODE, RETURN_TYPES = "crowd", "test", True, ()
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+
+    def crowd(self):
+        (runtime,) = [m for name, m in list(sys.modules.items()) if name.endswith(".nodes.runtime")]
+        turns = sys.modules[runtime.OneAtATime.__module__]
+
+        def fetched(tensors, device):
+            logging.info("a copy of %d tensors", len(tensors))
+            return [tensor.data.clone() for tensor in tensors], None
+
+        turns._fetched = fetched
+        turn = turns.OneAtATime("cpu")
+        runtime.ways = lambda: [runtime.BALANCED, replace(runtime.LOW_MEMORY, turn=turn)]
+        runtime.management.get_total_memory = lambda device: 1
+        return {}
+
+NODE_CLASS_MAPPINGS = {"Crowd": Crowd}
+'''
+
+
+def test_networks_in_turns_paint_the_same_picture(comfyui, tmp_path):
+    write_inputs(tmp_path / "input")
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "custom_nodes" / "crowd.py").write_text(CROWD)
+    with ComfyServer(comfyui, tmp_path) as server:
+        (free,) = server.images(server.run(text_prompt(seed=100)), "save")
+        server.run({"crowd": ("Crowd", {})})  # another prompt: nothing of the first one is remembered
+        outcome = server.run(text_prompt(seed=100))
+        (crowded,) = server.images(outcome, "save")
+    assert "sampler" in outcome.executed
+    assert np.abs(crowded.astype(int) - free.astype(int)).mean() < 1
+    log = server.log_path.read_text()
+    before = 4  # CLIP's for the source and both prompts, the ViT's for the source
+    assert log.count("a copy of") == before + 2 * VISITS
+    assert "Traceback" not in log
