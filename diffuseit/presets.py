@@ -20,7 +20,6 @@ from .losses import (
     StructureLoss,
     TextStyleLoss,
 )
-from .losses.scheduled import ramp
 from .sampler import SamplerSettings
 
 if TYPE_CHECKING:
@@ -160,23 +159,23 @@ _POCKET_IMAGE = Preset(
 _COLOUR_SPREAD = ColourStatisticsLoss(mean=0.0, covariance=0.3)
 """Keeps the source's contrast and range of colours: text guidance alone drifts to one hue."""
 
-_STYLE_FIRST = ScheduledLoss(_POCKET_STRUCTURE, ramp(0.4, 1.0, 0.0, 0.2))
-"""Structure holds less in the first, noisiest steps, where large forms take the style's colours."""
+_FEW_LEVELS = replace(_POCKET_SAMPLER, steps=20, skip=7, resample=16, start_colour=0.0)
+"""Most of the visits go to the first level, where large forms and colours are settled, and none to the source's hue."""
 
 _FAST_TEXT = Preset(
     name="fast-text",
     description="Pocket networks: text guidance at an eighth of the paper's compute",
     kind="text",
     losses=(_POCKET_TEXT_STYLE, _POCKET_STRUCTURE, _COLOUR_SPREAD, _POCKET_RANGE),
-    sampler=replace(_POCKET_SAMPLER, steps=10, skip=3, resample=8, guide_until=0.85, backward_until=0.0),
+    sampler=replace(_FEW_LEVELS, steps=10, skip=2, resample=7, guide_until=0.85, backward_until=0.0),
 )
 
 _BEST_TEXT = Preset(
     name="best-text",
     description="Pocket networks: the text guidance with the best figures, at less than half of the paper's compute",
     kind="text",
-    losses=(_POCKET_TEXT_STYLE, _STYLE_FIRST, _COLOUR_SPREAD, _POCKET_RANGE),
-    sampler=_POCKET_SAMPLER,
+    losses=_FAST_TEXT.losses,
+    sampler=_FEW_LEVELS,
 )
 
 _STYLE_COLOURS = ColourStatisticsLoss(mean=0.6, covariance=0.6)
@@ -199,7 +198,7 @@ _BEST_IMAGE = Preset(
     description="Pocket networks: the image guidance with the best figures, at a quarter of the paper's compute",
     kind="image",
     losses=_FAST_IMAGE.losses,
-    sampler=_POCKET_SAMPLER,
+    sampler=_FEW_LEVELS,
 )
 
 PRESETS: dict[str, Preset] = {

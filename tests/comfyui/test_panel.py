@@ -23,6 +23,7 @@ from comfyui.server import ComfyServer
 from hostile_server import hub, running
 
 from diffuseit.catalog import catalog, entry_named, members
+from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -34,7 +35,8 @@ GRAPHS = ("pocket-text", "pocket-image", "paper-text", "paper-image")
 PANEL = ".diffuseit-panel"
 NODES = """app.graph.nodes.map(node => ({id: node.id, type: node.type, pos: [...node.pos], size: [...node.size],
     missing: node.inputs.filter(slot => slot.link == null && !slot.widget && slot.shape !== 7).map(slot => slot.name),
-    values: (node.widgets ?? []).map(widget => widget.value)}))"""
+    values: (node.widgets ?? []).map(widget => widget.value),
+    named: Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))}))"""
 GROUPS = "app.graph.groups.map(group => ({title: group.title, pos: [...group.pos], size: [...group.size]}))"
 IN_SIGHT = """() => {
     const {ds, canvas} = app.canvas, [group] = app.graph.groups;
@@ -282,6 +284,27 @@ def test_the_server_takes_names_of_the_catalogue_and_nothing_else(server, models
     assert not models.requests
 
 
+def contains(outer, inner):
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
+
+
+def assert_preset(nodes, preset):
+    """The nodes of a graph say what the preset says: its losses and the sampler."""
+    named = {node["type"]: node["named"] for node in nodes}
+    kinds = [kind for kind in named if kind.endswith("Loss")]
+    assert kinds == [f"DiffuseIT{type(loss).__name__}" for loss in preset.losses]
+    for loss in preset.losses:
+        widgets = named[f"DiffuseIT{type(loss).__name__}"]
+        words = {"cls_token": "cls", "to_text": None, "from_text": None, "detail": None}
+        for name, value in widgets.items():
+            field = words.get(name, name)
+            if field and hasattr(loss, field):
+                assert value == getattr(loss, field), (name, preset.name)
+    for name, value in named["DiffuseITSampler"].items():
+        if isinstance(getattr(preset.sampler, name, None), int | float | str):
+            assert value == getattr(preset.sampler, name), name
+
+
 @pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
 def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
     set_renderer(page, vue)
@@ -300,13 +323,10 @@ def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
     for a, b in combinations([box(group) for group in groups], 2):
         assert not overlap(a, b)
     for node in nodes:
-        left, top, right, bottom = box(node, TITLE)
-        holders = [
-            group
-            for group in map(box, groups)
-            if group[0] <= left and group[1] <= top and right <= group[2] and bottom <= group[3]
-        ]
-        assert len(holders) == 1, node
+        assert len([group for group in groups if contains(box(group), box(node, TITLE))]) == 1, node
+    for graph, preset in zip(groups, (TEXT_DEFAULT, IMAGE_DEFAULT), strict=False):
+        inside = [node for node in nodes if contains(box(graph), box(node, TITLE))]
+        assert_preset(inside, PRESETS[preset])
     values = [value for node in nodes for value in node["values"]]
     assert all(entry.file in values for entry in members("paper"))
 

@@ -1,5 +1,6 @@
 // @ts-check
-// What the panel drops on the canvas. Numbers of losses and presets are the nodes' own defaults, so none stand here.
+// What the panel drops on the canvas: the default presets, loss by loss. Numbers are the nodes' own defaults but where a
+// preset has others; tests/comfyui/test_panel.py holds them against it.
 
 /**
  * A node: `inputs` names the node, and the number of its output, that each input takes; `files` the models of the
@@ -31,11 +32,12 @@ const clip = (files = NO_FILES) => ({ id: "clip", type: "DiffuseITLoadCLIPEnsemb
  * @param {string} type
  * @param {string | null} after
  * @param {Record<string, [string, number]>} [inputs]
+ * @param {Record<string, string | number>} [widgets]
  * @returns {NodePlan}
  */
-function loss(id, type, after, inputs = {}) {
+function loss(id, type, after, inputs = {}, widgets = {}) {
   const chained = after ? { ...inputs, previous: /** @type {[string, number]} */ ([after, 0]) } : inputs;
-  return { id, type, width: WIDTH, inputs: chained };
+  return { id, type, width: WIDTH, inputs: chained, widgets };
 }
 
 /**
@@ -104,8 +106,8 @@ const pocketText = {
       loss("structure", "DiffuseITStructureLoss", "style", { vit: VIT }),
     ],
     [
-      loss("divergence", "DiffuseITSemanticDivergenceLoss", "structure", { vit: VIT }),
-      loss("range", "DiffuseITRangeLoss", "divergence"),
+      loss("colours", "DiffuseITColourStatisticsLoss", "structure", {}, { mean: 0, covariance: 0.3 }),
+      loss("range", "DiffuseITRangeLoss", "colours"),
     ],
     [sampler("range")],
     enlarged(),
@@ -120,11 +122,10 @@ const pocketImage = {
     [example("source", "summer landscape", 23), example("look", "sunset landscape", 8), ddpm(), vit()],
     [
       loss("style", "DiffuseITImageStyleLoss", null, { vit: VIT, style_image: ["look", 0] }),
-      loss("structure", "DiffuseITStructureLoss", "style", { vit: VIT }),
+      loss("structure", "DiffuseITStructureLoss", "style", { vit: VIT }, { contrastive: 0.12 }),
     ],
     [
-      loss("divergence", "DiffuseITSemanticDivergenceLoss", "structure", { vit: VIT }),
-      loss("colours", "DiffuseITColourStatisticsLoss", "divergence", { reference: ["look", 0] }),
+      loss("colours", "DiffuseITColourStatisticsLoss", "structure", { reference: ["look", 0] }),
       loss("range", "DiffuseITRangeLoss", "colours"),
     ],
     [sampler("range")],
