@@ -190,7 +190,7 @@ _FAST_IMAGE = Preset(
         _STYLE_COLOURS,
         _POCKET_RANGE,
     ),
-    sampler=replace(_POCKET_SAMPLER, steps=20, skip=7, guide_until=0.85),
+    sampler=replace(_FEW_LEVELS, resample=5, guide_until=0.85),
 )
 
 _BEST_IMAGE = Preset(

@@ -36,6 +36,7 @@ from .help_settings import (
     Setting,
     Tiles,
     Ways,
+    changed,
     scene,
     scheduled,
     translated,
@@ -94,8 +95,12 @@ _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
 
 PICTURES: dict[str, Callable[[], Tiles]] = {
-    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 5, 30, _NIGHT),
+    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 15, _NIGHT),
     "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.1, 2, _NIGHT),
+    "DiffuseITSampler/start_colour": Ways(
+        scene("landscape", "winter", "sunset", 5),
+        {f"start_colour {share:g}": changed(TEXT, None, {"start_colour": share}) for share in (1.0, 0.5, 0.0)},
+    ),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
     "DiffuseITStructureLoss/contrastive": Setting(TEXT, StructureLoss, "contrastive", 0, 5, _WINTER),
     "DiffuseITTextStyleLoss/weight": Setting(TEXT, TextStyleLoss, "weight", 0.2, 40, _NIGHT),
