@@ -230,7 +230,7 @@ TEXT_DEFAULT, IMAGE_DEFAULT = "best-text", "best-image"
 
 _BESIDE: tuple[Loss, ...] = (
     SourceAnchorLoss(weight=0.3),
-    _POCKET_DIVERGENCE,
+    replace(_POCKET_DIVERGENCE, until=8),  # as far as in the pocket presets, of half as many steps
     _STYLE_COLOURS,
 )
 """Losses that the default presets lack, or text guidance has for an end of its own, with weights that suit theirs."""

@@ -96,10 +96,13 @@ _DESERT = scene("landscape", "night", "desert", 4)
 
 PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 15, _NIGHT),
-    "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.1, 2, _NIGHT),
+    "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.02, 2, _NIGHT),
     "DiffuseITSampler/start_colour": Ways(
-        scene("landscape", "winter", "sunset", 5),
-        {f"start_colour {share:g}": changed(TEXT, None, {"start_colour": share}) for share in (1.0, 0.5, 0.0)},
+        scene("landscape", "winter", "night", 6),
+        {
+            f"start_colour {share:g}": changed(TEXT, None, {"start_colour": share, "resample": 4})
+            for share in (1.0, 0.5, 0.0)
+        },
     ),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
     "DiffuseITStructureLoss/contrastive": Setting(TEXT, StructureLoss, "contrastive", 0, 5, _WINTER),
