@@ -35,6 +35,7 @@ interface LGraph {
   nodes: LGraphNode[];
   groups: LGraphGroup[];
   add(item: LGraphNode | LGraphGroup): void;
+  updateExecutionOrder(): void;
   setDirtyCanvas(foreground: boolean, background: boolean): void;
 }
 

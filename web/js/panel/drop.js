@@ -33,6 +33,7 @@ export async function drop(plan, title, panel) {
   try {
     const made = new Map(wanted.map((node) => [node.id, make(graph, node)]));
     for (const node of wanted) wire(made, node);
+    graph.updateExecutionOrder(); // else the next prompt does, which would be a step to undo
     const columns = plan.columns.map((column) => column.map(({ id }) => /** @type {LGraphNode} */ (made.get(id))));
     const group = new LiteGraph.LGraphGroup(title);
     group.color = COLOUR;
@@ -89,7 +90,8 @@ function wire(made, plan) {
 function place(columns, group, others, panel) {
   const { places, width, height } = tidy(columns.map((nodes) => nodes.map(room)));
   const seen = visible(panel);
-  const [x, y] = freePlace({ width, height }, [seen.x + seen.width / 2, seen.y + seen.height / 2], others);
+  const corner = freePlace({ width, height }, [seen.x + seen.width / 2, seen.y + seen.height / 2], others);
+  const [x, y] = [Math.round(corner[0]), Math.round(corner[1])]; // moved by a hair's breadth is a step to undo
   group.pos = [x, y];
   group.size = [width, height];
   columns.forEach((nodes, i) =>
