@@ -14,7 +14,7 @@ _PANELS = (
     ("ssim", "SSIM to the ground truth (up is better)"),
     ("frechet", "Frechet distance (down is better)"),
 )
-_COLOURS = ("#0b5394", "#6fa8dc", "#38761d", "#93c47d", "#e69138", "#cc0000", "#674ea7", "#000000")
+_COLOURS = ("#0b5394", "#6fa8dc", "#38761d", "#93c47d", "#e69138", "#cc0000", "#674ea7", "#000000", "#00a3a3")
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _RIGHT, _LEGEND = 460, 400, 56, 64, 46, 16, 170
 
 
