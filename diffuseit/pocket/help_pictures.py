@@ -95,7 +95,7 @@ _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
 
 PICTURES: dict[str, Callable[[], Tiles]] = {
-    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 15, _NIGHT),
+    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 17, _NIGHT),
     "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.02, 2, _NIGHT),
     "DiffuseITSampler/start_colour": Ways(
         scene("landscape", "winter", "night", 6),
