@@ -133,7 +133,7 @@ class _Run:
     randomness: Randomness
     x_start: Tensor
     mask: Tensor | None
-    execution: Execution
+    execution: Execution = FULL_SPEED
     anchors: dict[int, Tensor] = field(default_factory=dict)
     solver: Solver | None = None
 
