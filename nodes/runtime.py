@@ -122,10 +122,7 @@ def thaw(module: nn.Module) -> None:
 def ways() -> list[Execution]:
     """How a run may use this device: the fastest way first, the one that takes the least memory last."""
     device = management.get_torch_device()
-    if device.type in (
-        management.unet_offload_device().type,
-        "mps",
-    ):  # networks would wait in the same memory
+    if device.type in (management.unet_offload_device().type, "mps"):  # the same memory to wait in
         return [BALANCED, LOW_MEMORY]
     return [BALANCED, LOW_MEMORY, replace(LOW_MEMORY, turn=OneAtATime(device))]
 

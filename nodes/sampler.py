@@ -330,7 +330,7 @@ class Run:
 
     def sample(self, execution: Execution) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
         """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""
-        memory = self._memory_required(execution)
+        memory, self.execution = self._memory_required(execution), execution
         if execution.turn is stay:
             runtime.load(self.networks, memory)
         else:

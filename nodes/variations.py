@@ -65,17 +65,18 @@ class Variations(io.ComfyNode):
             check_variations(count, source)
             run = Run(ddpm, source.expand(count, -1, -1, -1), losses, settings, seed, "keep", mask)
             result, _, _ = runtime.with_less_memory(run.sample, run.needs)
-            scores = runtime.with_less_memory(lambda execution: cls._scores(run, result, execution))
+            scores = cls._scores(run, result)
             found = ranked(run.finish(result, at_source_size=False), scores, seed)
             pictures = to_comfy(found.pictures)
             sheet = to_comfy(grid(found.pictures))
         return io.NodeOutput(*(runtime.to_output(part) for part in (pictures[:1], pictures, sheet)))
 
     @staticmethod
-    def _scores(run, result, execution):
+    def _scores(run, result):
+        """As the run went: where its networks are now, and less than it took."""
         device = run.ddpm.module.device
         source = run.source[:1].to(device)
-        return score(result.to(device), source, run.losses, run.seed, execution)
+        return score(result.to(device), source, run.losses, run.seed, run.execution)
 
 
 NODES = [Variations]

@@ -5,6 +5,9 @@ import pytest
 from comfyui.conftest import write_inputs
 from comfyui.prompts import VISITS, text_prompt
 from comfyui.server import ComfyServer
+from comfyui.test_variations import prompt as variations
+
+from diffuseit.presets import PRESETS
 
 pytestmark = pytest.mark.comfyui
 
@@ -51,3 +54,17 @@ def test_networks_in_turns_paint_the_same_picture(comfyui, tmp_path):
     before = 4  # CLIP's for the source and both prompts, the ViT's for the source
     assert log.count("a copy of") == before + 2 * VISITS
     assert "Traceback" not in log
+
+
+def test_variations_are_scored_in_turns_where_they_were_made_so(comfyui, tmp_path):
+    """Elsewhere than in its turn a network is not on the device."""
+    write_inputs(tmp_path / "input")
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "custom_nodes" / "crowd.py").write_text(CROWD)
+    prompt = {node: what for node, what in variations().items() if node not in ("sampler", "single")}
+    with ComfyServer(comfyui, tmp_path) as server:
+        server.run({"crowd": ("Crowd", {})})
+        server.run(prompt)
+    guided, bound = PRESETS["fast-text"].sampler.visits - 1, 4
+    made = bound + 2 * guided
+    assert server.log_path.read_text().count("a copy of") == made + bound + 2
