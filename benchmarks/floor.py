@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffuseit.unet import UNet
+from diffuseit.models.unet import UNet
 
 from .networks import Scale
 from .settings import Task

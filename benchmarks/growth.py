@@ -16,13 +16,13 @@ import torch
 from rich.table import Table
 
 from diffuseit.api import Models, load_models
-from diffuseit.features.clip import CLIPEnsemble
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, sample
 from diffuseit.losses import TextStyleLoss
-from diffuseit.memory import run_bytes
-from diffuseit.objective import Objective
+from diffuseit.models.clip import CLIPEnsemble
+from diffuseit.performance.memory import run_bytes
 from diffuseit.pocket.models import pocket_clip
 from diffuseit.presets import PRESETS
-from diffuseit.sampler import SamplerSettings, sample
 
 from .arguments import deliver, machine
 

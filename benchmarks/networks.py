@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from diffuseit.api import Models
-from diffuseit.backbones.configs import CONFIGS
-from diffuseit.backbones.load import load_ddpm
-from diffuseit.features.clip import CLIP, CLIPEnsemble, load_clip
-from diffuseit.features.vit import ViTConfig, load_vit
-from diffuseit.unet import UNet, UNetConfig
+from diffuseit.models.clip import CLIP, CLIPEnsemble, load_clip
+from diffuseit.models.configs import CONFIGS
+from diffuseit.models.ddpm_checkpoint import load_ddpm
+from diffuseit.models.unet import UNet, UNetConfig
+from diffuseit.models.vit import ViTConfig, load_vit
 
 State = dict[str, Tensor]
 

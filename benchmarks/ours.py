@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffuseit.execution import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import sample
 from diffuseit.losses import TextStyleLoss
-from diffuseit.memory import run_bytes, turn_bytes
-from diffuseit.objective import Objective
+from diffuseit.performance.memory import run_bytes, turn_bytes
+from diffuseit.performance.offload import OneAtATime
+from diffuseit.performance.options import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.presets import PRESETS
-from diffuseit.sampler import sample
-from diffuseit.turns import OneAtATime
 
 from .meter import Meter
 from .networks import Scale, build

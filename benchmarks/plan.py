@@ -13,13 +13,13 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from diffuseit.backbones.pixel import PixelDDPM
-from diffuseit.execution import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
-from diffuseit.features.clip import CLIP
-from diffuseit.features.vit import ViT
-from diffuseit.memory import run_bytes, turn_bytes
-from diffuseit.turns import OneAtATime
-from diffuseit.unet import UNet
+from diffuseit.models.clip import CLIP
+from diffuseit.models.ddpm import PixelDDPM
+from diffuseit.models.unet import UNet
+from diffuseit.models.vit import ViT
+from diffuseit.performance.memory import run_bytes, turn_bytes
+from diffuseit.performance.offload import OneAtATime
+from diffuseit.performance.options import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 
 from .arguments import deliver
 from .networks import DIFFUSION, SCALES

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Models, load_models, translate, vary
-    from .backbones.load import load_ddpm
     from .errors import DiffuseITError, DivergedError, InputError, ModelError
-    from .features.clip import CLIPEnsemble, load_clip
-    from .features.vit import load_vit
-    from .fit import Fit
-    from .loading import load_model
+    from .guidance.loop import SamplerSettings, Step, sample
+    from .images.resize import Fit
     from .losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+    from .models.clip import CLIPEnsemble, load_clip
+    from .models.ddpm_checkpoint import load_ddpm
+    from .models.load import load_model
+    from .models.vit import load_vit
     from .presets import PRESETS, Preset
-    from .sampler import SamplerSettings, Step, sample
 
 __all__ = [
     "PRESETS",
@@ -50,15 +50,15 @@ __all__ = [
 
 _HOMES = {
     "api": ("Models", "load_models", "translate", "vary"),
-    "backbones.load": ("load_ddpm",),
-    "fit": ("Fit",),
+    "models.ddpm_checkpoint": ("load_ddpm",),
+    "images.resize": ("Fit",),
     "errors": ("DiffuseITError", "DivergedError", "InputError", "ModelError"),
-    "features.clip": ("CLIPEnsemble", "load_clip"),
-    "features.vit": ("load_vit",),
-    "loading": ("load_model",),
+    "models.clip": ("CLIPEnsemble", "load_clip"),
+    "models.vit": ("load_vit",),
+    "models.load": ("load_model",),
     "losses": ("ImageStyleLoss", "RangeLoss", "SemanticDivergenceLoss", "StructureLoss", "TextStyleLoss"),
     "presets": ("PRESETS", "Preset"),
-    "sampler": ("SamplerSettings", "Step", "sample"),
+    "guidance.loop": ("SamplerSettings", "Step", "sample"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .backbones.base import Backbone
-from .colour import match_colours_batch
 from .errors import InputError, ModelError
-from .features.clip import CLIPEnsemble
-from .features.vit import ViT
-from .mask import blend, check_mask
+from .guidance.loop import Step, check_source, sample
+from .guidance.mask import blend, check_mask
+from .guidance.ranking import Variations, check_variations, ranked, score
+from .images.color import match_colours_batch
+from .models.base import Backbone
+from .models.clip import CLIPEnsemble
+from .models.vit import ViT
 from .presets import IMAGE_DEFAULT, TEXT_DEFAULT, Preset, Prompts, settle
-from .sampler import Step, check_source, sample
-from .variations import Variations, check_variations, ranked, score
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def load_models(
 
         networks = pocket_ddpm(dtype=dtype), pocket_vit(dtype=dtype), pocket_clip(dtype=dtype)
         return Models(*networks, TEXT_DEFAULT, IMAGE_DEFAULT)
-    from .catalog import bundles, members, require_models
-    from .loading import load_entry
+    from .models.hub.catalog import bundles, members, require_models
+    from .models.load import load_entry
 
     if name not in bundles():
         raise ModelError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from .errors import InputError
+from .guidance.loop import SamplerSettings
 from .losses import (
     AnchorLoss,
     ColourStatisticsLoss,
@@ -20,7 +21,6 @@ from .losses import (
     StructureLoss,
     TextStyleLoss,
 )
-from .sampler import SamplerSettings
 
 if TYPE_CHECKING:
     from .api import Models

@@ -13,9 +13,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from diffuseit import load_models, translate
-from diffuseit.pictures import save_picture, to_pil
-from diffuseit.pocket.render import STYLES, render, sample_geometry
-from diffuseit.pocket.seeds import HELD_OUT
+from diffuseit.images.io import save_picture, to_pil
+from diffuseit.pocket.world.render import STYLES, render, sample_geometry
+from diffuseit.pocket.world.seeds import HELD_OUT
 
 ROOT = Path(__file__).resolve().parents[1]
 THUMBNAIL, ICON, TILE, GAP = 512, 400, 180, 2

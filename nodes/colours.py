@@ -40,7 +40,7 @@ class MatchColours(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, reference, strength) -> io.NodeOutput:
-        from ..diffuseit.colour import match_colours_batch
+        from ..diffuseit.images.color import match_colours_batch
 
         picture, target = to_core(image), to_core(reference, "reference")
         matched = match_colours_batch(picture.cpu(), target.cpu())

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..diffuseit.catalog import bundles, catalog, format_size, members
+from ..diffuseit.models.hub.catalog import bundles, catalog, format_size, members
 from . import runtime
 from .types import CATEGORY
 
@@ -39,7 +39,7 @@ class DownloadModels(io.ComfyNode):
 
     @classmethod
     def execute(cls, model) -> io.NodeOutput:
-        from ..diffuseit.download import download
+        from ..diffuseit.models.hub.download import download
 
         progress = runtime.Progress(100)
         last = -1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.files import atomic_path
+from ..diffuseit.images.atomic import atomic_path
 from ..diffuseit.presets import PRESETS
 from .settings import sampler_settings
 

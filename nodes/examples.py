@@ -3,8 +3,8 @@
 import torch
 from comfy_api.latest import io
 
-from ..diffuseit.pocket.render import SEGMENTS, STYLES, render, sample_geometry, segment
-from ..diffuseit.pocket.seeds import HELD_OUT
+from ..diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
+from ..diffuseit.pocket.world.seeds import HELD_OUT
 from . import runtime
 from .images import to_comfy
 from .types import CATEGORY

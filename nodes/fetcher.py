@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..diffuseit.catalog import Entry
 from ..diffuseit.errors import DiffuseITError
+from ..diffuseit.models.hub.catalog import Entry
 
 Report = Callable[[str, int, int | None], None]
 """The file, the bytes that are there, the bytes there will be. Raises `Stopped` where the user wants no more."""

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor, nn
 
-from ..diffuseit.sampler import Step
+from ..diffuseit.guidance.loop import Step
 from .estimate import Figures
 
 EVENT = "diffuseit.run"

@@ -18,8 +18,8 @@ def _choices() -> list[str]:
 
 def _load_file(kind, load, name, **options):
     """A file by the catalogue's configuration where it is one of its `kind`, else by what the file itself tells."""
-    from ..diffuseit.catalog import entry_of_file
-    from ..diffuseit.loading import load_entry
+    from ..diffuseit.models.hub.catalog import entry_of_file
+    from ..diffuseit.models.load import load_entry
 
     path = Path(runtime.model_path(name))
     entry = entry_of_file(path.name)
@@ -67,7 +67,7 @@ class LoadDDPM(io.ComfyNode):
 
 
 def _load_ddpm(model, dtype):
-    from ..diffuseit.backbones.load import load_ddpm
+    from ..diffuseit.models.ddpm_checkpoint import load_ddpm
     from ..diffuseit.pocket.models import pocket_ddpm
 
     if model == POCKET:
@@ -116,7 +116,7 @@ class LoadViT(io.ComfyNode):
 
 
 def _load_vit(model, layer):
-    from ..diffuseit.features.vit import load_vit
+    from ..diffuseit.models.vit import load_vit
     from ..diffuseit.pocket.models import WEIGHTS
 
     if model == POCKET:
@@ -172,7 +172,7 @@ class LoadCLIPEnsemble(io.ComfyNode):
 
 
 def _ensemble(names, previous):
-    from ..diffuseit.features.clip import CLIPEnsemble, load_clip
+    from ..diffuseit.models.clip import CLIPEnsemble, load_clip
     from ..diffuseit.pocket.models import pocket_clip
 
     dtype = runtime.choose_dtype("auto")

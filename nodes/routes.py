@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ..diffuseit.catalog import (
+from ..diffuseit.errors import InputError
+from ..diffuseit.models.hub.catalog import (
     Entry,
     bundles,
     catalog,
@@ -20,7 +21,6 @@ from ..diffuseit.catalog import (
     members,
     missing_tokenizer_files,
 )
-from ..diffuseit.errors import InputError
 from . import runtime
 from .fetcher import Fetcher, Job, Report
 
@@ -101,7 +101,7 @@ def wanted(name: str) -> list[Entry]:
 
 
 def _fetch(entry: Entry, report: Report) -> None:
-    from ..diffuseit.download import download_entry
+    from ..diffuseit.models.hub.download import download_entry
 
     download_entry(entry, runtime.download_folder(), report)
 

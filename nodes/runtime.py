@@ -16,8 +16,8 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor, nn
 
-from ..diffuseit.execution import BALANCED, LOW_MEMORY, Execution
-from ..diffuseit.turns import OneAtATime
+from ..diffuseit.performance.offload import OneAtATime
+from ..diffuseit.performance.options import BALANCED, LOW_MEMORY, Execution
 from .estimate import Measured
 from .types import Network
 

@@ -11,17 +11,17 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..diffuseit.balance import BalanceMode
 from ..diffuseit.errors import InputError
-from ..diffuseit.execution import Execution
-from ..diffuseit.fit import Fit, FitMode, cover
+from ..diffuseit.guidance.balance import BalanceMode
+from ..diffuseit.guidance.loop import SamplerSettings, check_source, sample
+from ..diffuseit.guidance.mask import blend
+from ..diffuseit.images.resize import Fit, FitMode, cover
 from ..diffuseit.losses import Loss, MaskedLoss, ScheduledLoss
 from ..diffuseit.losses.base import View
-from ..diffuseit.mask import blend
 from ..diffuseit.methods import METHODS, SOLVERS, StepRule
+from ..diffuseit.performance.offload import stay
+from ..diffuseit.performance.options import Execution
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
-from ..diffuseit.sampler import SamplerSettings, check_source, sample
-from ..diffuseit.turns import stay
 from . import live, runtime
 from .estimate import Prompt, key_of
 from .images import mask_to_core, to_comfy, to_core
@@ -369,7 +369,7 @@ class Run:
 
     def _memory_required(self, execution: Execution) -> int:
         """Foretold bytes beside the weights that stay on the device."""
-        from ..diffuseit.memory import run_bytes, turn_bytes
+        from ..diffuseit.performance.memory import run_bytes, turn_bytes
 
         views = _views(self.guidance)
         guests = turn_bytes([network for network, _ in views], execution)
@@ -383,7 +383,7 @@ class Run:
         )
 
     def _facts(self, memory: int) -> live.Facts:
-        from ..diffuseit.features.vit import ViT  # brings timm, which must not come with the pack
+        from ..diffuseit.models.vit import ViT  # brings timm, which must not come with the pack
 
         views = [("ViT" if isinstance(view, ViT) else "CLIP", view) for view, _ in _views(self.guidance)]
         sampler = self.settings.sampler
@@ -405,7 +405,7 @@ class Run:
     def finish(self, result: Tensor, at_source_size: bool) -> Tensor:
         """Colours, and back from the canvas."""
         if self.settings.colours is not None:
-            from ..diffuseit.colour import match_colours_batch
+            from ..diffuseit.images.color import match_colours_batch
 
             result = blend(
                 match_colours_batch(result, self.settings.colours.cpu()), self.source.cpu(), self.mask

@@ -1,6 +1,6 @@
 """The sampler's widgets as settings of the core."""
 
-from ..diffuseit.sampler import SamplerSettings
+from ..diffuseit.guidance.loop import SamplerSettings
 
 METHOD_ITSELF = "the method itself"
 

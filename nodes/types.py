@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 from comfy_api.latest import io
 from torch import Tensor, nn
 
+from ..diffuseit.guidance.loop import SamplerSettings
 from ..diffuseit.losses.base import Loss
 from ..diffuseit.losses.scheduled import Points
-from ..diffuseit.sampler import SamplerSettings
 
 DDPM = io.Custom("DIFFUSEIT_DDPM")
 VIT = io.Custom("DIFFUSEIT_VIT")

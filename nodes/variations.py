@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..diffuseit.variations import check_variations, grid, ranked, score
+from ..diffuseit.guidance.ranking import check_variations, grid, ranked, score
 from . import runtime
 from .images import to_comfy, to_core
 from .sampler import Run

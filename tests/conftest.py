@@ -11,6 +11,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 @pytest.fixture(autouse=True)
 def cold_cache():
     """Features remembered from another test would hide how often a network runs."""
-    from diffuseit import cache
+    from diffuseit.performance import cache
 
     cache.clear()

@@ -22,10 +22,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from diffuseit.backbones.pixel import PixelDDPM
-    from diffuseit.features.clip import CLIPEnsemble
-    from diffuseit.features.crops import Crops
-    from diffuseit.features.vit import ViT
+    from diffuseit.models.clip import CLIPEnsemble
+    from diffuseit.models.crops import Crops
+    from diffuseit.models.ddpm import PixelDDPM
+    from diffuseit.models.vit import ViT
 
 # Bounds of the README, relative to the largest entry of what is compared.
 SCHEDULE = 1e-12
@@ -124,9 +124,9 @@ def trajectories() -> list[str]:
 @lru_cache(maxsize=1)
 def ddpm() -> PixelDDPM:
     """The set's diffusion model through our own loader."""
-    from diffuseit.backbones.load import load_ddpm
-    from diffuseit.backbones.pixel import DiffusionConfig
-    from diffuseit.unet import UNetConfig
+    from diffuseit.models.ddpm import DiffusionConfig
+    from diffuseit.models.ddpm_checkpoint import load_ddpm
+    from diffuseit.models.unet import UNetConfig
 
     flags = parity_set().config["model_config"]
     config = UNetConfig.from_guided_diffusion(flags), DiffusionConfig.from_guided_diffusion(flags)
@@ -136,7 +136,7 @@ def ddpm() -> PixelDDPM:
 @lru_cache(maxsize=2)
 def vit(antialias: bool = False) -> ViT:
     """The set's DINO network through our own loader."""
-    from diffuseit.features.vit import ViTConfig, load_vit
+    from diffuseit.models.vit import ViTConfig, load_vit
 
     dino = parity_set().config["dino"]
     # config.json has the size of the network; the number of recorded key rows tells the size of its input.
@@ -166,7 +166,7 @@ def vit(antialias: bool = False) -> ViT:
 @lru_cache(maxsize=2)
 def clips(antialias: bool = False) -> CLIPEnsemble:
     """The set's CLIP networks, in the order of config.json, through our own loader."""
-    from diffuseit.features.clip import CLIPEnsemble, load_clip
+    from diffuseit.models.clip import CLIPEnsemble, load_clip
 
     names = parity_set().config["clip"]
     return CLIPEnsemble(load_clip(weights("clip", name), name=name, antialias=antialias) for name in names)
@@ -174,7 +174,7 @@ def clips(antialias: bool = False) -> CLIPEnsemble:
 
 def recorded_crops(entries: Sequence[dict[str, Any]]) -> Crops:
     """`Crops` of one batch item from recorded {"angle", "crop_ijhw", "hflip"} entries, one per crop."""
-    from diffuseit.features.crops import Crops
+    from diffuseit.models.crops import Crops
 
     boxes = torch.tensor([entry["crop_ijhw"] for entry in entries])[None]
     angle = torch.tensor([entry["angle"] for entry in entries], dtype=torch.float64)[None]
@@ -200,7 +200,7 @@ class Recorded:
 
 def picture(name: str) -> Tensor:
     """A picture of the set, at the size of its diffusion model, [1, 3, H, W]."""
-    from diffuseit.pictures import to_tensor
+    from diffuseit.images.io import to_tensor
 
     size = ddpm().image_size
     image = Image.open(parity_set().folder / name).convert("RGB")

@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import Tensor
 
-from diffuseit.checkpoint import Signature
+from diffuseit.models.checkpoint import Signature
 
 
 def timm_name(name: str) -> str:

@@ -14,12 +14,12 @@ import diffuseit
 from diffuseit.api import load_models
 from diffuseit.cli import app
 from diffuseit.errors import InputError
+from diffuseit.images.io import read_picture, read_text, save_picture, to_pil
+from diffuseit.images.recipe import FileRef, Recipe, sha256_of_network
+from diffuseit.images.serial import from_json, to_json
 from diffuseit.losses import MaskedLoss, RangeLoss
-from diffuseit.pictures import read_picture, read_text, save_picture, to_pil
-from diffuseit.pocket.render import render, sample_geometry
+from diffuseit.pocket.world.render import render, sample_geometry
 from diffuseit.presets import PRESETS, Preset
-from diffuseit.recipe import FileRef, Recipe, sha256_of_network
-from diffuseit.serial import from_json, to_json
 
 QUICK = ("--steps", "4", "--skip", "1", "--resample", "1")
 

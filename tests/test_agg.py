@@ -19,17 +19,10 @@ from parity_data import (
     vit,
 )
 
-from diffuseit.losses import (
-    AnchorLoss,
-    ImageStyleLoss,
-    OuterLoss,
-    RangeLoss,
-    StructureLoss,
-    TextStyleLoss,
-)
-from diffuseit.objective import Objective
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, _Run, _step, sample
+from diffuseit.losses import AnchorLoss, ImageStyleLoss, OuterLoss, RangeLoss, StructureLoss, TextStyleLoss
 from diffuseit.presets import PRESETS
-from diffuseit.sampler import SamplerSettings, _Run, _step, sample
 
 MOST, ALL, SCALAR = 1e-3, 1e-2, 1e-3
 """Bounds of the README: of 99.9 % of the elements, of all, and of numbers."""

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffuseit.backbones.base import Backbone
-from diffuseit.backbones.pixel import DiffusionConfig, PixelDDPM
 from diffuseit.errors import InputError
-from diffuseit.schedule import Schedule
-from diffuseit.unet import UNet, UNetConfig
+from diffuseit.models.base import Backbone
+from diffuseit.models.ddpm import DiffusionConfig, PixelDDPM
+from diffuseit.models.schedule import Schedule
+from diffuseit.models.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(
     image_size=8,

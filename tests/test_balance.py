@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from diffuseit import load_models
-from diffuseit.balance import Balance, Part
 from diffuseit.errors import InputError
-from diffuseit.execution import Execution
+from diffuseit.guidance.balance import Balance, Part
+from diffuseit.guidance.loop import SamplerSettings, sample
 from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
 from diffuseit.losses.base import Term
-from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.performance.options import Execution
+from diffuseit.pocket.world.render import render, sample_geometry
 
 ADAPTIVE = SamplerSettings(
     steps=5, skip=2, resample=2, step_rule="normalized", step_size=0.5, balance="adaptive"

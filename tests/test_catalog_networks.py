@@ -18,14 +18,14 @@ from safetensors.torch import save_file
 from tiny_networks import CLIP, tiny_clip_state
 from torch import Tensor
 
-from diffuseit.backbones.configs import CONFIGS
-from diffuseit.backbones.load import load_ddpm, unet_signature
-from diffuseit.catalog import catalog, entry_named
-from diffuseit.checkpoint import misfit, signature
 from diffuseit.errors import InputError, ModelError
-from diffuseit.features.clip import clip_config, load_clip
-from diffuseit.features.vit import ViTConfig, infer_config, load_vit, to_timm
-from diffuseit.loading import LAYOUTS, load_clip_named, load_model
+from diffuseit.models.checkpoint import misfit, signature
+from diffuseit.models.clip import clip_config, load_clip
+from diffuseit.models.configs import CONFIGS
+from diffuseit.models.ddpm_checkpoint import load_ddpm, unet_signature
+from diffuseit.models.hub.catalog import catalog, entry_named
+from diffuseit.models.load import LAYOUTS, load_clip_named, load_model
+from diffuseit.models.vit import ViTConfig, infer_config, load_vit, to_timm
 
 NAMES = {kind: [name for name, entry in catalog().items() if entry.kind == kind] for kind in LAYOUTS}
 

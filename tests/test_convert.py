@@ -13,14 +13,14 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from diffuseit import load_models
-from diffuseit.backbones.load import load_ddpm, save_ddpm
-from diffuseit.checkpoint import signature
 from diffuseit.cli import app
-from diffuseit.convert import convert, save_features
 from diffuseit.errors import InputError, ModelError
-from diffuseit.features.clip import load_clip
-from diffuseit.features.vit import load_vit
-from diffuseit.loading import load_model
+from diffuseit.models.checkpoint import signature
+from diffuseit.models.clip import load_clip
+from diffuseit.models.convert import convert, save_features
+from diffuseit.models.ddpm_checkpoint import load_ddpm, save_ddpm
+from diffuseit.models.load import load_model
+from diffuseit.models.vit import load_vit
 
 # Largest difference, as a part of the largest value, that rounding the weights to half precision may make.
 TOLERANCE = {"fp16": 2e-3, "bf16": 2e-2}
@@ -146,8 +146,8 @@ def test_bundles_come_from_local_files_only(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_bundle_is_loaded_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundle's structure with networks of reduced width in the places of its own."""
-    from diffuseit import loading
-    from diffuseit.catalog import members
+    from diffuseit.models import load as loading
+    from diffuseit.models.hub.catalog import members
 
     small = {"ddpm": tiny_ddpm(), "vit": load_vit(random_state(DINO.build()), config=DINO)}
     small["clip"] = load_clip(tiny_clip_state())

@@ -17,7 +17,7 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from diffuseit.features.crops import Crops, apply_crops, draw_crops
+from diffuseit.models.crops import Crops, apply_crops, draw_crops
 
 SIZES = [(64, 64), (61, 96), (130, 57)]
 

@@ -14,10 +14,17 @@ import pytest
 from hostile_server import COMMIT, Act, Server, hub, running, serve, status
 from typer.testing import CliRunner
 
-from diffuseit.catalog import Entry, catalog, entry_named, find_model, models_folder, require_models
 from diffuseit.cli import app
-from diffuseit.download import download, download_entry, verify
 from diffuseit.errors import InputError, ModelError
+from diffuseit.models.hub.catalog import (
+    Entry,
+    catalog,
+    entry_named,
+    find_model,
+    models_folder,
+    require_models,
+)
+from diffuseit.models.hub.download import download, download_entry, verify
 
 ROOT = Path(__file__).parents[1]
 CONTENT = random.Random(0).randbytes(700_001)
@@ -88,8 +95,8 @@ FETCH = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from diffuseit.catalog import entry_named
-from diffuseit.download import download_entry
+from diffuseit.models.hub.catalog import entry_named
+from diffuseit.models.hub.download import download_entry
 url, sha256, folder = sys.argv[1:]
 entry = replace(entry_named("adm256-uncond"), url=url, file="w.pt", sha256=sha256, bytes=None)
 download_entry(entry, folder, lambda name, done, total: print(done, flush=True))
@@ -291,7 +298,7 @@ def test_mistakes(arguments: list[str], message: str, tmp_path: Path) -> None:
 
 
 def test_bundles_name_one_network_of_each_kind() -> None:
-    data = json.loads((ROOT / "diffuseit" / "catalog.json").read_text(encoding="utf-8"))
+    data = json.loads((ROOT / "diffuseit" / "models" / "hub" / "catalog.json").read_text(encoding="utf-8"))
     for bundle in data["bundles"].values():
         assert catalog()[bundle["ddpm"]].kind == "ddpm"
         assert catalog()[bundle["vit"]].kind == "vit"

@@ -7,19 +7,20 @@ from functools import partial
 import pytest
 import torch
 
-from diffuseit import cache, turns
 from diffuseit.api import load_models
 from diffuseit.errors import InputError
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution, as_written
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import ImageStyleLoss, StructureLoss, TextStyleLoss
-from diffuseit.memory import _LiveBytes
-from diffuseit.objective import Objective
+from diffuseit.performance import cache
+from diffuseit.performance import offload as turns
+from diffuseit.performance.memory import _LiveBytes
+from diffuseit.performance.offload import OneAtATime
+from diffuseit.performance.options import FULL_SPEED, LOW_MEMORY, Execution, as_written
 from diffuseit.pocket.models import pocket_clip, pocket_ddpm, pocket_vit
-from diffuseit.pocket.render import render, sample_geometry
+from diffuseit.pocket.world.render import render, sample_geometry
 from diffuseit.presets import PRESETS
-from diffuseit.randomness import Seeded
-from diffuseit.sampler import SamplerSettings, sample
-from diffuseit.turns import OneAtATime
 
 SHORT = SamplerSettings(steps=6, skip=3, resample=1, step_rule="normalized", step_size=0.5)
 

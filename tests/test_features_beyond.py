@@ -13,11 +13,11 @@ from timm.models import eva, vision_transformer
 from tiny_networks import DINO, DINOV2, DINOV3, picture, random_state, tiny_clip_state
 from torch import Tensor, nn
 
-from diffuseit.catalog import tokenizer_folder
 from diffuseit.errors import ModelError
-from diffuseit.features.clip import CLIPConfig, CLIPEnsemble, load_clip
-from diffuseit.features.crops import draw_crops
-from diffuseit.features.vit import ViT, ViTConfig, load_vit
+from diffuseit.models.clip import CLIPConfig, CLIPEnsemble, load_clip
+from diffuseit.models.crops import draw_crops
+from diffuseit.models.hub.catalog import tokenizer_folder
+from diffuseit.models.vit import ViT, ViTConfig, load_vit
 
 REGISTERS = replace(DINOV2, reg_tokens=4, no_embed_class=True, position_offset=0.0, position_antialias=True)
 CONFIGS = {"dinov2": DINOV2, "dinov2-reg": REGISTERS, "dinov3": DINOV3}

@@ -20,16 +20,10 @@ from parity_data import (
 from safetensors.torch import save_file
 
 from diffuseit.errors import InputError, ModelError
-from diffuseit.features.clip import (
-    CLIP,
-    CLIPConfig,
-    CLIPEnsemble,
-    load_clip,
-    resolve_architecture,
-)
-from diffuseit.features.crops import draw_crops
-from diffuseit.features.templates import TEMPLATES, fill_templates
 from diffuseit.losses.text_style import target_direction
+from diffuseit.models.clip import CLIP, CLIPConfig, CLIPEnsemble, load_clip, resolve_architecture
+from diffuseit.models.crops import draw_crops
+from diffuseit.models.templates import TEMPLATES, fill_templates
 
 TINY = CLIPConfig(
     name="tiny",

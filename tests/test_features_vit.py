@@ -21,9 +21,9 @@ from parity_data import (
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from diffuseit.checkpoint import describe, read_checkpoint
 from diffuseit.errors import ModelError
-from diffuseit.features.vit import ViT, ViTConfig, ViTFeatures, load_vit
+from diffuseit.models.checkpoint import describe, read_checkpoint
+from diffuseit.models.vit import ViT, ViTConfig, ViTFeatures, load_vit
 
 SMALL = ViTConfig(
     embed_dim=32,

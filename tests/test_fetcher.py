@@ -5,7 +5,7 @@ import threading
 import pytest
 from nodes_alone import fake_comfy, import_node_module
 
-from diffuseit.catalog import entry_named
+from diffuseit.models.hub.catalog import entry_named
 
 FIRST, SECOND = entry_named("dino-s16"), entry_named("clip-b32")
 SECONDS = 20

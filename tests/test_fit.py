@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from diffuseit.errors import InputError
-from diffuseit.fit import Fit, cover, resize
+from diffuseit.images.resize import Fit, cover, resize
 
 POCKET = SimpleNamespace(image_size=64, size_multiple=8)
 ADM256 = SimpleNamespace(image_size=256, size_multiple=32)

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 import diffuseit
 from diffuseit import cli
 from diffuseit.cli import app
-from diffuseit.fit import FitMode
-from diffuseit.pictures import read_picture
-from diffuseit.recipe import SizeMode
+from diffuseit.images.io import read_picture
+from diffuseit.images.recipe import SizeMode
+from diffuseit.images.resize import FitMode
 
 RED, GREEN, BLUE, WHITE, BLACK, GREY = "red", "lime", "blue", "white", "black", (128, 128, 128)
 

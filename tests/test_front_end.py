@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffuseit.catalog import bundles, catalog
+from diffuseit.models.hub.catalog import bundles, catalog
 from diffuseit.presets import PRESETS
 from tools.help_pages import LANGUAGES
 from tools.schemas import node_schemas

@@ -14,12 +14,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffuseit.backbones import configs
-from diffuseit.backbones.configs import CONFIGS, known_config
-from diffuseit.backbones.load import infer_unet_config, load_ddpm, save_ddpm, unet_signature
-from diffuseit.backbones.pixel import DiffusionConfig, PixelDDPM
 from diffuseit.errors import InputError, ModelError
-from diffuseit.unet import UNet, UNetConfig
+from diffuseit.models import configs
+from diffuseit.models.configs import CONFIGS, known_config
+from diffuseit.models.ddpm import DiffusionConfig, PixelDDPM
+from diffuseit.models.ddpm_checkpoint import infer_unet_config, load_ddpm, save_ddpm, unet_signature
+from diffuseit.models.unet import UNet, UNetConfig
 
 POCKET = UNetConfig(
     image_size=16,

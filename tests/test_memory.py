@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from diffuseit.api import load_models
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY, Execution
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import StructureLoss
-from diffuseit.memory import _LiveBytes, footprint, run_bytes, turn_bytes
+from diffuseit.performance.memory import _LiveBytes, footprint, run_bytes, turn_bytes
+from diffuseit.performance.offload import OneAtATime, stay
+from diffuseit.performance.options import FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.pocket.models import pocket_ddpm
 from diffuseit.presets import PRESETS
-from diffuseit.randomness import Seeded
-from diffuseit.sampler import SamplerSettings, sample
-from diffuseit.turns import OneAtATime, stay
 
 SHORT = SamplerSettings(steps=4, skip=2, resample=1, step_rule="normalized")
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from diffuseit import api
-from diffuseit.backbones.base import Prediction
-from diffuseit.backbones.pixel import DiffusionConfig
 from diffuseit.errors import InputError
-from diffuseit.inversion import invert
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.inversion import invert
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import (
     AnchorLoss,
     ImageStyleLoss,
@@ -25,11 +26,10 @@ from diffuseit.losses import (
 from diffuseit.methods import METHODS, Control, State
 from diffuseit.methods.inner import adamw
 from diffuseit.methods.steps import ddim_sigma
-from diffuseit.objective import Objective
-from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.randomness import Seeded
-from diffuseit.sampler import SamplerSettings, sample
-from diffuseit.schedule import make_schedule
+from diffuseit.models.base import Prediction
+from diffuseit.models.ddpm import DiffusionConfig
+from diffuseit.models.schedule import make_schedule
+from diffuseit.pocket.world.render import render, sample_geometry
 
 QUICK = SamplerSettings(steps=5, skip=1, resample=1, step_rule="normalized", step_size=0.5)
 

@@ -10,8 +10,8 @@ from nodes_alone import fake_comfy, import_node_module
 from PIL import Image
 from torch import nn
 
+from diffuseit.guidance.loop import SamplerSettings, Step
 from diffuseit.presets import PRESETS
-from diffuseit.sampler import SamplerSettings, Step
 
 
 @pytest.fixture

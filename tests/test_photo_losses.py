@@ -8,6 +8,9 @@ from torch import nn
 
 from diffuseit import api
 from diffuseit.errors import InputError
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.images.serial import from_json, to_json
 from diffuseit.losses import (
     ColourStatisticsLoss,
     IdentityLoss,
@@ -18,12 +21,9 @@ from diffuseit.losses import (
     SourceAnchorLoss,
     StructureLoss,
 )
-from diffuseit.losses.colour_statistics import colour_moments
+from diffuseit.losses.color_statistics import colour_moments
 from diffuseit.losses.scheduled import along, ramp
-from diffuseit.objective import Objective
 from diffuseit.presets import PRESETS, Preset, settle
-from diffuseit.sampler import SamplerSettings, sample
-from diffuseit.serial import from_json, to_json
 
 QUICK = SamplerSettings(steps=7, skip=2, resample=2, step_rule="normalized", step_size=0.5)
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from diffuseit import pictures
 from diffuseit.errors import InputError
-from diffuseit.pictures import check_writable, load_picture, save_picture, to_pil, to_tensor
+from diffuseit.images import io as pictures
+from diffuseit.images.io import check_writable, load_picture, save_picture, to_pil, to_tensor
 
 RED = (255, 0, 0)
 

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from diffuseit.cli import app
 from diffuseit.errors import InputError
-from diffuseit.pocket.benchmark import ROWS, run_benchmark
+from diffuseit.pocket.benchmark.run import ROWS, run_benchmark
 from diffuseit.pocket.demo import run_demo
-from diffuseit.pocket.seeds import TUNING
+from diffuseit.pocket.world.seeds import TUNING
 from diffuseit.presets import PRESETS
 
 

@@ -9,14 +9,15 @@ from PIL import Image
 
 from diffuseit import load_models
 from diffuseit.errors import InputError
+from diffuseit.guidance.loop import SamplerSettings, sample
 from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
 from diffuseit.methods import METHODS
-from diffuseit.pocket import benchmark, comparison
-from diffuseit.pocket.compute import costs, counted, multiply_adds
-from diffuseit.pocket.contenders import STEPS, contenders, reference
-from diffuseit.pocket.seeds import TUNING
+from diffuseit.pocket.benchmark import comparison
+from diffuseit.pocket.benchmark import run as benchmark
+from diffuseit.pocket.benchmark.compute import costs, counted, multiply_adds
+from diffuseit.pocket.benchmark.contenders import STEPS, contenders, reference
+from diffuseit.pocket.world.seeds import TUNING
 from diffuseit.presets import PRESETS
-from diffuseit.sampler import SamplerSettings, sample
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from diffuseit.pocket import metrics
+from diffuseit.pocket.benchmark import metrics
+from diffuseit.pocket.benchmark.sheet import contact_sheet
+from diffuseit.pocket.benchmark.tasks import build_tasks, draw_specs
 from diffuseit.pocket.models import pocket_judge
-from diffuseit.pocket.seeds import HELD_OUT, TUNING
-from diffuseit.pocket.sheet import contact_sheet
-from diffuseit.pocket.tasks import build_tasks, draw_specs
+from diffuseit.pocket.world.seeds import HELD_OUT, TUNING
 
 
 @pytest.fixture(scope="module")

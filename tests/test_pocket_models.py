@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 
-from diffuseit.checkpoint import read_checkpoint
 from diffuseit.errors import ModelError
-from diffuseit.pocket.judge import CLASSES, class_index, load_judge
+from diffuseit.models.checkpoint import read_checkpoint
+from diffuseit.pocket.benchmark.judge import CLASSES, class_index, load_judge
 from diffuseit.pocket.models import WEIGHTS, pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
-from diffuseit.pocket.render import DOMAINS, STYLES, Geometry, render, sample_geometry
-from diffuseit.pocket.seeds import TUNING
 from diffuseit.pocket.train.export import export
 from diffuseit.pocket.train.loop import fit
 from diffuseit.pocket.train.networks import NETWORKS
+from diffuseit.pocket.world.render import DOMAINS, STYLES, Geometry, render, sample_geometry
+from diffuseit.pocket.world.seeds import TUNING
 
 SEEDS = range(TUNING.start + 1000, TUNING.start + 1012)
 CPU = torch.device("cpu")

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from diffuseit import api
-from diffuseit.execution import FULL_SPEED, LOW_MEMORY
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import (
     ImageStyleLoss,
     MaskedLoss,
@@ -13,10 +15,8 @@ from diffuseit.losses import (
     StructureLoss,
     TextStyleLoss,
 )
-from diffuseit.objective import Objective
-from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.randomness import Seeded
-from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.performance.options import FULL_SPEED, LOW_MEMORY
+from diffuseit.pocket.world.render import render, sample_geometry
 
 QUICK = SamplerSettings(steps=6, skip=2, step_rule="normalized", step_size=0.5)
 

@@ -7,7 +7,10 @@ import torch
 
 from diffuseit import api
 from diffuseit.errors import DivergedError, InputError
-from diffuseit.execution import Execution
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.mask import mean_inside
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import (
     ImageStyleLoss,
     MaskedLoss,
@@ -17,12 +20,9 @@ from diffuseit.losses import (
     TextStyleLoss,
 )
 from diffuseit.losses.base import Term
-from diffuseit.mask import mean_inside
-from diffuseit.objective import Objective
-from diffuseit.pocket.render import render, sample_geometry
+from diffuseit.performance.options import Execution
+from diffuseit.pocket.world.render import render, sample_geometry
 from diffuseit.presets import PRESETS, TEXT_DEFAULT
-from diffuseit.randomness import Seeded
-from diffuseit.sampler import SamplerSettings, sample
 
 QUICK = SamplerSettings(steps=6, skip=2, resample=2, step_rule="normalized", step_size=0.5)
 

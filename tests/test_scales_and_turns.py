@@ -6,13 +6,13 @@ from tiny_networks import CLIP, picture, tiny_clip_state, tiny_ddpm
 
 from diffuseit import load_models
 from diffuseit.errors import InputError
-from diffuseit.features.clip import CLIPEnsemble, load_clip
+from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import StructureLoss, TextStyleLoss
 from diffuseit.losses.structure import Scale, pooled_keys, scale_shares
-from diffuseit.objective import Objective
-from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.randomness import Seeded
-from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.models.clip import CLIPEnsemble, load_clip
+from diffuseit.pocket.world.render import render, sample_geometry
 
 
 @pytest.mark.parametrize(

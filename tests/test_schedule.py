@@ -7,9 +7,9 @@ import pytest
 import torch
 from parity_data import SCHEDULE, parity_set, tensors
 
-from diffuseit.backbones.pixel import DiffusionConfig
 from diffuseit.errors import InputError
-from diffuseit.schedule import (
+from diffuseit.models.ddpm import DiffusionConfig
+from diffuseit.models.schedule import (
     Schedule,
     cosine_betas,
     linear_betas,

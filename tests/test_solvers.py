@@ -8,11 +8,11 @@ from parity_data import relative_error
 
 from diffuseit import api
 from diffuseit.errors import InputError
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.solvers import SOLVERS
 from diffuseit.losses import RangeLoss
-from diffuseit.methods.solvers import SOLVERS
-from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.sampler import SamplerSettings, sample
-from diffuseit.schedule import make_schedule
+from diffuseit.models.schedule import make_schedule
+from diffuseit.pocket.world.render import render, sample_geometry
 
 TRAINED = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 

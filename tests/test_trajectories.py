@@ -18,16 +18,10 @@ from parity_data import (
     vit,
 )
 
-from diffuseit.colour import match_colours
-from diffuseit.losses import (
-    ImageStyleLoss,
-    RangeLoss,
-    SemanticDivergenceLoss,
-    StructureLoss,
-    TextStyleLoss,
-)
-from diffuseit.pictures import to_pil
-from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.images.color import match_colours
+from diffuseit.images.io import to_pil
+from diffuseit.losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
 
 
 def setup(record):

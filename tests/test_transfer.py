@@ -11,8 +11,8 @@ import pytest
 from hostile_server import Server, claim, running, serve, stall, status, without_length, wrong_range
 
 from diffuseit.errors import ModelError
-from diffuseit.transfer import CHUNK as PIECE
-from diffuseit.transfer import Patience, Source, fetch, partial_paths
+from diffuseit.models.hub.http import CHUNK as PIECE
+from diffuseit.models.hub.http import Patience, Source, fetch, partial_paths
 
 CONTENT = random.Random(0).randbytes(700_001)
 OTHER = random.Random(1).randbytes(700_001)

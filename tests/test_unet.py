@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from parity_data import UNET, UNET_GRADIENT, ddpm, matched, parity_set, relative_error, tensors
 from torch import Tensor, nn
 
-from diffuseit.backbones.configs import CONFIGS
 from diffuseit.errors import InputError
-from diffuseit.unet import AttentionBlock, GroupNorm32, UNet, UNetConfig, timestep_embedding
+from diffuseit.models.configs import CONFIGS
+from diffuseit.models.unet import AttentionBlock, GroupNorm32, UNet, UNetConfig, timestep_embedding
 
 BASE = UNetConfig(
     image_size=16,

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from diffuseit import load_models, translate, vary
 from diffuseit.cli import app
 from diffuseit.errors import InputError
+from diffuseit.guidance.ranking import GAP, grid, ranked, score
+from diffuseit.images.io import read_text, save_picture, to_pil
 from diffuseit.losses import AnchorLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
-from diffuseit.pictures import read_text, save_picture, to_pil
-from diffuseit.pocket.render import render, sample_geometry
-from diffuseit.variations import GAP, grid, ranked, score
+from diffuseit.pocket.world.render import render, sample_geometry
 
 QUICK = {"steps": 4, "skip": 1, "resample": 1}
 

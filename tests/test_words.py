@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from diffuseit.losses import SourceAnchorLoss, TextStyleLoss
-from diffuseit.pocket.help_pictures import PICTURES
-from diffuseit.pocket.help_settings import TEXT, Setting, changed
-from diffuseit.pocket.sheet import captioned, contact_sheet
+from diffuseit.pocket.benchmark.sheet import captioned, contact_sheet
 from diffuseit.presets import default_loss
 from tools import locales
 from tools.help_pages import DOCS, LANGUAGES, pages
+from tools.help_pictures.__main__ import PICTURES
+from tools.help_pictures.settings import TEXT, Setting, changed
 from tools.locales import LOCALES, english, problems, read
 from tools.schemas import node_schemas
 

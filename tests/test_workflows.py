@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diffuseit.catalog import members
+from diffuseit.guidance.loop import SamplerSettings
 from diffuseit.losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
+from diffuseit.models.hub.catalog import members
 from diffuseit.presets import PRESETS
-from diffuseit.sampler import SamplerSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))

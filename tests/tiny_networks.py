@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from diffuseit.backbones.pixel import PixelDDPM
-from diffuseit.features.clip import CLIPConfig
-from diffuseit.features.vit import ViTConfig
-from diffuseit.unet import UNet, UNetConfig
+from diffuseit.models.clip import CLIPConfig
+from diffuseit.models.ddpm import PixelDDPM
+from diffuseit.models.unet import UNet, UNetConfig
+from diffuseit.models.vit import ViTConfig
 
 UNET = UNetConfig(
     image_size=32, model_channels=32, channel_mult=(1, 2), num_res_blocks=1, num_head_channels=16

@@ -2,7 +2,7 @@
 
 from .anchor import AnchorLoss
 from .base import Loss, Term, View
-from .colour_statistics import ColourStatisticsLoss
+from .color_statistics import ColourStatisticsLoss
 from .divergence import SemanticDivergenceLoss
 from .identity import IdentityLoss
 from .image_style import ImageStyleLoss

@@ -10,7 +10,7 @@ from .base import FeaturesOf, Look, Term, check_finite, require
 from .image_style import cls_distance
 
 if TYPE_CHECKING:
-    from ..features.vit import ViT
+    from ..models.vit import ViT
 
 
 @dataclass(frozen=True, kw_only=True)

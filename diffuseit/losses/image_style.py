@@ -10,7 +10,7 @@ from ..errors import InputError
 from .base import FeaturesOf, Look, Term, View, check_finite, require
 
 if TYPE_CHECKING:
-    from ..features.vit import ViT
+    from ..models.vit import ViT
 
 
 def cls_distance(cls: Tensor, target: Tensor) -> Tensor:

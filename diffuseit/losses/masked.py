@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..mask import check_mask
+from ..guidance.mask import check_mask
 from .base import FeaturesOf, Loss, Term
 
 

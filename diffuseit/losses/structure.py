@@ -12,7 +12,7 @@ from ..errors import InputError
 from .base import FeaturesOf, Look, Term, check_finite, require
 
 if TYPE_CHECKING:
-    from ..features.vit import ViT, ViTFeatures
+    from ..models.vit import ViT, ViTFeatures
 
 
 def self_similarity(keys: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from .base import FeaturesOf, Look, Term, check_finite, require
 from .structure import content_factor
 
 if TYPE_CHECKING:
-    from ..features.clip import CLIP, CLIPEnsemble
+    from ..models.clip import CLIP, CLIPEnsemble
 
 
 def text_style_loss(embeddings: Tensor, direction: Tensor) -> Tensor:

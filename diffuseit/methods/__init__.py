@@ -3,10 +3,10 @@
 `SOLVERS` take the steps after guidance has ended.
 """
 
+from ..guidance.solvers import SOLVERS, Solver, SolverName
 from . import agg, dsg, mpgd
 from .base import Control, Eta, Inner, Method, Move, Start, State, StepRule
 from .diffuseit import ddim, ddpm
-from .solvers import SOLVERS, Solver, SolverName
 
 METHODS: dict[str, Method] = {
     "diffuseit": ddpm,

@@ -6,9 +6,9 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from ..backbones.base import Prediction
 from ..losses.base import View
-from ..schedule import Schedule
+from ..models.base import Prediction
+from ..models.schedule import Schedule
 
 StepRule = Literal["variance", "normalized", "freedom"]
 """How long a gradient's step is: see `steps.py`."""

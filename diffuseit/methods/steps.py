@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..schedule import Schedule
+from ..models.schedule import Schedule
 from .base import State
 
 

@@ -8,16 +8,16 @@ from rich.table import Table
 from torch import Tensor
 
 from ..api import load_models
-from ..pictures import save_picture, to_pil
-from ..progress import step_bar
-from .benchmark import METHODS, translate_tasks
-from .judge import Judge
-from .metrics import edge_f1, ssim
+from ..cli.progress import step_bar
+from ..images.io import save_picture, to_pil
+from .benchmark.judge import Judge
+from .benchmark.metrics import edge_f1, ssim
+from .benchmark.run import METHODS, translate_tasks
+from .benchmark.sheet import save_sheet
+from .benchmark.tasks import Spec, Tasks, build_tasks
 from .models import pocket_judge
-from .render import STYLES
-from .seeds import HELD_OUT
-from .sheet import save_sheet
-from .tasks import Spec, Tasks, build_tasks
+from .world.render import STYLES
+from .world.seeds import HELD_OUT
 
 _SEEDS = HELD_OUT.start + (1 << 30)  # none of the benchmark's
 SHOWN = (("text", "landscape", "summer", "winter", 0), ("text", "animal", "lion", "leopard", 8),

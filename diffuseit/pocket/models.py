@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from ..backbones.load import load_ddpm
-from ..backbones.pixel import PixelDDPM
-from ..features.clip import CLIPEnsemble, load_clip
-from ..features.vit import ViT, load_vit
-from .judge import Judge, load_judge
+from ..models.clip import CLIPEnsemble, load_clip
+from ..models.ddpm import PixelDDPM
+from ..models.ddpm_checkpoint import load_ddpm
+from ..models.vit import ViT, load_vit
+from .benchmark.judge import Judge, load_judge
 
 WEIGHTS = Path(__file__).parent / "weights"
 

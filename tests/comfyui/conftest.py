@@ -6,9 +6,9 @@ import pytest
 import torch
 from comfyui.server import ComfyServer, comfyui_path, comfyui_python, missing_requirements
 
-from diffuseit.fit import resize
-from diffuseit.pictures import save_picture, to_pil
-from diffuseit.pocket.render import render, sample_geometry
+from diffuseit.images.io import save_picture, to_pil
+from diffuseit.images.resize import resize
+from diffuseit.pocket.world.render import render, sample_geometry
 
 WIDE = (60, 100)  # height, width of wide.png: nothing that a model takes as it is
 

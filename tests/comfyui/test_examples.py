@@ -4,9 +4,9 @@ import pytest
 import torch
 from comfyui.workflows import example
 
-from diffuseit.fit import resize
-from diffuseit.pocket.judge import CLASSES
-from diffuseit.pocket.metrics import ssim
+from diffuseit.images.resize import resize
+from diffuseit.pocket.benchmark.judge import CLASSES
+from diffuseit.pocket.benchmark.metrics import ssim
 from diffuseit.pocket.models import pocket_judge
 
 pytestmark = pytest.mark.comfyui

@@ -9,7 +9,7 @@ import torch
 from comfyui.prompts import changed, text_prompt
 from comfyui.server import PromptError
 
-from diffuseit.checkpoint import LABELS
+from diffuseit.models.checkpoint import LABELS
 from diffuseit.pocket.models import WEIGHTS
 
 pytestmark = pytest.mark.comfyui

@@ -20,10 +20,10 @@ from comfyui.server import PACK, ComfyServer
 from comfyui.test_browser import browser  # noqa: F401
 
 from diffuseit import api
+from diffuseit.guidance.loop import SamplerSettings, sample
 from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
-from diffuseit.pocket.render import STYLES, render, sample_geometry
-from diffuseit.pocket.seeds import HELD_OUT
-from diffuseit.sampler import SamplerSettings, sample
+from diffuseit.pocket.world.render import STYLES, render, sample_geometry
+from diffuseit.pocket.world.seeds import HELD_OUT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -22,7 +22,7 @@ from comfyui.conftest import write_inputs
 from comfyui.server import ComfyServer
 from hostile_server import hub, running
 
-from diffuseit.catalog import catalog, entry_named, members
+from diffuseit.models.hub.catalog import catalog, entry_named, members
 from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]

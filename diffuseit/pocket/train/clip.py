@@ -11,13 +11,13 @@ from open_clip import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...features.clip import CLIP, CLIPConfig, normalise
-from ...features.crops import Crops, draw_crops
-from ...features.templates import TEMPLATES
-from ..captions import ADJECTIVES, COATS, ENDINGS, SCENES, caption
-from ..judge import CLASSES, class_index
-from ..render import DOMAINS, SIZE
-from ..seeds import TRAINING
+from ...models.clip import CLIP, CLIPConfig, normalise
+from ...models.crops import Crops, draw_crops
+from ...models.templates import TEMPLATES
+from ..benchmark.judge import CLASSES, class_index
+from ..world.captions import ADJECTIVES, COATS, ENDINGS, SCENES, caption
+from ..world.render import DOMAINS, SIZE
+from ..world.seeds import TRAINING
 from .augment import attack, corrupt, jitter_colours, mix_styles
 from .data import draw_pairs
 from .loop import Recipe

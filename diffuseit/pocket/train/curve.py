@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ...api import load_models
-from ...backbones.pixel import PixelDDPM
 from ...errors import InputError
-from ...files import atomic_path
-from ..benchmark import run_benchmark
-from ..seeds import TUNING
+from ...images.atomic import atomic_path
+from ...models.ddpm import PixelDDPM
+from ..benchmark.run import run_benchmark
+from ..world.seeds import TUNING
 from . import unet
 
 FIGURES = ("frechet", "style_success", "ssim", "edge_f1", "mae")

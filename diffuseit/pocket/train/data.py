@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..render import STYLES, Geometry, render, sample_geometry
+from ..world.render import STYLES, Geometry, render, sample_geometry
 
 
 def draw_seeds(count: int, seeds: range, generator: torch.Generator) -> list[int]:

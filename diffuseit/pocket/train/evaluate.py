@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...features.clip import CLIP
-from ...features.vit import ViT
-from ..judge import CLASSES, class_index
+from ...models.clip import CLIP
+from ...models.vit import ViT
+from ..benchmark.judge import CLASSES, class_index
 from ..models import WEIGHTS, pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
-from ..render import DOMAINS, STYLES, render
-from ..seeds import TUNING
+from ..world.render import DOMAINS, STYLES, render
+from ..world.seeds import TUNING
 from . import unet
 from .augment import blur
 from .data import Pairs, Scenes, draw_pairs, draw_scenes

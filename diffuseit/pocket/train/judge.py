@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..judge import Judge, class_index
-from ..render import DOMAINS
-from ..seeds import JUDGE
+from ..benchmark.judge import Judge, class_index
+from ..world.render import DOMAINS
+from ..world.seeds import JUDGE
 from .augment import corrupt
 from .data import draw_scenes
 from .loop import Recipe

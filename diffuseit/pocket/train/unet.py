@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...backbones.pixel import DiffusionConfig, PixelDDPM
-from ...schedule import make_schedule
-from ...unet import UNet, UNetConfig
-from ..seeds import TRAINING
+from ...models.ddpm import DiffusionConfig, PixelDDPM
+from ...models.schedule import make_schedule
+from ...models.unet import UNet, UNetConfig
+from ..world.seeds import TRAINING
 from .data import draw_images
 from .loop import Recipe
 

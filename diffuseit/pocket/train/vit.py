@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...features.vit import ViT, ViTConfig
-from ..judge import CLASSES, class_index
-from ..render import DOMAINS, SEGMENTS, segment
-from ..seeds import TRAINING
+from ...models.vit import ViT, ViTConfig
+from ..benchmark.judge import CLASSES, class_index
+from ..world.render import DOMAINS, SEGMENTS, segment
+from ..world.seeds import TRAINING
 from .augment import attack, corrupt, mix_styles
 from .data import Pairs, draw_pairs
 from .loop import Recipe

@@ -1,0 +1,34 @@
+"""Masks: [1 or B, 1, H, W] in [0, 1], 1 where a picture may change."""
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def check_mask(mask: Tensor, source: Tensor) -> None:
+    """Raises `InputError` for a mask that does not lie on `source` [B, 3, H, W]."""
+    if mask.ndim != 4 or mask.shape[1] != 1 or len(mask) not in (1, len(source)):
+        raise InputError(
+            f"the mask is {tuple(mask.shape)}: it must be [1, 1, H, W], or one for each of {len(source)} pictures"
+        )
+    if mask.shape[-2:] != source.shape[-2:]:
+        raise InputError(
+            f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the source {source.shape[-1]}x{source.shape[-2]}: "
+            "resize it to the source's size"
+        )
+    if not torch.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1:
+        raise InputError("the mask has values outside 0 to 1")
+
+
+def blend(inside: Tensor, outside: Tensor, mask: Tensor | None) -> Tensor:
+    """`inside` where `mask` is 1 (or there is none), `outside` exactly where it is 0."""
+    return inside if mask is None else mask * inside + (1 - mask) * outside
+
+
+def mean_inside(picture: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of each channel where `mask` is 1, [B, C, H, W] -> [B, C, 1, 1]; 0 where it is 0 all over."""
+    if mask is None:
+        return picture.mean(dim=(-2, -1), keepdim=True)
+    weight = mask.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)
+    return (picture * mask).sum(dim=(-2, -1), keepdim=True) / weight

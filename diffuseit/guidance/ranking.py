@@ -1,0 +1,90 @@
+"""Several seeds of one translation, ranked by the losses that guided it: the best of k, and the others beside it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..losses.base import Loss
+from ..models.crops import Crops
+from ..performance.options import FULL_SPEED, Execution
+from .guidance import Objective
+from .rng import Seeded
+
+GAP = 2
+"""Pixels between the pictures of a grid."""
+
+
+@dataclass(frozen=True)
+class Variations:
+    """k translations of one picture, best first: `pictures` [k, 3, H, W], `seeds` and `scores` [k] (low is good)."""
+
+    pictures: Tensor
+    seeds: tuple[int, ...]
+    scores: Tensor
+
+
+class _SameCrops:
+    """The same crops for all pictures, so that luck with them decides nothing."""
+
+    def __init__(self, seed: int, batch: int):
+        self._one, self._batch = Seeded(seed, 1), batch
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        return self._one.noise(torch.Size((1, *shape[1:]))).expand(shape)
+
+    def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
+        crops = self._one.crops(count, image_size)
+        return Crops(**{name: part.expand(self._batch, -1) for name, part in vars(crops).items()})
+
+    def labels(self, num_classes: int) -> Tensor:
+        return self._one.labels(num_classes).expand(self._batch)
+
+
+def score(
+    pictures: Tensor, source: Tensor, losses: Sequence[Loss], seed: int = 0, execution: Execution = FULL_SPEED
+) -> Tensor:
+    """The weighted sum of the losses, as they stand at the end of a run, for pictures [k, 3, H, W]: [k] on the CPU.
+
+    `source` [1, 3, H, W] is what all were made of.
+    """
+    with torch.no_grad():
+        sources = source.expand_as(pictures).contiguous()
+        objective = Objective(losses, sources, "pred_xstart", execution)
+        evaluation = objective.evaluate(
+            {"pred_xstart": pictures, "noised": pictures},
+            0,
+            _SameCrops(seed, len(pictures)),
+            inversion=sources,  # where the inversion of a source ends
+            differentiate=False,
+        )
+    return sum(evaluation.terms.values(), pictures.new_zeros(len(pictures))).float().cpu()
+
+
+def ranked(pictures: Tensor, scores: Tensor, seed: int = 0) -> Variations:
+    """Pictures made with `seed`, `seed` + 1, ... in the order of their scores; equal ones stay in theirs."""
+    order = scores.argsort(stable=True)
+    return Variations(pictures[order], tuple(seed + int(i) for i in order), scores[order])
+
+
+def grid(pictures: Tensor) -> Tensor:
+    """Pictures [k, 3, H, W] in [-1, 1] row by row, as near to a square as it goes: [1, 3, H', W'], white between."""
+    count, channels, height, width = pictures.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = pictures.new_ones(1, channels, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * (height + GAP), number % columns * (width + GAP)
+        sheet[0, :, top : top + height, left : left + width] = picture
+    return sheet
+
+
+def check_variations(count: int, source: Tensor) -> None:
+    """Raises `InputError` unless `count` variations can be made of the batch `source`."""
+    if count < 1:
+        raise InputError(f"{count} variations: ask for 1 or more")
+    if len(source) != 1:
+        raise InputError(f"variations are of one picture, and {len(source)} were given: give one")

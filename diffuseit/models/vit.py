@@ -1,0 +1,385 @@
+"""Keys of a layer and the [CLS] token of a vision transformer, from one forward pass.
+
+Splice-ViT features as DiffuseIT uses them (Kwon & Ye 2023, sec. 3.2; Tumanyan et al. 2022): keys carry the
+structure of a picture, the last [CLS] its appearance.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from .checkpoint import config_from_json, misfit, read_checkpoint, read_config, require_kind, signature
+from .precision import at_least_float32
+from .resize import resize_shorter
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ViTFeatures:
+    """Features of a batch of pictures; N counts the prefix tokens ([CLS] first) and the patches."""
+
+    keys: Tensor  # [B, N, D] keys of the chosen layer, all heads concatenated
+    early_keys: Tensor  # [B, N, D] those of the layer half-way to it, which hold textures and exact places
+    cls: Tensor  # [B, D] [CLS] after the last block, before the final norm
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A timm network and the way pictures enter it; JSON under "config" in a file's metadata.
+
+    With `rope_temperature` the network is an `Eva` with rotary positions (DINOv3) and no learned ones, else a
+    `VisionTransformer` (DINO, DINOv2).
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    patch_size: int
+    image_size: int  # pictures the position embeddings were learned for
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    norm_eps: float = 1e-6
+    layer_scale: bool = False
+    reg_tokens: int = 0
+    no_embed_class: bool = False  # position embeddings leave out [CLS] and registers
+    position_offset: float = 0.1  # added to the number of patches when positions are interpolated
+    position_antialias: bool = False
+    rope_temperature: float | None = None
+    input_size: int = 224  # shorter side of what the network sees
+    max_size: int | None = 480  # bound of the longer side
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    layer: int = -1  # block whose keys are returned
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ViTConfig:
+        """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
+        return config_from_json(cls, values, "a ViT")
+
+    def build(self) -> VisionTransformer | Eva:
+        """The timm network, randomly initialised, without a head."""
+        shape: dict[str, Any] = {
+            "img_size": self.image_size,
+            "patch_size": self.patch_size,
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+            "mlp_ratio": self.mlp_ratio,
+            "init_values": 1.0 if self.layer_scale else None,
+            "norm_layer": partial(nn.LayerNorm, eps=self.norm_eps),
+            "num_classes": 0,
+        }
+        if self.rope_temperature is None:
+            return VisionTransformer(
+                **shape,
+                qkv_bias=self.qkv_bias,
+                reg_tokens=self.reg_tokens,
+                no_embed_class=self.no_embed_class,
+            )
+        model = Eva(
+            **shape,
+            qkv_bias=False,
+            num_reg_tokens=self.reg_tokens,
+            dynamic_img_size=True,
+            use_abs_pos_emb=False,
+            use_rot_pos_emb=True,
+            rope_type="dinov3",
+            rope_temperature=self.rope_temperature,
+            rope_rotate_half=True,
+            use_fc_norm=False,
+        )
+        if self.qkv_bias:  # Eva keeps query and value biases beside the layer, where no hook would see them
+            blocks: Any = model.blocks
+            for block in blocks:
+                block.attn.qkv = nn.Linear(self.embed_dim, 3 * self.embed_dim)
+        return model
+
+
+class ViT(nn.Module):
+    """A frozen timm `VisionTransformer` or `Eva` that returns keys and [CLS] of pictures of any size.
+
+    Keys are taken before rotary positions turn them: they tell what is there, not where.
+    """
+
+    model: VisionTransformer | Eva
+    config: ViTConfig | None  # what `load_vit` built it from
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: VisionTransformer | Eva,
+        *,
+        input_size: int = 224,
+        max_size: int | None = 480,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        layer: int = -1,
+        antialias: bool = False,
+        position_offset: float = 0.1,
+        position_antialias: bool = False,
+    ) -> None:
+        super().__init__()
+        if model.cls_token is None:
+            raise ModelError("this vision transformer has no [CLS] token; the losses need one")
+        if not -len(model.blocks) <= layer < len(model.blocks):
+            raise ModelError(
+                f"layer {layer} does not exist: this vision transformer has {len(model.blocks)} blocks"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.config = None
+        self.position_offset = position_offset
+        self.position_antialias = position_antialias
+        self.input_size = input_size
+        self.max_size = None if max_size is None else max(max_size, input_size)
+        self.layer = layer
+        self.antialias = antialias
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def cast(self, dtype: torch.dtype) -> ViT:
+        """This network with weights of `dtype`; what comes before them and the features stay float32."""
+        self.model.to(dtype)
+        return self
+
+    @property
+    def parts_to_compile(self) -> list[nn.Module]:
+        """The blocks without those whose keys are read from outside."""
+        return [block for number, block in enumerate(self.model.blocks) if number not in self._key_layers]
+
+    @property
+    def _key_layers(self) -> tuple[int, int]:
+        """The chosen layer and the one half-way to it."""
+        chosen = self.layer % len(self.model.blocks)
+        return chosen, chosen // 2
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalised."""
+        image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
+        return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of the patches, which come last among the keys, of a picture of `size` (height, width)."""
+        pixels = self.preprocess(self.mean.new_zeros(1, 3, *size))
+        (height, width), (patch_height, patch_width) = pixels.shape[-2:], self.model.patch_embed.patch_size
+        return height // patch_height, width // patch_width
+
+    def position_embedding(self, height: int, width: int) -> Tensor:
+        """[1, tokens, D] for pictures of height x width pixels, interpolated as Facebook's DINO does.
+
+        Bicubic with the *given* scale factor (patches + offset) / learned patches, not the ratio of the sizes;
+        an offset of 0 gives the sizes themselves, as DINOv2 does with registers.
+        """
+        model, learned = self.model, self.model.pos_embed
+        if learned is None:
+            raise ModelError("this vision transformer has no learned position embeddings")
+        learned_height, learned_width = model.patch_embed.grid_size
+        patch_height, patch_width = model.patch_embed.patch_size
+        rows, columns = height // patch_height, width // patch_width
+        if rows * columns == learned_height * learned_width and height == width:
+            return learned
+        prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+        grid = learned[:, prefix:].unflatten(1, (learned_height, learned_width)).permute(0, 3, 1, 2)
+        offset = self.position_offset
+        scale = ((rows + offset) / learned_height, (columns + offset) / learned_width)
+        where: dict[str, Any] = {"scale_factor": scale} if offset else {"size": (rows, columns)}
+        grid = F.interpolate(
+            at_least_float32(grid), **where, mode="bicubic", antialias=self.position_antialias
+        )
+        grid = grid.to(learned.dtype)
+        return torch.cat([learned[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
+
+    def _tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Preprocessed pixels [B, 3, H, W] -> tokens [B, N, D] that enter the first block, rotary positions."""
+        model = self.model
+        # The projection itself, not patch_embed: that one refuses sizes that are no multiple of the patch.
+        projected = model.patch_embed.proj(pixels)
+        patches = model.patch_embed.norm(projected.flatten(2).transpose(1, 2))
+        rope = getattr(model, "rope", None)
+        turn = None if rope is None else rope.get_embed(shape=list(projected.shape[-2:]))
+        prefix = [
+            token.expand(len(pixels), -1, -1)
+            for token in (model.cls_token, model.reg_token)
+            if token is not None
+        ]
+        if model.pos_embed is None:
+            tokens = torch.cat([*prefix, patches], dim=1)
+        elif model.no_embed_class:
+            tokens = torch.cat([*prefix, patches + self.position_embedding(*pixels.shape[-2:])], dim=1)
+        else:
+            tokens = torch.cat([*prefix, patches], dim=1) + self.position_embedding(*pixels.shape[-2:])
+        return model.norm_pre(tokens), turn
+
+    def forward(self, image: Tensor) -> ViTFeatures:
+        """Features of pictures [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
+        keys: dict[int, Tensor] = {}
+
+        def keep(number: int, _module: nn.Module, _inputs: Any, qkv: Tensor) -> None:
+            keys[number] = at_least_float32(qkv.chunk(3, dim=-1)[1])
+
+        chosen, early = self._key_layers
+        blocks: Any = self.model.blocks
+        handles = [
+            blocks[number].attn.qkv.register_forward_hook(partial(keep, number)) for number in {chosen, early}
+        ]
+        try:
+            tokens, turn = self._tokens(self.preprocess(image))
+            for layer in blocks:
+                tokens = layer(tokens) if turn is None else layer(tokens, rope=turn)
+        finally:
+            for handle in handles:
+                handle.remove()
+        cls = tokens[:, 0].clone()  # not a part of memory that the next pass may write to (CUDA graphs)
+        return ViTFeatures(keys=keys[chosen], early_keys=keys[early], cls=at_least_float32(cls))
+
+
+def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict in the layout `ViTConfig.build` makes, from timm's or Facebook's.
+
+    Training heads, mask tokens and stored rotary periods play no part in the features and are left out.
+    """
+    state = {
+        key: value
+        for key, value in state_dict.items()
+        if not key.startswith(("head.", "mask_token", "rope", "local_cls_norm."))
+        and not key.endswith(".bias_mask")
+    }
+    if (
+        "register_tokens" in state
+    ):  # DINOv2 with registers: [CLS] has a position, which timm adds to the token
+        positions = state["pos_embed"]
+        state["cls_token"] = state["cls_token"] + positions[:, :1]
+        state["pos_embed"] = positions[:, 1:]
+        state["reg_token"] = state.pop("register_tokens")
+    if "storage_tokens" in state:  # DINOv3
+        state["reg_token"] = state.pop("storage_tokens")
+        state = {re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", key): value for key, value in state.items()}
+        for key in [key for key in state if key.endswith("attn.qkv.bias")]:
+            query, _, value = state[key].chunk(3)
+            state[key] = torch.cat([query, torch.zeros_like(query), value])  # its keys have none
+    for key in [key for key in state if key.endswith("attn.q_bias")]:  # timm's Eva
+        stem = key.removesuffix("q_bias")
+        query, value = state.pop(key), state.pop(f"{stem}v_bias")
+        state[f"{stem}qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
+    return state
+
+
+def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None) -> ViTConfig:
+    """The architecture as shapes in timm's layout tell it; heads are 64 wide (as in all DINOs) unless given."""
+    embed_dim, _, patch_size, _ = state_dict["patch_embed.proj.weight"].shape
+    depth = 1 + max(int(key.split(".")[1]) for key in state_dict if key.startswith("blocks."))
+    reg_tokens = state_dict["reg_token"].shape[1] if "reg_token" in state_dict else 0
+    common: dict[str, Any] = {
+        "embed_dim": embed_dim,
+        "depth": depth,
+        "num_heads": num_heads or max(1, embed_dim // 64),
+        "patch_size": patch_size,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in state_dict,
+        "reg_tokens": reg_tokens,
+    }
+    rotary = "pos_embed" not in state_dict and "blocks.0.gamma_1" in state_dict
+    if "cls_token" not in state_dict or not (rotary or "pos_embed" in state_dict):
+        raise ModelError(
+            "this vision transformer has no position embeddings that are known, or no [CLS] token"
+        )
+    if "blocks.0.mlp.fc1.weight" not in state_dict:
+        raise ModelError("this vision transformer has gated layers (SwiGLU), which are not supported")
+    mlp_ratio = state_dict["blocks.0.mlp.fc1.weight"].shape[0] / embed_dim
+    if rotary:
+        return ViTConfig(
+            **common,
+            mlp_ratio=mlp_ratio,
+            image_size=16 * patch_size,
+            layer_scale=True,
+            norm_eps=1e-5,
+            rope_temperature=100.0,
+        )
+    tokens = state_dict["pos_embed"].shape[1]
+    no_embed_class = math.isqrt(tokens) ** 2 == tokens
+    grid = math.isqrt(tokens if no_embed_class else tokens - 1 - reg_tokens)
+    if not no_embed_class and grid**2 != tokens - 1 - reg_tokens:
+        raise ModelError(
+            "the position embeddings of this vision transformer are not those of a square picture"
+        )
+    return ViTConfig(
+        **common,
+        mlp_ratio=mlp_ratio,
+        image_size=grid * patch_size,
+        layer_scale="blocks.0.ls1.gamma" in state_dict,
+        no_embed_class=no_embed_class,
+        position_offset=0.0 if reg_tokens else 0.1,
+        position_antialias=bool(reg_tokens),
+        input_size=min(grid * patch_size, 224),
+    )
+
+
+def load_vit(
+    state_dict_or_path: Mapping[str, Tensor] | str | os.PathLike[str],
+    *,
+    config: ViTConfig | None = None,
+    num_heads: int | None = None,
+    input_size: int | None = None,
+    layer: int | None = None,
+    antialias: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> ViT:
+    """A frozen ViT from a state dict or a file, in timm's or Facebook's layout (DINO, DINOv2, DINOv3).
+
+    The architecture is `config`, else the JSON under "config" in a safetensors file's metadata, else what the
+    tensor shapes tell; `num_heads`, `input_size` and `layer` override it. Weights are cast to `dtype`.
+    """
+    if isinstance(state_dict_or_path, Mapping):
+        metadata: Mapping[str, str] = {}
+        source, state = "this state dict", dict(state_dict_or_path)
+    else:
+        source = str(state_dict_or_path)
+        state, metadata = read_checkpoint(state_dict_or_path)
+    require_kind(state, "vit", source)
+    state = to_timm(state)
+    if config is None:
+        values = read_config(metadata, source)
+        config = infer_config(state, num_heads) if values is None else ViTConfig.from_json(values)
+    overrides: dict[str, Any] = {"num_heads": num_heads, "input_size": input_size, "layer": layer}
+    config = replace(config, **{key: value for key, value in overrides.items() if value is not None})
+    if config.embed_dim % config.num_heads:
+        raise ModelError(f"{source}: {config.num_heads} heads do not divide a width of {config.embed_dim}")
+
+    model = config.build()
+    if not config.qkv_bias:  # DINOv3 comes with biases that are all zero, and without them
+        state = {key: value for key, value in state.items() if not key.endswith("qkv.bias") or value.any()}
+    if faults := misfit(signature(state), signature(model.state_dict())):
+        raise ModelError(f"{source} does not fit the vision transformer it should be: {faults}")
+    model.load_state_dict({key: value.float() for key, value in state.items()})
+    vit = ViT(
+        model,
+        input_size=config.input_size,
+        max_size=config.max_size,
+        mean=config.mean,
+        std=config.std,
+        layer=config.layer,
+        antialias=antialias,
+        position_offset=config.position_offset,
+        position_antialias=config.position_antialias,
+    )
+    vit.config = config
+    return vit.cast(dtype)

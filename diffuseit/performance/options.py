@@ -1,0 +1,101 @@
+"""How a run uses the machine: options that cost or save time and memory and leave the algorithm alone."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..models.unet import UNet
+from .offload import Turns, stay
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Options of a run. In float32 the defaults give the official code's pictures; others differ in rounding only.
+
+    `crop_batch`: at most so many CLIP crops in memory at a time; free, but for a batch of more pictures than that, and
+    for losses that need all crops at once, whose crops are computed once more on the way back. `checkpoint_unet`: the
+    blocks of the U-Net are computed once more there. `channels_last`: convolutions in that memory format. `compile`:
+    the networks through `torch.compile`, with `cuda_graphs` recorded too, so that a step is launched as a whole.
+    `turn`: the feature networks' turns on the device (`performance/offload.py`); the backbone stays there, its graph needs it.
+    Raises `InputError` for a `crop_batch` below 1 and for graphs of networks that are not compiled or do not stay.
+    """
+
+    crop_batch: int | None = None
+    checkpoint_unet: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    cuda_graphs: bool = False
+    turn: Turns = stay
+
+    def __post_init__(self) -> None:
+        if self.cuda_graphs and not self.compile:
+            raise InputError("cuda_graphs records compiled networks: set compile too")
+        if self.cuda_graphs and self.turn is not stay:
+            raise InputError("cuda_graphs needs networks that stay on the device: leave turn as it is")
+        if self.crop_batch is not None and self.crop_batch < 1:
+            raise InputError(f"crop_batch is {self.crop_batch}: at least 1 crop has to go through at a time")
+
+    def crops_at_once(self, batch: int) -> int:
+        """Crops per picture, of `batch` pictures."""
+        return sys.maxsize if self.crop_batch is None else max(1, self.crop_batch // batch)
+
+    @property
+    def rounding(self) -> tuple[bool, bool]:
+        """The options that change the last digits of a network's results."""
+        return self.channels_last, self.compile
+
+    def prepare(self, network: nn.Module) -> None:
+        """Puts the options on a network that the coming run uses; those of an earlier run are taken off."""
+        for module in network.modules():
+            if isinstance(module, UNet):
+                module.checkpoint_blocks = self.checkpoint_unet
+        if self.channels_last != _CHANNELS_LAST.get(network, False):
+            memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+            network.to(memory_format=memory_format)  # type: ignore[call-overload]
+            _CHANNELS_LAST[network] = self.channels_last
+        mode = "reduce-overhead" if self.cuda_graphs else "default"
+        for part in getattr(network, "parts_to_compile", ()):
+            calls = _COMPILED.setdefault(part, {})
+            if self.compile and mode not in calls:
+                part.compile(mode=mode)
+                calls[mode] = part._compiled_call_impl
+            part._compiled_call_impl = calls[mode] if self.compile else None
+
+    def begin_step(self) -> None:
+        """What graphs have given in the step before may be overwritten from here on."""
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+
+
+FULL_SPEED = Execution()
+
+BALANCED = Execution(crop_batch=4)
+"""For GPUs: no slower, and the paper's networks in half precision fit 8 GB."""
+
+LOW_MEMORY = Execution(crop_batch=2, checkpoint_unet=True)
+"""For small cards: the U-Net takes half as long again, see docs/performance.md."""
+
+_CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_COMPILED: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+
+
+@contextmanager
+def as_written(network: nn.Module) -> Iterator[None]:
+    """The network uncompiled, for the while."""
+    compiled = [
+        (module, module._compiled_call_impl) for module in network.modules() if module._compiled_call_impl
+    ]
+    try:
+        for module, _ in compiled:
+            module._compiled_call_impl = None
+        yield
+    finally:
+        for module, call in compiled:
+            module._compiled_call_impl = call

@@ -1,0 +1,103 @@
+"""Translations with a ground truth: the same geometry rendered in another style."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..world.render import DOMAINS, STYLES, render, sample_geometry
+from ..world.seeds import HELD_OUT
+from .judge import class_index
+
+_SEEDS_PER_TASK = 8
+_REFERENCE = 1 << 32  # offset of the renders that the Frechet distance compares with
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One translation within a domain; `seed` and the seven after it are its own."""
+
+    domain: str
+    source: int
+    target: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """N translations. Pictures are [N, 3, 64, 64] in [-1, 1].
+
+    `truth` is the source's geometry and texture seed in the target style, `ceiling` has another texture seed,
+    `floor` another geometry. `style` is one more geometry in the target style: the picture to be guided by.
+    `classes` [N] are the judge's for the target style.
+    """
+
+    specs: list[Spec]
+    to: list[str]
+    from_: list[str]
+    classes: Tensor
+    source: Tensor
+    truth: Tensor
+    ceiling: Tensor
+    floor: Tensor
+    style: Tensor
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __getitem__(self, part: slice) -> "Tasks":
+        return Tasks(**{field.name: getattr(self, field.name)[part] for field in fields(self)})
+
+
+def draw_specs(indices: Iterable[int], seeds: range = HELD_OUT) -> list[Spec]:
+    """The translations of these indices: landscapes and animals by turns, all pairs of styles equally often."""
+    return [_spec(index, seeds) for index in indices]
+
+
+def build_tasks(specs: Sequence[Spec]) -> Tasks:
+    """Render what the specs say."""
+    sources, targets = [s.source for s in specs], [s.target for s in specs]
+    return Tasks(
+        specs=list(specs),
+        to=[prompt(s.domain, s.target) for s in specs],
+        from_=[prompt(s.domain, s.source) for s in specs],
+        classes=torch.cat([class_index(s.domain, [s.target]) for s in specs]),
+        source=_render(specs, sources, geometry=0, texture=1),
+        truth=_render(specs, targets, geometry=0, texture=1),
+        ceiling=_render(specs, targets, geometry=0, texture=2),
+        floor=_render(specs, targets, geometry=3, texture=4),
+        style=_render(specs, targets, geometry=5, texture=6),
+    )
+
+
+def reference_renders(specs: Sequence[Spec], copy: int) -> Tensor:
+    """Renders of the specs' target styles with geometries of their own, others for each `copy`."""
+    shift = _REFERENCE * (copy + 1)
+    targets = [s.target for s in specs]
+    return _render(specs, targets, geometry=shift, texture=shift + 1)
+
+
+def prompt(domain: str, style: int) -> str:
+    """How a person asks for a style: "winter landscape", "leopard"."""
+    name = STYLES[domain][style]
+    return f"{name} landscape" if domain == "landscape" else name
+
+
+def _spec(index: int, seeds: range) -> Spec:
+    domain = DOMAINS[index % len(DOMAINS)]
+    styles = len(STYLES[domain])
+    pair = index // len(DOMAINS) * 7 % (styles * (styles - 1))  # 7 shares no factor with 30: every pair comes
+    source, step = divmod(pair, styles - 1)
+    return Spec(domain, source, (source + 1 + step) % styles, seeds.start + index * _SEEDS_PER_TASK)
+
+
+def _render(specs: Sequence[Spec], styles: Sequence[int], geometry: int, texture: int) -> Tensor:
+    pictures = torch.empty(len(specs), 3, 64, 64)
+    for domain in DOMAINS:
+        rows = [row for row, spec in enumerate(specs) if spec.domain == domain]
+        if rows:
+            scene = sample_geometry(domain, [specs[row].seed + geometry for row in rows])
+            textures = [specs[row].seed + texture for row in rows]
+            pictures[rows] = render(scene, [styles[row] for row in rows], textures)
+    return pictures

@@ -1,0 +1,160 @@
+"""The pictures of the help pages: what the main settings do, drawn by the product itself.
+
+    python -m tools.help_pictures [-o FOLDER] [--only NAME]
+
+writes `FOLDER/<node>/<setting>.png`, by default into `web/docs` of this checkout. A few minutes on a CPU.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffuseit.images.color import match_colours_batch
+from diffuseit.images.io import save_picture
+from diffuseit.losses import (
+    ColourStatisticsLoss,
+    ImageStyleLoss,
+    RangeLoss,
+    SemanticDivergenceLoss,
+    SourceAnchorLoss,
+    StructureLoss,
+    TextStyleLoss,
+)
+from diffuseit.losses.scheduled import ramp
+from diffuseit.pocket.benchmark.sheet import captioned
+from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
+from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
+from diffuseit.presets import PRESETS
+from tools.help_pictures.networks import crops_of, keys_of_layers
+from tools.help_pictures.settings import (
+    IMAGE,
+    SEEDS,
+    TEXT,
+    BestFirst,
+    Precisions,
+    Setting,
+    Tiles,
+    Ways,
+    changed,
+    scene,
+    scheduled,
+    translated,
+    with_only,
+)
+
+_BEHIND = ("background", "floor")
+DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+
+
+def _foreground(domain: str, seed: int) -> Tensor:
+    """1 where the animal is: [1, 1, 64, 64]."""
+    behind = torch.tensor([SEGMENTS[domain].index(name) for name in _BEHIND])
+    return (~torch.isin(segment(sample_geometry(domain, [seed])), behind)).float().unsqueeze(1)
+
+
+def _shown(mask: Tensor) -> Tensor:
+    return (2 * mask - 1).expand(-1, 3, -1, -1)
+
+
+def _mask(spec: Spec) -> Tiles:
+    """The background let go, and held by a mask."""
+    tasks, mask = build_tasks([spec]), _foreground(spec.domain, spec.seed)
+    return {
+        "source": tasks.source,
+        "mask": _shown(mask),
+        "without mask": translated(TEXT, tasks),
+        "with mask": translated(TEXT, tasks, mask=mask),
+    }
+
+
+def _colours(spec: Spec) -> Tiles:
+    tasks = build_tasks([spec])
+    matched = match_colours_batch(tasks.source, tasks.style)
+    strengths = {f"strength {s:g}": torch.lerp(tasks.source, matched, s) for s in (0.0, 0.5, 1.0)}
+    return {"reference": tasks.style, **strengths}
+
+
+def _examples() -> Tiles:
+    tiles: Tiles = {}
+    for domain, style in (("landscape", "summer"), ("landscape", "winter"), ("animal", "lion")):
+        name = f"{style} landscape" if domain == "landscape" else style
+        tiles[name] = render(sample_geometry(domain, [SEEDS]), [STYLES[domain].index(style)], [SEEDS])
+    tiles["mask: foreground"] = _shown(_foreground("animal", SEEDS))
+    return tiles
+
+
+_WINTER = scene("landscape", "summer", "winter", 0)
+_NIGHT = scene("landscape", "autumn", "night", 1)
+_LEOPARD = scene("animal", "lion", "leopard", 2)
+_BLUE_WALL = scene("animal", "lion", "leopard", 7)
+_ZEBRA = scene("animal", "lion", "zebra", 12)
+_DESERT = scene("landscape", "night", "desert", 4)
+
+PICTURES: dict[str, Callable[[], Tiles]] = {
+    "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 17, _NIGHT),
+    "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.02, 2, _NIGHT),
+    "DiffuseITSampler/start_colour": Ways(
+        scene("landscape", "winter", "night", 6),
+        {
+            f"start_colour {share:g}": changed(TEXT, None, {"start_colour": share, "resample": 4})
+            for share in (1.0, 0.5, 0.0)
+        },
+    ),
+    "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
+    "DiffuseITStructureLoss/contrastive": Setting(TEXT, StructureLoss, "contrastive", 0, 5, _WINTER),
+    "DiffuseITTextStyleLoss/weight": Setting(TEXT, TextStyleLoss, "weight", 0.2, 40, _NIGHT),
+    "DiffuseITImageStyleLoss/cls_token": Setting(
+        IMAGE, ImageStyleLoss, "cls", 0.05, 40, _NIGHT, name="cls_token"
+    ),
+    "DiffuseITSemanticDivergenceLoss/weight": Setting(TEXT, SemanticDivergenceLoss, "weight", 0, 1, _NIGHT),
+    "DiffuseITRangeLoss/weight": Setting(TEXT, RangeLoss, "weight", 0, 20, _WINTER, sampler={"step_size": 2}),
+    "DiffuseITSourceAnchorLoss/weight": Setting(TEXT, SourceAnchorLoss, "weight", 0, 5, _BLUE_WALL),
+    "DiffuseITColourStatisticsLoss/mean": Setting(IMAGE, ColourStatisticsLoss, "mean", 0, 5, _DESERT),
+    "DiffuseITLossSchedule/weight_before": Ways(
+        _ZEBRA,
+        {
+            "structure: whole run": scheduled(TEXT, StructureLoss, ((0.0, 1.0),)),
+            "fading in": scheduled(TEXT, StructureLoss, ramp(0, 1, 0, 1)),
+            "first half only": scheduled(TEXT, StructureLoss, ramp(1, 0, 0.5, 0.5)),
+            "last half only": scheduled(TEXT, StructureLoss, ramp(0, 1, 0.5, 0.5)),
+        },
+    ),
+    "DiffuseITCombineLosses/inputs": Ways(
+        _ZEBRA,
+        {
+            "text style alone": with_only(TEXT, TextStyleLoss),
+            "structure alone": with_only(TEXT, StructureLoss),
+            "both": with_only(TEXT, TextStyleLoss, StructureLoss),
+        },
+    ),
+    "DiffuseITPreset/preset": Ways(
+        scene("landscape", "desert", "night", 16),
+        {name: PRESETS[name] for name in ("pocket-text", "fast-text", "best-text")},
+    ),
+    "DiffuseITVariations/count": BestFirst(TEXT, _NIGHT, 4),
+    "DiffuseITLoadDDPM/dtype": Precisions(TEXT, _LEOPARD),
+    "DiffuseITLoadViT/layer": partial(keys_of_layers, _ZEBRA, (0, -1)),
+    "DiffuseITLoadCLIPEnsemble/clip_1": partial(crops_of, _NIGHT, 5, 1),
+    "DiffuseITMatchColours/strength": partial(_colours, scene("landscape", "summer", "sunset", 0)),
+    "DiffuseITExamplePicture/picture": _examples,
+}
+"""Node and picture, without the extension."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=DOCS, help="the folder of the help pages")
+    parser.add_argument("--only", metavar="NAME", help="part of a name, as in 'Sampler/skip'")
+    options = parser.parse_args()
+    for name, draw in PICTURES.items():
+        if options.only is None or options.only in name:
+            save_picture(captioned(draw(), per_row=2), options.output / f"{name}.png")
+            print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
