@@ -3,9 +3,31 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before torch is imported. Threads that wait in a loop make a busy machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+# The same examples on every machine, and no verdict by the clock. FUZZ_EXAMPLES=10000 looks longer.
+settings.register_profile(
+    "default",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "50")),
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the nightly tests out unless `-m` asks for them."""
+    if "nightly" in config.getoption("-m"):
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    config.hook.pytest_deselected(items=nightly)
+    items[:] = [item for item in items if item not in nightly]
 
 
 @pytest.fixture(autouse=True)
