@@ -1,33 +1,36 @@
 """The short way: load a set of networks, translate a picture."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .errors import InputError, ModelError
+from .errors import InputError
 from .guidance.loop import Step, check_source, sample
 from .guidance.mask import blend, check_mask
 from .guidance.ranking import Variations, check_variations, ranked, score
+from .guidance.settings import SamplerSettings
 from .images.color import match_colours_batch
+from .losses import BoundLoss
 from .models.base import Backbone
-from .models.clip import CLIPEnsemble
-from .models.vit import ViT
-from .presets import IMAGE_DEFAULT, TEXT_DEFAULT, Preset, Prompts, settle
+from .models.bundle import Models, load_bundle
+from .performance.options import FULL_SPEED, Execution
+from .presets import Preset, Prompts, settle
 
 
 @dataclass(frozen=True)
-class Models:
-    """The networks of a translation, and the presets that suit them."""
+class Result:
+    """`pictures` [B, 3, H, W] in [-1, 1] on the CPU.
 
-    ddpm: Backbone
-    vit: ViT
-    clip: CLIPEnsemble
-    text_preset: str = "official-text"
-    image_preset: str = "official-image"
+    `losses` are the weighted losses of each guided step by name, averaged over the batch, and their sum under "loss".
+    `trajectory`, if asked for: for each picture its predictions [steps, 3, H, W].
+    """
+
+    pictures: Tensor
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    trajectory: tuple[Tensor, ...] = ()
 
 
 def load_models(
@@ -35,31 +38,18 @@ def load_models(
     folder: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Models:
-    """A set of networks by name: "pocket", which ships with the package, or a bundle of the catalogue.
+    """A set of networks by name: "pocket", which ships with the package, or a bundle of the catalog.
 
     Bundles ("paper", ...) are read from the models folder (`folder`, else $DIFFUSEIT_MODELS, else the user's cache)
-    and never downloaded. Weights are cast to `dtype`. Raises `ModelError` for another name, and for missing files,
+    and never downloaded. Weights are cast to `dtype`. Raise `ModelError` for another name, and for missing files,
     with the way to get them.
     """
     if name == "pocket":
-        from .pocket.models import pocket_clip, pocket_ddpm, pocket_vit
+        # Only the pocket world needs its renderer's packages.
+        from .pocket.models import pocket_models
 
-        networks = pocket_ddpm(dtype=dtype), pocket_vit(dtype=dtype), pocket_clip(dtype=dtype)
-        return Models(*networks, TEXT_DEFAULT, IMAGE_DEFAULT)
-    from .models.hub.catalog import bundles, members, require_models
-    from .models.load import load_entry
-
-    if name not in bundles():
-        raise ModelError(
-            f"there are no models {name!r}: use 'pocket', which ships with the package, or one of the bundles "
-            f"{', '.join(bundles())}"
-        )
-    entries = members(name)
-    paths = require_models(entries, folder, asked=name)
-    loaded: dict[str, list[Any]] = {"ddpm": [], "vit": [], "clip": []}
-    for entry in entries:
-        loaded[entry.kind].append(load_entry(entry, paths[entry.name], dtype=dtype))
-    return Models(loaded["ddpm"][0], loaded["vit"][0], CLIPEnsemble(loaded["clip"]))
+        return pocket_models(dtype=dtype)
+    return load_bundle(name, folder, dtype)
 
 
 def translate(
@@ -76,33 +66,80 @@ def translate(
     resample: int | None = None,
     mask: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
-) -> Tensor:
-    """Translates `source` to what `to` says or `style` shows: [B, 3, H, W] in [-1, 1], as the source.
+) -> Result:
+    """Translate `source` to what `to` says or `style` shows: [B, 3, H, W] in [-1, 1], like the source.
 
-    Exactly one of `to` and `style` ([1 or B, 3, H, W], of the source's size) is given; `from_` says what the source
-    shows. `models` default to the pocket ones, `preset` to the models' own. `steps`, `skip` and `resample` replace
-    the preset's; `steps` alone keeps the preset's proportion of skipped ones. Picture i uses `seed + i`. Where `mask`
+    Give exactly one of `to` and `style` ([1 or B, 3, H, W], of the source's size); `from_` says what the source shows.
+    `models` default to the pocket ones, `preset` to the models' own. `steps`, `skip` and `resample` replace the
+    preset's; `steps` alone keeps the preset's proportion of skipped ones. Picture i uses `seed + i`. Where `mask`
     ([1 or B, 1, H, W] in [0, 1]) is 0, the source survives exactly.
-    Raises `InputError` before heavy work, `DivergedError` while sampling.
+    Raise `InputError` before heavy work, `DivergedError` while sampling.
     """
     if (to is None) == (style is None):
         raise InputError("say what to translate to: either a text or a style picture")
     models = models or load_models()
     chosen = settle(models, "image" if to is None else "text", preset, steps, skip, resample)
-    check_source(source, models.ddpm)
+    return translate_with(
+        models.ddpm,
+        source,
+        chosen.build(models, to, from_, style),
+        chosen.sampler,
+        seed,
+        mask=mask,
+        colors=style if chosen.color_match else None,
+        on_step=on_step,
+    )
+
+
+def translate_with(
+    backbone: Backbone,
+    source: Tensor,
+    losses: Sequence[BoundLoss],
+    settings: SamplerSettings,
+    seed: int = 0,
+    *,
+    mask: Tensor | None = None,
+    colors: Tensor | None = None,
+    options: Execution = FULL_SPEED,
+    on_step: Callable[[Step], None] | None = None,
+    measure_every: int = 0,
+    keep_trajectory: bool = False,
+    allow_unguided: bool = False,
+) -> Result:
+    """Translate `source` [B, 3, H, W] by losses that are bound already, on a backbone.
+
+    The result takes the colors of `colors` [1 or B, 3, H, W], if given. The other arguments are those of `sample`.
+    """
+    check_source(source, backbone)
     if mask is not None:
         check_mask(mask, source)
-    losses = chosen.build(models, to, from_, style)
-    results: list[Tensor] = [source[i : i + 1] for i in range(len(source))]
-    for step in sample(models.ddpm, source, losses, chosen.sampler, seed, mask=mask):
-        for i, picture in zip(step.items, step.pred_xstart, strict=True):
-            results[i] = picture[None]
+    frames: list[list[Tensor]] = [[] for _ in source]
+    history: dict[str, list[float]] = {"loss": []}
+    steps = sample(
+        backbone,
+        source,
+        losses,
+        settings,
+        seed,
+        mask=mask,
+        options=options,
+        measure_every=measure_every,
+        allow_unguided=allow_unguided,
+    )
+    for step in steps:
+        for item, picture in zip(step.items, step.pred_xstart.cpu(), strict=True):
+            if not keep_trajectory:
+                frames[item].clear()
+            frames[item].append(picture)
+        _append(history, step)
         if on_step is not None:
             on_step(step)
-    result = torch.cat(results).clamp(-1, 1).cpu()
-    if chosen.colour_match and style is not None:
-        result = match_colours_batch(result, style)
-    return blend(result, source.cpu(), None if mask is None else mask.cpu())
+    pictures = torch.stack([own[-1] for own in frames]).clamp(-1, 1)
+    if colors is not None:
+        pictures = match_colours_batch(pictures, colors.cpu())
+    pictures = blend(pictures, source.cpu(), None if mask is None else mask.cpu())
+    trajectory = tuple(torch.stack(own) for own in frames) if keep_trajectory else ()
+    return Result(pictures, history, trajectory)
 
 
 def vary(
@@ -128,7 +165,7 @@ def vary(
     check_variations(count, source)
     models = models or load_models()
     chosen = settle(models, "image" if to is None else "text", preset, steps, skip, resample)
-    pictures = translate(
+    result = translate(
         source.expand(count, -1, -1, -1).contiguous(),
         to=to,
         from_=from_,
@@ -139,6 +176,16 @@ def vary(
         mask=mask,
         on_step=on_step,
     )
-    losses = chosen.build(models, to, from_, style)
-    device = models.ddpm.device
-    return ranked(pictures, score(pictures.to(device), source.to(device), losses, seed), seed)
+    losses, device = chosen.build(models, to, from_, style), models.ddpm.device
+    scores = score(result.pictures.to(device), source.to(device), losses, models.ddpm, seed)
+    return ranked(result.pictures, scores, seed)
+
+
+def _append(history: dict[str, list[float]], step: Step) -> None:
+    """One guided step more: every term that acted, and the sum under "loss"."""
+    if not step.terms:
+        return
+    values = {name: value.mean().item() for name, value in step.terms.items()}
+    history["loss"].append(sum(values.values()))
+    for name, value in values.items():
+        history.setdefault(name, []).append(value)

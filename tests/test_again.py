@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffuseit.images.serial import from_json, to_json
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,7 +17,6 @@ from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.images.io import read_picture, read_text, save_picture, to_pil
 from diffuseit.images.recipe import FileRef, Recipe, sha256_of_network
-from diffuseit.images.serial import from_json, to_json
 from diffuseit.losses import MaskedLoss, RangeLoss
 from diffuseit.pocket.world.render import render, sample_geometry
 from diffuseit.presets import PRESETS, Preset

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffuseit.methods.inner import adamw
 
 from diffuseit import api
 from diffuseit.errors import InputError
@@ -24,7 +25,6 @@ from diffuseit.losses import (
     TextStyleLoss,
 )
 from diffuseit.methods import METHODS, Control, State
-from diffuseit.methods.inner import adamw
 from diffuseit.methods.steps import ddim_sigma
 from diffuseit.models.base import Prediction
 from diffuseit.models.ddpm import DiffusionConfig

@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 import torch
+from diffuseit.images.serial import from_json, to_json
+from diffuseit.losses.scheduled import along, ramp
 from torch import nn
 
 from diffuseit import api
 from diffuseit.errors import InputError
 from diffuseit.guidance.guidance import Objective
 from diffuseit.guidance.loop import SamplerSettings, sample
-from diffuseit.images.serial import from_json, to_json
 from diffuseit.losses import (
     ColourStatisticsLoss,
     IdentityLoss,
@@ -22,7 +23,6 @@ from diffuseit.losses import (
     StructureLoss,
 )
 from diffuseit.losses.color_statistics import colour_moments
-from diffuseit.losses.scheduled import along, ramp
 from diffuseit.presets import PRESETS, Preset, settle
 
 QUICK = SamplerSettings(steps=7, skip=2, resample=2, step_rule="normalized", step_size=0.5)

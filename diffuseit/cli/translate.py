@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # torch takes seconds: pictures are looked at first
     from PIL import Image
     from torch import Tensor
 
-    from ..api import Models
     from ..guidance.loop import Step
     from ..images.recipe import FileRef, Recipe
     from ..images.resize import Fit
+    from ..models.bundle import Models
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ def _translate(
 
     canvas = _canvas(job, picture, name, screen)
     result = diffuseit.translate(on_step=on_step, **_arguments(job, picture, canvas))
-    return _finished(job, picture, canvas, result)
+    return _finished(job, picture, canvas, result.pictures)
 
 
 def _vary(

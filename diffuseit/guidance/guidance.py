@@ -1,267 +1,412 @@
-"""The weighted sum of all losses and its gradient at the views, one network at a time."""
+"""The losses of a run, and the one gradient they give.
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+`Guidance.gradient` takes three moves: it makes the views of a prediction, evaluates the losses at the views, one
+network at a time, and goes back from the views by one vector-Jacobian product.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DivergedError
-from ..losses.base import Look, Loss, Term, View
-from ..models.crops import Crops
-from ..models.precision import gradient_through
+from ..losses.base import BoundLoss, Look, Term, View
+from ..models.base import Backbone, Prediction
+from ..models.precision import gradient_through, pull_back
 from ..performance import cache
 from ..performance.options import FULL_SPEED, Execution
-from .balance import Balance, BalanceMode, Key, Part
-from .rng import Randomness
+from .balance import Balance, Key, Part
+from .mask import blend, check_mask
+from .rng import Rng
+from .settings import SamplerSettings
+from .timetable import Visit
+
+AnyKey = TypeVar("AnyKey", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What the losses say about one prediction.
+
+    `gradient`: d(loss)/d(x_t), or d(loss)/d(pred_xstart) if the method takes it there, [B, C, H, W]; None if no loss
+    acts. `terms`: the weighted values [B] by name, which add up to the loss. `shares`, if measured: the norm [B] of
+    d(loss)/d(pred_xstart) of each loss alone, by its number.
+    """
+
+    gradient: Tensor | None = None
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    shares: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The losses at some views.
+
+    `terms`: weighted values [B] by name. `gradients`: d(loss)/d(view) by view. `each`, if asked for: the gradients of
+    each loss alone, by its number and view; they add up to `gradients`.
+    """
+
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[View, Tensor] = field(default_factory=dict)
+    each: dict[tuple[int, View], Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class _Group:
     """Terms that share one forward and one backward pass: same network, same view, same number of crops, same mask.
 
-    `chosen`: whether a term chose the view for itself.
+    `terms` come with the number of the loss they belong to. `chosen`: whether a term chose the view for itself.
     """
 
     network: nn.Module | None
     view: View
     crops: int
     mask: Tensor | None
-    chosen: bool
+    chosen: bool = False
     previous: Any = None
-    terms: list[Term] = field(default_factory=list)
-    owners: dict[int, int] = field(default_factory=dict)  # number of the loss by the id of its term
+    terms: list[tuple[int, Term]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """`terms`: weighted values [B] by name, which add up to the loss. `gradients`: d(loss)/d(view) by view.
+class _Weighted:
+    """A term with the number of its loss and the weight it has in this step."""
 
-    `pulls`, where asked for: the gradients of each loss alone, by its number and view; they add up to `gradients`.
-    """
-
-    terms: dict[str, Tensor]
-    gradients: dict[View, Tensor]
-    pulls: dict[tuple[int, View], Tensor] = field(default_factory=dict)
+    owner: int
+    term: Term
+    weight: float
 
 
-class Objective:
-    """The losses bound to a source picture [B, 3, H, W] in [-1, 1].
+@dataclass(frozen=True)
+class _Summand:
+    """A term's value [B] at one view, the factor ([B] or a number) that weighs it, and their product."""
 
-    `needs_inversion`: some term compares with the source's inversion. `remembers`: some weight follows the values
-    of the evaluation before.
+    owner: int
+    term: str
+    value: Tensor
+    factor: float | Tensor
+    weighted: Tensor
 
-    Everything about source and targets is computed here, once. Each call of `evaluate` runs every network once
-    forward and once backward and frees its graph before the next one runs; each has its turn on the device.
-    `first` is the noisiest level of the run, where its progress is 0. With `balance` "adaptive" (`guidance/balance.py`) each
-    term is differentiated alone, so that the feature networks run backward once for each.
+
+class Guidance:
+    """The losses, bound to the source [B, 3, H, W] in [-1, 1] of a run.
+
+    Everything about source, style pictures and prompts is computed here, once. Each evaluation runs every network once
+    forward and once backward, and frees its graph before the next one runs. With `balance` "adaptive" (`balance.py`)
+    each term is differentiated alone, so that a network runs backward once for each of its terms.
+
+    `views` are those that some term looks at. `needs_inversion`: some term compares with the source's inversion, whose
+    predictions stand in `anchors` by timestep.
     """
 
     def __init__(
         self,
-        losses: Sequence[Loss],
+        losses: Sequence[BoundLoss],
         source: Tensor,
-        default_view: View,
-        execution: Execution = FULL_SPEED,
-        first: int = 0,
-        balance: BalanceMode = "fixed",
+        backbone: Backbone,
+        settings: SamplerSettings,
+        rng: Rng,
+        mask: Tensor | None = None,
+        options: Execution = FULL_SPEED,
     ):
-        self._balance = Balance() if balance == "adaptive" else None
-        self._execution = execution
-        self._first = first
-        self._groups: list[_Group] = []
+        self.losses, self.backbone, self.rng, self.mask, self.options = losses, backbone, rng, mask, options
+        self.schedule = backbone.schedule(settings.steps)
+        self.gradient_at = settings.method.gradient_at
+        self.x_0 = backbone.encode(source)
+        self.anchors: dict[int, Tensor] = {}
+        self._balance = Balance() if settings.balance == "adaptive" else None
+        # Unweighted values of the evaluation before, by term.
         self._last: dict[str, Tensor] = {}
-        self.needs_inversion = False
-        self.remembers = False
-        for number, loss in enumerate(losses):
-            for term in loss.bind(source, self._features_of):
+        self._groups: list[_Group] = []
+        masks = {id(one.mask): one.mask.to(source) for one in losses if one.mask is not None}
+        for owner, bound in enumerate(losses):
+            if bound.mask is not None:
+                check_mask(bound.mask, source)
+            for term in bound.loss.terms(source, bound.inputs, self._features_of):
                 if term.weight > 0:
-                    self._add(term, number, source, term.view or default_view)
-                    self.needs_inversion |= term.needs_inversion
-                    self.remembers |= term.scale is not None
+                    self._add(owner, term, term.view or settings.view, masks.get(id(bound.mask)), source)
                 if term.initial is not None:
                     self._last[term.name] = self._last.get(term.name, 0) + term.initial
+        terms = [term for group in self._groups for _, term in group.terms]
+        self.views = {group.view for group in self._groups}
+        self.needs_inversion = any(term.needs_inversion for term in terms)
+        self._remembers = any(term.scale is not None for term in terms)
 
-    @property
-    def views(self) -> set[View]:
-        """The views that some term looks at."""
-        return {group.view for group in self._groups}
+    def gradient(self, prediction: Prediction, x_t: Tensor, visit: Visit, measure: bool = False) -> Guided:
+        """The losses at the views of `prediction`, and their gradient where the method takes it.
 
-    def _features_of(self, network: nn.Module, subject: Tensor | str) -> Any:
-        self._execution.prepare(network)
-        with self._execution.turn(network):
-            return cache.features(network, subject, self._execution.rounding)
+        That is d(loss)/d(x_t) by one vector-Jacobian product through the backbone; or d(loss)/d(pred_xstart); or, if
+        x_t has no graph, d(loss)/d(x_t) with the network's noise held fixed. `measure` asks for `Guided.shares`, at one
+        more backward pass through a network for each further loss that shares it; the gradient stays the same.
+        """
+        leaf, pred_xstart = x_t, prediction.pred_xstart
+        with torch.enable_grad():
+            if self.gradient_at == "pred_xstart":
+                leaf = pred_xstart = pred_xstart.detach().requires_grad_()
+            elif not x_t.requires_grad:
+                leaf = x_t = x_t.detach().requires_grad_()
+                eps = self.schedule.eps_from_xstart(x_t.detach(), pred_xstart, visit.t)
+                pred_xstart = self.schedule.xstart_from_eps(x_t, eps, visit.t)
+            views = self._views(pred_xstart, x_t, visit.t)
+        found = self.evaluate(views, visit, each=measure)
+        if not found.gradients:
+            return Guided(None, found.terms)
+        outputs = [views[view] for view in found.gradients]
+        gradient = pull_back(self.backbone, outputs, leaf, list(found.gradients.values()))
+        return Guided(gradient, found.terms, self._shares(found, visit.t) if measure else {})
 
-    def _add(self, term: Term, owner: int, source: Tensor, view: View) -> None:
-        for group in self._groups:
-            shared = group.network is term.network and group.mask is term.mask
-            if shared and group.view == view and group.crops == term.crops:
-                break
-        else:
-            group = _Group(term.network, view, term.crops, term.mask, chosen=False)
-            self._groups.append(group)
-        group.chosen |= term.view is not None
-        if term.needs_previous and group.previous is None and group.network is not None:
-            group.previous = self._features_of(group.network, source)
-        group.terms.append(term)
-        group.owners[id(term)] = owner
+    def prefetch(self, visit: Visit) -> None:
+        """Start copying the network that comes first at `visit` to the device, if networks take turns there."""
+        if self.options.offload is not None:
+            network = _first_network(self._active(visit, inner=False))
+            if network is not None:
+                self.options.offload.expect(network)
 
     def evaluate(
         self,
         views: Mapping[View, Tensor],
-        index: int,
-        randomness: Randomness,
-        inversion: Tensor | None = None,
+        visit: Visit,
+        *,
         inner: bool = False,
-        default_view: View | None = None,
+        view: View | None = None,
         differentiate: bool = True,
-        apart: bool = False,
+        each: bool = False,
     ) -> Evaluation:
-        """Values and gradients at step `index` for the given pictures [B, 3, H, W], one for each of `views`.
+        """The weighted losses and their gradients at `views` [B, 3, H, W].
 
-        `inversion`: see `Look`; `inner`: see `Term`. `default_view` replaces that of the losses which do not choose
-        their view. Without `differentiate` there are values only. `apart` asks for `Evaluation.pulls` too, at one way
-        back more through a network for each further loss that shares it; the gradients stay the same to the bit.
+        An `inner` evaluation leaves out what acts from step to step. `view` replaces the view of the losses that do not
+        choose their own. Without `differentiate` there are values only. `each` asks for `Evaluation.each` too.
         """
-        terms: dict[str, Tensor] = {}
-        gradients: dict[View, Tensor] = {}
+        found = Evaluation()
         values: dict[str, Tensor] = {}
         parts: dict[Key, Part] = {}
-        pulls: dict[tuple[int, View], Tensor] = {}
-        for group, active, crops, share in self._in_turn(index, views, randomness, inner):
-            name = group.view if group.chosen or default_view is None else default_view
-            with torch.set_grad_enabled(differentiate):
-                view = views[name].detach().requires_grad_(differentiate)
-                features = self._forward(group, view, crops)
-                look = Look(index, features, group.previous, self._last, inversion)
-                total = view.new_zeros(len(view))
-                totals: dict[int, Tensor] = {}
-                for term in active:
-                    value = share * term.value(look)
-                    factor: float | Tensor = term.weight * self._fade(term, index)
-                    weighted = factor * value
-                    if term.scale is not None and not inner:
-                        scale = term.scale(look)
-                        weighted, factor = weighted * scale, factor * scale
-                    total = total + weighted
-                    owner = group.owners[id(term)]
-                    totals[owner] = totals[owner] + weighted if owner in totals else weighted
-                    values[term.name] = values.get(term.name, 0) + value.detach()
-                    terms[term.name] = terms.get(term.name, 0) + weighted.detach()
-                    if not torch.isfinite(weighted).all():
-                        raise DivergedError(
-                            f"the loss '{term.name}' is not finite; lower the weights or skip more"
-                        )
+        active = self._active(visit, inner)
+        for number, (group, terms) in enumerate(active, start=1):
+            name = group.view if group.chosen or view is None else view
+            with self._turn(group.network, active[number:]):
+                for crops, share in self._crops(group, terms, views[name]):
+                    leaf = views[name].detach().requires_grad_(differentiate)
+                    with torch.set_grad_enabled(differentiate):
+                        features = leaf if group.network is None else group.network(leaf, *crops)
+                        summands = self._summands(terms, group, features, share, visit, inner)
+                    for one in summands:
+                        _accumulate(values, one.term, one.value.detach())
+                        _accumulate(found.terms, one.term, one.weighted.detach())
                     if differentiate and self._balance is not None:
-                        gradient = _gradient(value.sum(), features, view, group, [term], keep_graph=True)
-                        _add_part(parts, (owner, term.name), name, gradient, factor)
-                if differentiate and self._balance is None:
-                    own = _own_gradients(totals, features, view, group, active) if apart else {}
-                    gradient = _gradient(total.sum(), features, view, group, active)
-                    gradients[name] = gradients[name] + gradient if name in gradients else gradient
-                    if apart:
-                        own[next(reversed(totals))] = gradient - sum(own.values())
-                    for owner, pull in own.items():
-                        key = (owner, name)
-                        pulls[key] = pulls[key] + pull if key in pulls else pull
+                        _add_parts(parts, summands, features, leaf, group, name)
+                    elif differentiate:
+                        _add_gradients(found, summands, features, leaf, group, name, each)
             if group.previous is not None and not inner:
                 group.previous = _detached(features)
         self._last.update(values)
         if self._balance is not None:
             for (owner, _), (name, gradient) in self._balance.shares(parts, learn=not inner).items():
-                gradients[name] = gradients[name] + gradient if name in gradients else gradient
-                key = (owner, name)
-                pulls[key] = pulls[key] + gradient if key in pulls else gradient
-        return Evaluation(terms, gradients, pulls)
-
-    def expect(self, index: int) -> None:
-        """Says that `evaluate` will come at step `index`: the first network may be brought to the device."""
-        self._expect(self._active(index, inner=False))
-
-    def _expect(self, coming: Sequence[tuple[_Group, list[Term]]]) -> None:
-        network = next((group.network for group, _ in coming if group.network is not None), None)
-        if network is not None:
-            self._execution.turn.expect(network)
-
-    def _active(self, index: int, inner: bool) -> list[tuple[_Group, list[Term]]]:
-        """The groups that have something to do at step `index`, with the terms that do."""
-        found = []
-        for group in self._groups:
-            active = [term for term in group.terms if term.active(index) and self._fade(term, index) > 0]
-            if inner:
-                active = [term for term in active if term.inner and not term.needs_previous]
-            if active:
-                found.append((group, active))
+                _accumulate(found.gradients, name, gradient)
+                _accumulate(found.each, (owner, name), gradient)
         return found
 
-    def _in_turn(
-        self, index: int, views: Mapping[View, Tensor], randomness: Randomness, inner: bool
-    ) -> Iterator[tuple[_Group, list[Term], Crops | None, float]]:
-        """The active groups, each with its network on the device: (group, terms, crops, share).
+    def _features_of(self, network: nn.Module, subject: Tensor | str) -> Any:
+        self.options.prepare(network)
+        with self._turn(network):
+            return cache.features(network, subject, self.options.rounding)
 
-        A group comes in several parts, whose shares add up to 1, where that keeps a graph small.
+    def _add(self, owner: int, term: Term, view: View, mask: Tensor | None, source: Tensor) -> None:
+        """Put a term into the group that it shares its network's passes with."""
+        for group in self._groups:
+            same = group.network is term.network and group.mask is mask
+            if same and group.view == view and group.crops == term.crops:
+                break
+        else:
+            group = _Group(term.network, view, term.crops, mask)
+            self._groups.append(group)
+        group.chosen |= term.view is not None
+        if term.needs_previous and group.previous is None and group.network is not None:
+            group.previous = self._features_of(group.network, source)
+        group.terms.append((owner, term))
+
+    def _views(self, pred_xstart: Tensor, x_t: Tensor, t: int) -> dict[View, Tensor]:
+        """The pictures that the losses look at, attached to the graph of the arguments."""
+        views: dict[View, Tensor] = {}
+        if "pred_xstart" in self.views:
+            views["pred_xstart"] = self.backbone.decode(pred_xstart)
+        if "noised" in self.views:
+            factor = float(self.schedule.sqrt_one_minus_alphas_cumprod[t])
+            views["noised"] = self.backbone.decode(factor * pred_xstart + (1 - factor) * x_t)
+        return views
+
+    def _active(self, visit: Visit, inner: bool) -> list[tuple[_Group, list[_Weighted]]]:
+        """The groups that have something to do at `visit`, with the terms that do and their weights."""
+        factors = [bound.loss.factor(visit.progress) for bound in self.losses]
+        active = []
+        for group in self._groups:
+            terms = []
+            for owner, term in group.terms:
+                acts = (
+                    visit.level < round(term.until * visit.levels) and visit.t % term.turn[1] == term.turn[0]
+                )
+                left_out = inner and (term.needs_previous or not self.losses[owner].inner)
+                if acts and factors[owner] > 0 and not left_out:
+                    terms.append(_Weighted(owner, term, term.weight * factors[owner]))
+            if terms:
+                active.append((group, terms))
+        return active
+
+    def _crops(
+        self, group: _Group, terms: Sequence[_Weighted], view: Tensor
+    ) -> Iterator[tuple[tuple[Any, ...], float]]:
+        """What the group's network gets beside the view: a few crops at a time if that keeps a graph small.
+
+        With each comes its share of all crops.
         """
-        groups = self._active(index, inner)
-        for number, (group, active) in enumerate(groups, start=1):
-            with nullcontext() if group.network is None else self._execution.turn(group.network):
-                self._expect(groups[number:])
-                if group.crops == 0:
-                    yield group, active, None, 1.0
-                    continue
-                view = next(iter(views.values()))
-                crops = randomness.crops(group.crops, (view.shape[-2], view.shape[-1]))
-                apart = all(term.mean_of_crops for term in active)
-                for part in crops.split(self._execution.crops_at_once(len(view)) if apart else len(crops)):
-                    yield group, active, part, len(part) / len(crops)
+        if group.crops == 0:
+            yield (), 1.0
+            return
+        crops = self.rng.crops(group.crops, (view.shape[-2], view.shape[-1]))
+        split = all(one.term.mean_of_crops for one in terms)
+        for part in crops.split(self.options.crops_at_once(len(view)) if split else len(crops)):
+            yield (part, self.options.crop_batch), len(part) / len(crops)
 
-    def _fade(self, term: Term, index: int) -> float:
-        if term.fade is None:
-            return 1.0
-        return term.fade(1 - index / self._first if self._first else 1.0)
+    def _summands(
+        self,
+        terms: Sequence[_Weighted],
+        group: _Group,
+        features: Any,
+        share: float,
+        visit: Visit,
+        inner: bool,
+    ) -> list[_Summand]:
+        """The terms of a group at `features`. Inner evaluations leave out scales, which follow the step before."""
+        anchor = self.anchors.get(visit.t)
+        inversion = None if anchor is None else self.backbone.decode(anchor)
+        look = Look(visit.t, features, group.previous, self._last, inversion)
+        summands = []
+        for one in terms:
+            factor: float | Tensor = one.weight
+            if one.term.scale is not None and not inner:
+                factor = factor * one.term.scale(look)
+            value = share * one.term.value(look)
+            weighted = factor * value
+            if not torch.isfinite(weighted).all():
+                raise DivergedError(
+                    f"step at timestep {visit.t}: the loss '{one.term.name}' is not finite; "
+                    "lower the weights or skip more"
+                )
+            summands.append(_Summand(one.owner, one.term.name, value, factor, weighted))
+        return summands
 
-    def _forward(self, group: _Group, view: Tensor, crops: Crops | None) -> Any:
-        if group.network is None:
-            return view
-        if crops is None:
-            return group.network(view)
-        return group.network(view, crops, self._execution.crop_batch)
+    def _shares(self, found: Evaluation, t: int) -> dict[int, Tensor]:
+        """`Guided.shares`: the gradients of each loss at its views, brought to pred_xstart."""
+        at_prediction: dict[int, Tensor] = {}
+        for (owner, view), gradient in found.each.items():
+            factor = float(self.schedule.sqrt_one_minus_alphas_cumprod[t]) if view == "noised" else 1.0
+            _accumulate(at_prediction, owner, factor * gradient)
+        return {owner: gradient.flatten(1).norm(dim=1) for owner, gradient in at_prediction.items()}
+
+    def _turn(
+        self, network: nn.Module | None, following: Sequence[tuple[_Group, Any]] = ()
+    ) -> AbstractContextManager[Any]:
+        """`network` on the device, while the first of the groups that follow is copied there."""
+        offload = self.options.offload
+        if offload is None or network is None:
+            return nullcontext()
+        return offload(network, then=_first_network(following))
 
 
-def _own_gradients(
-    totals: Mapping[int, Tensor], features: Any, view: Tensor, group: _Group, active: Sequence[Term]
-) -> dict[int, Tensor]:
-    """The gradients of all losses in `totals` but the last, which is what they leave of the gradient of the sum."""
-    *others, _ = totals
-    return {
-        owner: _gradient(totals[owner].sum(), features, view, group, active, keep_graph=True)
-        for owner in others
-    }
+@dataclass(frozen=True)
+class InnerGuidance:
+    """Further evaluations at predictions that a method moves on within a step (`methods.Inner`)."""
+
+    guidance: Guidance
+    x_t: Tensor
+    visit: Visit
+
+    def gradient(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> Tensor:
+        """d(loss)/d(pred_xstart)."""
+        with torch.enable_grad():
+            leaf = pred_xstart.detach().requires_grad_()
+            views = self._views(leaf, noised_at)
+        found = self.guidance.evaluate(views, self.visit, inner=True, view=view)
+        if not found.gradients:
+            return torch.zeros_like(leaf)
+        outputs = [views[name] for name in found.gradients]
+        return pull_back(self.guidance.backbone, outputs, leaf, list(found.gradients.values()))
+
+    def observe(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
+        """Show the prediction to the losses, for those whose next weights depend on what they see."""
+        if self.guidance._remembers:
+            views = self._views(pred_xstart, noised_at)
+            self.guidance.evaluate(views, self.visit, inner=True, view=view, differentiate=False)
+
+    def _views(self, pred_xstart: Tensor, noised_at: int | None) -> dict[View, Tensor]:
+        blended = blend(pred_xstart, self.guidance.x_0, self.guidance.mask)
+        views = self.guidance._views(blended, self.x_t, self.visit.t if noised_at is None else noised_at)
+        views.setdefault("pred_xstart", self.guidance.backbone.decode(blended))
+        return views
 
 
-def _gradient(
-    total: Tensor,
+def _add_gradients(
+    found: Evaluation,
+    summands: Sequence[_Summand],
     features: Any,
-    view: Tensor,
+    leaf: Tensor,
     group: _Group,
-    active: Sequence[Term],
-    keep_graph: bool = False,
-) -> Tensor:
-    gradient = gradient_through(group.network, total, features, view, keep_graph)
+    view: View,
+    each: bool,
+) -> None:
+    """Add d(sum of the summands)/d(leaf) to `found`, and with `each` the part of every loss."""
+    by_owner: dict[int, Tensor] = {}
+    for one in summands:
+        _accumulate(by_owner, one.owner, one.weighted)
+    total = sum(by_owner.values(), leaf.new_zeros(len(leaf)))
+    *others, last = by_owner
+    own = {}
+    if each:
+        own = {owner: _gradient(by_owner[owner], features, leaf, group, keep_graph=True) for owner in others}
+    gradient = _gradient(total, features, leaf, group)
+    _accumulate(found.gradients, view, gradient)
+    if each:
+        # What the other losses leave of the whole gradient, so that the parts add up to it.
+        own[last] = gradient - sum(own.values())
+        for owner, part in own.items():
+            _accumulate(found.each, (owner, view), part)
+
+
+def _add_parts(
+    parts: dict[Key, Part],
+    summands: Sequence[_Summand],
+    features: Any,
+    leaf: Tensor,
+    group: _Group,
+    view: View,
+) -> None:
+    """Add the gradient of each summand alone; the networks of an ensemble add up to one part."""
+    for one in summands:
+        gradient = _gradient(one.value, features, leaf, group, keep_graph=True)
+        key = (one.owner, one.term)
+        if key in parts:
+            parts[key] = replace(parts[key], gradient=parts[key].gradient + gradient)
+        else:
+            importance = torch.as_tensor(one.factor, dtype=gradient.dtype, device=gradient.device)
+            parts[key] = Part(view, gradient, importance.view(-1, 1, 1, 1))
+
+
+def _gradient(value: Tensor, features: Any, leaf: Tensor, group: _Group, keep_graph: bool = False) -> Tensor:
+    """d(value)/d(leaf) for a value [B], inside the group's mask."""
+    gradient = gradient_through(group.network, value.sum(), features, leaf, keep_graph)
     if not torch.isfinite(gradient).all():
-        names = ", ".join(sorted({term.name for term in active}))
+        names = ", ".join(sorted({term.name for _, term in group.terms}))
         raise DivergedError(f"the gradient of '{names}' is not finite; lower its weight or skip more")
     return gradient if group.mask is None else gradient * group.mask
 
 
-def _add_part(parts: dict[Key, Part], key: Key, view: View, gradient: Tensor, factor: float | Tensor) -> None:
-    """The networks of an ensemble, and crops that come a few at a time, add up to one part."""
-    if key in parts:
-        parts[key] = replace(parts[key], gradient=parts[key].gradient + gradient)
-    else:
-        importance = torch.as_tensor(factor, dtype=gradient.dtype, device=gradient.device)
-        parts[key] = Part(view, gradient, importance.view(-1, 1, 1, 1))
+def _first_network(groups: Sequence[tuple[_Group, Any]]) -> nn.Module | None:
+    return next((group.network for group, _ in groups if group.network is not None), None)
+
+
+def _accumulate(sums: dict[AnyKey, Tensor], key: AnyKey, value: Tensor) -> None:
+    sums[key] = sums[key] + value if key in sums else value
 
 
 def _detached(features: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Several seeds of one translation, ranked by the losses that guided it: the best of k, and the others beside it."""
+"""Several seeds of one translation, ranked by the losses that guided it."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..losses.base import Loss
+from ..losses.base import BoundLoss
+from ..models.base import Backbone
 from ..models.crops import Crops
 from ..performance.options import FULL_SPEED, Execution
-from .guidance import Objective
+from .guidance import Guidance
 from .rng import Seeded
+from .settings import SamplerSettings
+from .timetable import Visit
 
 GAP = 2
 """Pixels between the pictures of a grid."""
@@ -44,24 +47,26 @@ class _SameCrops:
         return self._one.labels(num_classes).expand(self._batch)
 
 
+@torch.no_grad()
 def score(
-    pictures: Tensor, source: Tensor, losses: Sequence[Loss], seed: int = 0, execution: Execution = FULL_SPEED
+    pictures: Tensor,
+    source: Tensor,
+    losses: Sequence[BoundLoss],
+    backbone: Backbone,
+    seed: int = 0,
+    options: Execution = FULL_SPEED,
 ) -> Tensor:
-    """The weighted sum of the losses, as they stand at the end of a run, for pictures [k, 3, H, W]: [k] on the CPU.
+    """The weighted sum of the losses, as at the end of a run, for pictures [k, 3, H, W]: [k] on the CPU.
 
     `source` [1, 3, H, W] is what all were made of.
     """
-    with torch.no_grad():
-        sources = source.expand_as(pictures).contiguous()
-        objective = Objective(losses, sources, "pred_xstart", execution)
-        evaluation = objective.evaluate(
-            {"pred_xstart": pictures, "noised": pictures},
-            0,
-            _SameCrops(seed, len(pictures)),
-            inversion=sources,  # where the inversion of a source ends
-            differentiate=False,
-        )
-    return sum(evaluation.terms.values(), pictures.new_zeros(len(pictures))).float().cpu()
+    sources = source.expand_as(pictures).contiguous()
+    rng = _SameCrops(seed, len(pictures))
+    guidance = Guidance(losses, sources, backbone, SamplerSettings(steps=1, skip=0), rng, options=options)
+    # The inversion of a source ends at the source.
+    guidance.anchors[0] = guidance.x_0
+    found = guidance.evaluate({"pred_xstart": pictures, "noised": pictures}, Visit(0), differentiate=False)
+    return sum(found.terms.values(), pictures.new_zeros(len(pictures))).float().cpu()
 
 
 def ranked(pictures: Tensor, scores: Tensor, seed: int = 0) -> Variations:
@@ -71,7 +76,7 @@ def ranked(pictures: Tensor, scores: Tensor, seed: int = 0) -> Variations:
 
 
 def grid(pictures: Tensor) -> Tensor:
-    """Pictures [k, 3, H, W] in [-1, 1] row by row, as near to a square as it goes: [1, 3, H', W'], white between."""
+    """Pictures [k, 3, H, W] in [-1, 1] row by row, as near to a square as possible: [1, 3, H', W'], white between."""
     count, channels, height, width = pictures.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -83,7 +88,7 @@ def grid(pictures: Tensor) -> Tensor:
 
 
 def check_variations(count: int, source: Tensor) -> None:
-    """Raises `InputError` unless `count` variations can be made of the batch `source`."""
+    """Raise `InputError` unless `count` variations can be made of the batch `source`."""
     if count < 1:
         raise InputError(f"{count} variations: ask for 1 or more")
     if len(source) != 1:

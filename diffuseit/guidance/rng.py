@@ -8,7 +8,7 @@ from torch import Tensor
 from ..models.crops import Crops, draw_crops
 
 
-class Randomness(Protocol):
+class Rng(Protocol):
     """All that a run draws, for B pictures, on the CPU. Per step: labels, noise, then crops network by network."""
 
     def noise(self, shape: torch.Size) -> Tensor:

@@ -17,11 +17,11 @@ from torch import nn
 
 from ..errors import InputError
 from ..presets import Preset
+from ..schema import from_json, to_json
 from .resize import FitMode
-from .serial import from_json, to_json
 
 if TYPE_CHECKING:
-    from ..api import Models
+    from ..models.bundle import Models
 
 FORMAT = 1
 SizeMode = Literal["model", "source"]

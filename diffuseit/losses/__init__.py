@@ -1,33 +1,43 @@
 """The guidance losses, one file each; `base.py` has their contract."""
 
 from .anchor import AnchorLoss
-from .base import Loss, Term, View
-from .color_statistics import ColourStatisticsLoss
+from .base import BoundLoss, Loss, Term, View, bind
+from .color_statistics import ColorStatisticsLoss
 from .divergence import SemanticDivergenceLoss
 from .identity import IdentityLoss
 from .image_style import ImageStyleLoss
-from .masked import MaskedLoss
-from .outer import OuterLoss
 from .range import RangeLoss
-from .scheduled import ScheduledLoss
 from .source_anchor import SourceAnchorLoss
 from .structure import StructureLoss
 from .text_style import TextStyleLoss
 
+AnyLoss = (
+    AnchorLoss
+    | ColorStatisticsLoss
+    | IdentityLoss
+    | ImageStyleLoss
+    | RangeLoss
+    | SemanticDivergenceLoss
+    | SourceAnchorLoss
+    | StructureLoss
+    | TextStyleLoss
+)
+"""Every loss: what a recipe may name."""
+
 __all__ = [
     "AnchorLoss",
-    "ColourStatisticsLoss",
+    "AnyLoss",
+    "BoundLoss",
+    "ColorStatisticsLoss",
     "IdentityLoss",
     "ImageStyleLoss",
     "Loss",
-    "MaskedLoss",
-    "OuterLoss",
     "RangeLoss",
-    "ScheduledLoss",
     "SemanticDivergenceLoss",
     "SourceAnchorLoss",
     "StructureLoss",
     "Term",
     "TextStyleLoss",
     "View",
+    "bind",
 ]

@@ -1,11 +1,12 @@
 """Anchor: holds the run to the stored DDIM inversion of the source (AGG, Kwon & Ye 2023, arXiv 2306.04396)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .base import FeaturesOf, Look, Term, check_finite
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 
 
 def anchor_loss(image: Tensor, inversion: Tensor) -> Tensor:
@@ -14,23 +15,18 @@ def anchor_loss(image: Tensor, inversion: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnchorLoss:
-    """Keeps pred_xstart close to what the network predicted at the same level of the source's inversion.
+class AnchorLoss(Loss):
+    """Keeps pred_xstart close to the network's prediction at the same level of the source's inversion.
 
-    With any method; one that starts elsewhere pays for the inversion, one network pass per level, all the same.
-    Raises `InputError` for a weight that is not finite.
+    It works with any method. A run that does not start at the inversion pays for it all the same: one forward pass a
+    level.
     """
 
-    weight: float = 200.0
+    labels: ClassVar[Labels] = {"anchor": Label("anchor", "#b8912a")}
 
-    def __post_init__(self) -> None:
-        check_finite(self)
+    weight: float = weight_field(200.0)
 
-    def item(self, index: int) -> "AnchorLoss":
-        """The loss of one picture of the batch: itself."""
-        return self
-
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
         def value(look: Look) -> Tensor:
             assert look.inversion is not None
             return anchor_loss(look.features, look.inversion)

@@ -1,43 +1,35 @@
-"""Semantic divergence: hurries the change by pushing [CLS] away from where it just was (Kwon & Ye 2023, eq. 10)."""
+"""Semantic divergence: speeds up the change by pushing [CLS] away from where it just was (Kwon & Ye 2023, eq. 10)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .base import FeaturesOf, Look, Term, check_finite, require
-from .image_style import cls_distance
+from ..schema import number
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 
-if TYPE_CHECKING:
-    from ..models.vit import ViT
+
+def semantic_divergence_loss(cls: Tensor, previous: Tensor) -> Tensor:
+    """Minus the mean squared difference of [CLS] tokens [B, D]: [B]."""
+    return -(cls - previous).square().mean(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticDivergenceLoss:
-    """Minus the [CLS] distance to the previous evaluation's view (at first: to the source).
+class SemanticDivergenceLoss(Loss):
+    """Pushes [CLS] away from that of the previous evaluation's view (at first: of the source).
 
-    Works only while the step's index is above `until` (steps count down to 0), so that the last ones settle.
+    It acts until the fraction `until` of the run is over, so that the last steps can settle.
     """
 
-    vit: "ViT | None" = None
-    weight: float = 100.0
-    until: int = 50
+    needs = ("vit",)
+    labels: ClassVar[Labels] = {"divergence": Label("divergence", "#a274e0")}
 
-    def __post_init__(self) -> None:
-        check_finite(self)
+    weight: float = weight_field(100.0)
+    until: float = number(0.15, low=0.0, high=1.0)
 
-    def item(self, index: int) -> "SemanticDivergenceLoss":
-        """The loss of one picture of the batch: itself."""
-        return self
-
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
-        vit = require(self.vit, self, "a ViT")
-
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
         def value(look: Look) -> Tensor:
-            return -cls_distance(look.features.cls, look.previous.cls)
+            return semantic_divergence_loss(look.features.cls, look.previous.cls)
 
-        def active(index: int) -> bool:
-            return index > self.until
-
-        return [Term("divergence", self.weight, value, vit, active=active, needs_previous=True)]
+        return [Term("divergence", self.weight, value, inputs["vit"], until=self.until, needs_previous=True)]

@@ -1,13 +1,14 @@
-"""Identity: the same person, by a face network that is handed in (Kwon & Ye 2023, for FFHQ)."""
+"""Identity: the same person, by a face network that the caller brings (Kwon & Ye 2023, for FFHQ)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
-from .base import FeaturesOf, Look, Term, check_finite, require
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 
 
 def identity_distance(embedding: Tensor, target: Tensor) -> Tensor:
@@ -16,30 +17,24 @@ def identity_distance(embedding: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentityLoss:
+class IdentityLoss(Loss):
     """Keeps the embedding of the source.
 
-    `network` takes pictures [B, 3, H, W] in [-1, 1] to [B, D], differentiably; cutting out the face, resizing and
-    normalising are its part. An ArcFace network of any make will do, on the source's device and in eval mode.
-    Raises `InputError` if it is missing or gives another shape, or for a weight that is not finite.
+    The input `face` is a network that takes pictures [B, 3, H, W] in [-1, 1] to [B, D], differentiably. It cuts out the
+    face, resizes and normalizes. Any ArcFace network will do, on the source's device and in eval mode.
     """
 
-    network: nn.Module | None = None
-    weight: float = 100.0
+    needs = ("face",)
+    labels: ClassVar[Labels] = {"identity": Label("identity", "#b8912a")}
 
-    def __post_init__(self) -> None:
-        check_finite(self)
+    weight: float = weight_field(100.0)
 
-    def item(self, index: int) -> "IdentityLoss":
-        """The loss of one picture of the batch: itself."""
-        return self
-
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
-        network = require(self.network, self, "a network that embeds faces")
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
+        network = inputs["face"]
         target = features_of(network, source)
         if target.ndim != 2 or len(target) != len(source):
             raise InputError(
-                f"IdentityLoss.network gives {tuple(target.shape)} for {len(source)} pictures: it must give [B, D]"
+                f"the face network gives {tuple(target.shape)} for {len(source)} pictures: it must give [B, D]"
             )
 
         def value(look: Look) -> Tensor:

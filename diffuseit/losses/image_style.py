@@ -1,16 +1,13 @@
-"""Image style: the [CLS] token and the colours of a target picture (Kwon & Ye 2023, eq. 9)."""
+"""Image style: the [CLS] token and the colors of a style picture (Kwon & Ye 2023, eq. 9)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..errors import InputError
-from .base import FeaturesOf, Look, Term, View, check_finite, require
-
-if TYPE_CHECKING:
-    from ..models.vit import ViT
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, View, check_picture, weight_field
 
 
 def cls_distance(cls: Tensor, target: Tensor) -> Tensor:
@@ -24,39 +21,31 @@ def pixel_distance(image: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageStyleLoss:
-    """Pulls towards the style of `target` [1 or B, 3, H, W] in [-1, 1], of the source's size.
+class ImageStyleLoss(Loss):
+    """Pulls towards the style picture, which has the source's size.
 
-    `cls` weighs the distance of [CLS] tokens, `pixels` that of the pictures themselves, which looks at
-    `pixels_view` (None: at the sampler's). Raises `InputError` for a target of another size or settings that are
-    not finite.
+    `cls` weighs the distance of [CLS] tokens. `pixels` weighs the distance of the pictures themselves, which looks at
+    `pixels_view` (None: at the sampler's view).
     """
 
-    vit: "ViT | None" = None
-    target: Tensor | None = None
-    cls: float = 2000.0
-    pixels: float = 3000.0
+    needs = ("vit", "style")
+    labels: ClassVar[Labels] = {
+        "style_cls": Label("style ([CLS])", "#e8853d"),
+        "style_pixels": Label("style (pixels)", "#d65a7f"),
+    }
+
+    cls: float = weight_field(2000.0)
+    pixels: float = weight_field(3000.0)
     pixels_view: View | None = None
 
-    def __post_init__(self) -> None:
-        check_finite(self)
-
-    def item(self, index: int) -> "ImageStyleLoss":
-        """The loss of one picture of the batch."""
-        if self.target is None or len(self.target) == 1:
-            return self
-        return replace(self, target=self.target[index : index + 1])
-
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
-        vit = require(self.vit, self, "a ViT")
-        target: Tensor = require(self.target, self, "a target picture")
-        if target.shape[1:] != source.shape[1:] or len(target) not in (1, len(source)):
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
+        target = check_picture(inputs["style"], source, "the style picture")
+        if target.shape[1:] != source.shape[1:]:
             raise InputError(
-                f"the style picture is {tuple(target.shape)}, the source {tuple(source.shape)}: "
-                "resize it to the source's size, one for all or one for each"
+                f"the style picture is {target.shape[-1]}x{target.shape[-2]}, the source "
+                f"{source.shape[-1]}x{source.shape[-2]}: resize it to the source's size"
             )
-        target = target.to(source)
-        target_cls = features_of(vit, target).cls
+        target_cls = features_of(inputs["vit"], target).cls
 
         def cls_value(look: Look) -> Tensor:
             return cls_distance(look.features.cls, target_cls)
@@ -65,6 +54,6 @@ class ImageStyleLoss:
             return pixel_distance(look.features, target)
 
         return [
-            Term("style_cls", self.cls, cls_value, vit),
+            Term("style_cls", self.cls, cls_value, inputs["vit"]),
             Term("style_pixels", self.pixels, pixel_value, view=self.pixels_view),
         ]

@@ -1,11 +1,12 @@
-"""Range: keeps the predicted picture's values where pictures live (Crowson 2021; Kwon & Ye 2023)."""
+"""Range: keeps the values of the prediction in the range of pictures (Crowson 2021; Kwon & Ye 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .base import FeaturesOf, Look, Term, check_finite
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 
 
 def range_loss(image: Tensor) -> Tensor:
@@ -14,19 +15,14 @@ def range_loss(image: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RangeLoss:
-    """Penalises values of pred_xstart outside [-1, 1]; range restarts watch its weighted value."""
+class RangeLoss(Loss):
+    """Penalizes values of pred_xstart outside [-1, 1]. Restarts watch its weighted value."""
 
-    weight: float = 200.0
+    labels: ClassVar[Labels] = {"range": Label("range", "#8f9aa8")}
 
-    def __post_init__(self) -> None:
-        check_finite(self)
+    weight: float = weight_field(200.0)
 
-    def item(self, index: int) -> "RangeLoss":
-        """The loss of one picture of the batch: itself."""
-        return self
-
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
         def value(look: Look) -> Tensor:
             return range_loss(look.features)
 

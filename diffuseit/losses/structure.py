@@ -1,18 +1,18 @@
 """Structure: the source's layout, held by the keys of a ViT layer (Kwon & Ye 2023, eq. 5 and 6)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
-from .base import FeaturesOf, Look, Term, check_finite, require
+from ..schema import number
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 
 if TYPE_CHECKING:
-    from ..models.vit import ViT, ViTFeatures
+    from ..models.vit import ViTFeatures
 
 
 def self_similarity(keys: Tensor) -> Tensor:
@@ -45,23 +45,19 @@ class Scale:
     early: bool = False
 
     def keys(self, features: "ViTFeatures", grid: tuple[int, int]) -> Tensor:
-        """[B, N, D], the cells of a `grid` of patches (rows, columns) last."""
-        return pooled_keys(features.early_keys if self.early else features.keys, grid, self.cell)
+        """Keys [B, N, D] for a `grid` of patches (rows, columns). The patches come last; other tokens stay."""
+        keys = features.early_keys if self.early else features.keys
+        if self.cell == 1:
+            return keys
+        rows, columns = grid
+        prefix, patches = keys[:, : -rows * columns], keys[:, -rows * columns :]
+        plane = patches.mT.unflatten(2, grid)
+        plane = F.avg_pool2d(plane, (min(self.cell, rows), min(self.cell, columns)), ceil_mode=True)
+        return torch.cat([prefix, plane.flatten(2).mT], dim=1)
 
 
 SCALES = Scale(4), Scale(2), Scale(1), Scale(1, early=True)
 """From the coarsest to the finest, at `detail` 0, 0.5, 1 and 2."""
-
-
-def pooled_keys(keys: Tensor, grid: tuple[int, int], cell: int) -> Tensor:
-    """Keys [B, N, D], those of a `grid` of patches last, averaged over cells of `cell` x `cell`; the others stay."""
-    if cell == 1:
-        return keys
-    rows, columns = grid
-    prefix, patches = keys[:, : -rows * columns], keys[:, -rows * columns :]
-    plane = patches.mT.unflatten(2, grid)
-    plane = F.avg_pool2d(plane, (min(cell, rows), min(cell, columns)), ceil_mode=True)
-    return torch.cat([prefix, plane.flatten(2).mT], dim=1)
 
 
 def scale_shares(detail: float) -> list[tuple[Scale, float]]:
@@ -85,71 +81,63 @@ def content_factor(look: Look, progressive_contrast: bool, regularize_content: b
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructureLoss:
+class StructureLoss(Loss):
     """Keeps the source's layout: `self_similarity` and `contrastive` are the weights of the two terms.
 
-    The contrastive weight follows the previous evaluation's text style loss, if there is one: halved while that
-    is above -0.5 with `progressive_contrast` (style first), doubled once it is below -0.5 with
-    `regularize_content` (then structure).
+    The contrastive weight follows the text style loss of the previous evaluation, if there is one. With
+    `progressive_contrast` it is halved while that loss is above -0.5 (style first). With `regularize_content` it is
+    doubled once that loss is below -0.5 (then structure).
 
-    `detail` is the scale at which the layout is held, as in a spatial pyramid (Lazebnik et al. 2006): 1 every patch
-    (the paper); lower the mean keys of ever larger cells, so that textures and small things may change, 0 cells of
-    4 x 4 patches; higher ever more of the keys of the layer half-way to the chosen one, which hold textures and exact
-    places, 2 those alone. Raises `InputError` for settings that cannot work.
+    `detail` is the scale at which the layout is held, as in a spatial pyramid (Lazebnik et al. 2006). 1 holds every
+    patch (the paper). Lower values hold the mean keys of ever larger cells, so that textures and small things may
+    change; 0 holds cells of 4 x 4 patches. Higher values mix in the keys of the layer half-way to the chosen one, which
+    hold textures and exact places; 2 holds those alone.
     """
 
-    vit: "ViT | None" = None
-    self_similarity: float = 1000.0
-    contrastive: float = 200.0
-    tau: float = 0.07
+    needs = ("vit",)
+    labels: ClassVar[Labels] = {
+        "self_similarity": Label("self-similarity", "#4c8df0"),
+        "contrastive": Label("contrastive", "#2aa7a0"),
+    }
+
+    self_similarity: float = weight_field(1000.0)
+    contrastive: float = weight_field(200.0)
+    tau: float = number(0.07, low=0.001, high=10.0)
     progressive_contrast: bool = False
     regularize_content: bool = False
-    detail: float = 1.0
+    detail: float = number(1.0, low=0.0, high=2.0)
 
-    def __post_init__(self) -> None:
-        check_finite(self)
-        if not 0 <= self.detail <= 2:
-            raise InputError(
-                f"StructureLoss.detail is {self.detail}: use 0 (layout only), 1 (every patch) or up to 2 (texture)"
-            )
-        if self.tau <= 0:
-            raise InputError(f"StructureLoss.tau is {self.tau}: it must be above 0 (the paper uses 0.07)")
-
-    def item(self, index: int) -> "StructureLoss":
-        """The loss of one picture of the batch: itself."""
-        return self
-
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
-        vit = require(self.vit, self, "a ViT")
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
+        vit = inputs["vit"]
         grid = vit.grid((source.shape[-2], source.shape[-1])) if self.detail < 1 else (0, 0)
         features = features_of(vit, source)
-        scales = [(scale, share, scale.keys(features, grid)) for scale, share in scale_shares(self.detail)]
-        similarities = [self_similarity(source_keys) for _, _, source_keys in scales]
+        terms = []
+        for scale, share in scale_shares(self.detail):
+            terms += self._at_scale(scale, share, scale.keys(features, grid), vit, grid)
+        return terms
+
+    def _at_scale(
+        self, scale: Scale, share: float, source_keys: Tensor, vit: Any, grid: tuple[int, int]
+    ) -> list[Term]:
+        similarity = self_similarity(source_keys)
 
         def similarity_value(look: Look) -> Tensor:
-            return _sum(
-                share * self_similarity_loss(scale.keys(look.features, grid), similarity)
-                for (scale, share, _), similarity in zip(scales, similarities, strict=True)
-            )
+            return share * self_similarity_loss(scale.keys(look.features, grid), similarity)
 
         def contrastive_value(look: Look) -> Tensor:
-            return _sum(
-                share * key_contrastive_loss(scale.keys(look.features, grid), source_keys, self.tau)
-                for scale, share, source_keys in scales
-            )
+            return share * key_contrastive_loss(scale.keys(look.features, grid), source_keys, self.tau)
+
+        def contrast_scale(look: Look) -> Tensor:
+            return content_factor(look, self.progressive_contrast, self.regularize_content)
 
         follows = self.progressive_contrast or self.regularize_content
-        scale = self.contrast_scale if follows else None
         return [
             Term("self_similarity", self.self_similarity, similarity_value, vit),
-            Term("contrastive", self.contrastive, contrastive_value, vit, scale=scale),
+            Term(
+                "contrastive",
+                self.contrastive,
+                contrastive_value,
+                vit,
+                scale=contrast_scale if follows else None,
+            ),
         ]
-
-    def contrast_scale(self, look: Look) -> Tensor:
-        """Factor [B] of the contrastive weight, from the previous text style loss."""
-        return content_factor(look, self.progressive_contrast, self.regularize_content)
-
-
-def _sum(values: Iterable[Tensor]) -> Tensor:
-    first, *others = values
-    return sum(others, first)

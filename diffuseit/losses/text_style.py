@@ -1,19 +1,24 @@
 """Text style: crops of the picture agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Self
 
 from ..errors import InputError
-from .base import FeaturesOf, Look, Term, check_finite, require
+from ..schema import number, text
+from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 from .structure import content_factor
 
 if TYPE_CHECKING:
-    from ..models.clip import CLIP, CLIPEnsemble
+    from ..models.clip import CLIP
+
+LONGEST_PROMPT = 2000
+"""Characters. CLIP reads 77 tokens of a prompt."""
 
 
 def text_style_loss(embeddings: Tensor, direction: Tensor) -> Tensor:
@@ -28,7 +33,7 @@ def target_direction(
     lambda_s: float = 0.4,
     lambda_i: float = 0.2,
 ) -> Tensor:
-    """normalise(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
+    """normalize(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
 
     `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source pictures.
     """
@@ -41,35 +46,34 @@ def target_direction(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextStyleLoss:
+class TextStyleLoss(Loss):
     """Pulls towards the prompt `to`; `from_` says what the source shows and may be left out.
 
     A tuple of prompts gives each picture of a batch its own.
 
-    The target of each network is normalise(E_to - lambda_s E_from + lambda_i E_source). `crops` random crops are
-    seen per network and step; 0 is the deterministic mode, the whole picture once. The ensemble's mean counts.
+    The target of each network is normalize(E_to - lambda_s E_from + lambda_i E_source). Each network sees `crops`
+    random crops in each step; 0 is the deterministic mode, the whole picture once. The mean over the ensemble counts.
     `progressive_contrast` and `regularize_content` divide the weight by what `StructureLoss` multiplies its own
-    with under these names (AGG). `rotate`: one network a level instead of all of them, each in its turn, so that an
-    ensemble costs as much as a single CLIP; a stochastic estimate of the ensemble's mean, as a crop is of the mean of
-    all crops (a `guide_every` that the number of networks divides would always meet the same one).
-    Raises `InputError` for an empty prompt, a negative number of crops or settings that are not finite.
+    with under these names (AGG). With `rotate` each level asks one network, in turn, so that an ensemble costs as much
+    as a single CLIP: a stochastic estimate of the ensemble's mean, as a crop is of the mean over all crops.
+    Raise `InputError` for an empty prompt.
     """
 
-    clip: "CLIPEnsemble | None" = None
-    to: str | tuple[str, ...] | None = None
-    from_: str | tuple[str, ...] | None = None
-    weight: float = 2000.0
-    lambda_s: float = 0.4
-    lambda_i: float = 0.2
-    crops: int = 8
+    needs = ("clip",)
+    labels: ClassVar[Labels] = {"text_style": Label("text style", "#e8853d")}
+
+    to: str | tuple[str, ...] | None = text(None, longest=LONGEST_PROMPT)
+    from_: str | tuple[str, ...] | None = text(None, longest=LONGEST_PROMPT)
+    weight: float = weight_field(2000.0)
+    lambda_s: float = number(0.4, low=0.0, high=2.0)
+    lambda_i: float = number(0.2, low=0.0, high=2.0)
+    crops: int = number(8, low=0, high=64)
     progressive_contrast: bool = False
     regularize_content: bool = False
     rotate: bool = False
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if self.crops < 0:
-            raise InputError(f"TextStyleLoss.crops is {self.crops}: use 0 (no crops) or more")
+        super().__post_init__()
         if self.to is not None and not all(prompt.strip() for prompt in _each(self.to)):
             raise InputError(
                 "the text to translate to is empty: say in a few words what the picture should become"
@@ -79,39 +83,34 @@ class TextStyleLoss:
                 "the text of what the source shows is empty: say it in a few words, or leave it out"
             )
 
-    def item(self, index: int) -> "TextStyleLoss":
-        """The loss of one picture of the batch."""
-
+    def for_item(self, index: int) -> Self:
         def pick(prompts: str | tuple[str, ...] | None) -> str | None:
             return prompts[index] if isinstance(prompts, tuple) else prompts
 
         return replace(self, to=pick(self.to), from_=pick(self.from_))
 
-    def bind(self, source: Tensor, features_of: FeaturesOf) -> Sequence[Term]:
-        clip = require(self.clip, self, "a CLIP ensemble")
-        to = require(self.to, self, "the prompt 'to'")
-        for prompts in (to, self.from_ or ()):
+    def with_prompts(self, to: str | tuple[str, ...] | None, from_: str | tuple[str, ...] | None) -> Self:
+        return replace(self, to=to, from_=from_)
+
+    def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
+        if self.to is None:
+            raise InputError("TextStyleLoss has no prompt: say in a few words what the picture should become")
+        for prompts in (self.to, self.from_ or ()):
             if isinstance(prompts, tuple) and prompts and len(prompts) != len(source):
                 raise InputError(
                     f"{len(prompts)} prompts for {len(source)} pictures: give one, or one for each"
                 )
+        networks = inputs["clip"]
         return [
-            self._term(model, turn, len(clip), to, source, features_of) for turn, model in enumerate(clip)
+            self._term(model, (i, len(networks)), source, features_of) for i, model in enumerate(networks)
         ]
 
-    def _term(
-        self,
-        model: "CLIP",
-        turn: int,
-        turns: int,
-        to: str | tuple[str, ...],
-        source: Tensor,
-        features_of: FeaturesOf,
-    ) -> Term:
-        share = 1.0 if self.rotate else 1 / turns
+    def _term(self, model: "CLIP", turn: tuple[int, int], source: Tensor, features_of: FeaturesOf) -> Term:
+        assert self.to is not None
+        share = 1.0 if self.rotate else 1 / turn[1]
         e_source = None if self.from_ is None else _embed(model, self.from_, features_of)
         e_image = features_of(model, source)
-        e_target = _embed(model, to, features_of)
+        e_target = _embed(model, self.to, features_of)
         direction = target_direction(e_target, e_source, e_image[:, 0], self.lambda_s, self.lambda_i)
 
         def value(look: Look) -> Tensor:
@@ -120,11 +119,8 @@ class TextStyleLoss:
         def scale(look: Look) -> Tensor:
             return 1 / content_factor(look, self.progressive_contrast, self.regularize_content)
 
-        def in_turn(index: int) -> bool:
-            return not self.rotate or index % turns == turn
-
         with torch.no_grad():
-            initial = 1 / turns * text_style_loss(e_image, direction)
+            initial = 1 / turn[1] * text_style_loss(e_image, direction)
         return Term(
             "text_style",
             self.weight,
@@ -132,7 +128,7 @@ class TextStyleLoss:
             model,
             view="noised",
             crops=self.crops,
-            active=in_turn,
+            turn=turn if self.rotate else (0, 1),
             scale=scale if self.progressive_contrast or self.regularize_content else None,
             initial=initial,
             mean_of_crops=True,

@@ -1,33 +1,36 @@
-"""Guidance methods: how a gradient moves the sample. One file each; `METHODS` is the table of all of them.
+"""Guidance methods: how a gradient moves the sample. One file each; `METHODS` names them all."""
 
-`SOLVERS` take the steps after guidance has ended.
-"""
+from .agg import AGG, OfficialAGG
+from .base import Inner, Method, Move, State, StepRule
+from .diffuseit import DiffuseIT, DiffuseITDDIM
+from .dsg import DSG
+from .mpgd import MPGD
 
-from ..guidance.solvers import SOLVERS, Solver, SolverName
-from . import agg, dsg, mpgd
-from .base import Control, Eta, Inner, Method, Move, Start, State, StepRule
-from .diffuseit import ddim, ddpm
+AnyMethod = DiffuseIT | DiffuseITDDIM | AGG | OfficialAGG | MPGD | DSG
+"""Every method: what a recipe may name."""
 
-METHODS: dict[str, Method] = {
-    "diffuseit": ddpm,
-    "diffuseit-ddim": ddim,
-    "agg": agg.agg,
-    "agg-official": agg.official,
-    "mpgd": mpgd.mpgd,
-    "dsg": dsg.dsg,
+METHODS: dict[str, type[AnyMethod]] = {
+    "diffuseit": DiffuseIT,
+    "diffuseit-ddim": DiffuseITDDIM,
+    "agg": AGG,
+    "agg-official": OfficialAGG,
+    "mpgd": MPGD,
+    "dsg": DSG,
 }
+"""The methods by the names that users choose from."""
 
 __all__ = [
+    "AGG",
+    "DSG",
     "METHODS",
-    "SOLVERS",
-    "Control",
-    "Eta",
+    "MPGD",
+    "AnyMethod",
+    "DiffuseIT",
+    "DiffuseITDDIM",
     "Inner",
     "Method",
     "Move",
-    "Solver",
-    "SolverName",
-    "Start",
+    "OfficialAGG",
     "State",
     "StepRule",
 ]

@@ -1,64 +1,76 @@
 """Asymmetric Gradient Guidance (Kwon & Ye 2023, "Improving Diffusion-based Image Translation using Asymmetric
 Gradient Guidance", arXiv 2306.04396).
 
-One gradient through the network moves the prediction, optimiser steps on the prediction alone move it on, and the
+One gradient through the network moves the prediction, optimizer steps on the prediction alone move it on, and the
 DDIM step then takes the guided prediction but the network's own noise: the asymmetry. The run starts from the
 DDIM inversion of the source; an `AnchorLoss` holds it there.
 """
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from .base import Inner, Method, Move, State
-from .inner import adamw
-from .steps import ddim_step, guided_noise, predicted_noise
-
-
-def _finish(state: State, pred_xstart: Tensor, eps: Tensor) -> Move:
-    if state.control.symmetric:
-        eps = state.schedule.eps_from_xstart(state.x_t, pred_xstart, state.index)
-    return Move(ddim_step(state, pred_xstart, eps), pred_xstart)
-
-
-def _first_gradient(state: State, eps: Tensor, gradient: Tensor) -> Tensor:
-    """The prediction that belongs to the guided noise: with rule "variance", pred - (1 - abar)/sqrt(abar) gradient."""
-    return state.schedule.xstart_from_eps(state.x_t, guided_noise(state, eps, gradient), state.index)
-
-
-def move(state: State, gradient: Tensor | None, inner: Inner) -> Move:
-    """As the paper has it: all `inner_steps` count, and the losses see in them what they see outside."""
-    eps, pred_xstart = predicted_noise(state), state.prediction.pred_xstart
-    if gradient is not None:
-        pred_xstart = _first_gradient(state, eps, gradient)
-        control = state.control
-        if control.inner_steps:
-            pred_xstart = adamw(pred_xstart, inner.gradient, control.inner_steps, control.inner_rate)
-    return _finish(state, pred_xstart, eps)
-
-
-def official_move(state: State, gradient: Tensor | None, inner: Inner) -> Move:
-    """As the published code computes it, for comparison with it.
-
-    The last of the `inner_steps` is thrown away (only the losses see where it starts), losses that do not choose
-    their view see pred_xstart in them, and the noised view mixes by the factor of level floor(index * N / 1000).
-    """
-    eps, pred_xstart = predicted_noise(state), state.prediction.pred_xstart
-    if gradient is not None:
-        pred_xstart = _first_gradient(state, eps, gradient)
-        control = state.control
-        noised_at = state.index * len(state.schedule) // 1000
-        if control.inner_steps:
-            pred_xstart = adamw(
-                pred_xstart,
-                lambda y: inner.gradient(y, noised_at, "pred_xstart"),
-                control.inner_steps - 1,
-                control.inner_rate,
-            )
-            inner.look(pred_xstart, noised_at, "pred_xstart")
-    return _finish(state, pred_xstart, eps)
-
+from ..schema import number
+from .adamw import adamw
+from .base import DDIMMethod, Eta, Inner, Move, Start, State, StepRule
+from .steps import ddim_step, predicted_noise, scaled
 
 OFFICIAL_ETA = ((19 / 60, 0.7), (39 / 60, 0.7), (1.0, 1.0))
 """Of 60 levels, 19 are guided, and the last 21 take the noisiest steps."""
 
-agg = Method(move, start="inversion", eta=OFFICIAL_ETA, inner_steps=3)
-official = Method(official_move, start="inversion", eta=OFFICIAL_ETA, inner_steps=1)
+
+@dataclass(frozen=True, kw_only=True)
+class AGG(DDIMMethod):
+    """As the paper has it: all `inner_steps` of AdamW at rate `inner_rate` count, with the losses' own views.
+
+    With `symmetric` the guidance moves the noise too.
+    """
+
+    step_rule: StepRule = "variance"
+    inner_steps: int = number(3, low=0, high=100)
+    inner_rate: float = number(0.02, low=1e-6, high=10.0)
+    symmetric: bool = False
+    eta: Eta = OFFICIAL_ETA
+    start: Start = "inversion"
+
+    @property
+    def start_at(self) -> Start:
+        return self.start
+
+    def step(self, state: State, gradient: Tensor | None, inner: Inner) -> Move:
+        eps, pred_xstart = predicted_noise(state), state.prediction.pred_xstart
+        if gradient is not None:
+            sigma = float(state.schedule.sqrt_one_minus_alphas_cumprod[state.t])
+            guided_eps = eps + self.step_size * scaled(state, gradient, self.step_rule, sigma, sigma)
+            pred_xstart = self._optimize(
+                state.schedule.xstart_from_eps(state.x_t, guided_eps, state.t), state, inner
+            )
+        if self.symmetric:
+            eps = state.schedule.eps_from_xstart(state.x_t, pred_xstart, state.t)
+        return Move(ddim_step(state, pred_xstart, eps, self.eta_at(state)), pred_xstart)
+
+    def _optimize(self, pred_xstart: Tensor, state: State, inner: Inner) -> Tensor:
+        return adamw(pred_xstart, inner.gradient, self.inner_steps, self.inner_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficialAGG(AGG):
+    """As the published code computes it, for comparison with it.
+
+    The last of the `inner_steps` is thrown away (only the losses see where it starts), losses that do not choose
+    their view see pred_xstart in them, and the noised view mixes by the factor of timestep floor(t * N / 1000).
+    """
+
+    inner_steps: int = number(1, low=0, high=100)
+
+    def _optimize(self, pred_xstart: Tensor, state: State, inner: Inner) -> Tensor:
+        if self.inner_steps == 0:
+            return pred_xstart
+        noised_at = state.t * len(state.schedule) // 1000
+
+        def gradient(pred_xstart: Tensor) -> Tensor:
+            return inner.gradient(pred_xstart, noised_at, "pred_xstart")
+
+        pred_xstart = adamw(pred_xstart, gradient, self.inner_steps - 1, self.inner_rate)
+        inner.observe(pred_xstart, noised_at, "pred_xstart")
+        return pred_xstart

@@ -1,14 +1,15 @@
-"""What a guidance method says about itself, what it gets and what it gives."""
+"""What a guidance method is: how a gradient moves the sample in one step."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
+from ..errors import InputError
 from ..losses.base import View
 from ..models.base import Prediction
 from ..models.schedule import Schedule
+from ..schema import check, number
 
 StepRule = Literal["variance", "normalized", "freedom"]
 """How long a gradient's step is: see `steps.py`."""
@@ -21,42 +22,35 @@ Eta = float | tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Control:
-    """The numbers that a user may set, as they hold at one step; `SamplerSettings` says what they mean."""
-
-    step_rule: StepRule = "variance"
-    step_size: float = 1.0
-    eta: float = 0.0
-    symmetric: bool = False
-    inner_steps: int = 0
-    inner_rate: float = 0.02
-
-
-@dataclass(frozen=True)
 class State:
-    """One step before it moves: x_t [B, C, H, W], what the network predicts there, and standard normal noise."""
+    """One step before it moves: x_t [B, C, H, W], the prediction there, and standard normal noise, at timestep `t`.
+
+    It is step `level` of the `levels` of the run, from 0.
+    """
 
     x_t: Tensor
     prediction: Prediction
     schedule: Schedule
-    index: int
+    t: int
     noise: Tensor
-    control: Control
+    level: int = 0
+    levels: int = 1
 
 
 class Inner(Protocol):
-    """Further evaluations of the losses in the same step, at another prediction [B, C, H, W]; no network denoises.
+    """Further evaluations of the losses in the same step, at another prediction [B, C, H, W].
 
-    The noised view mixes with the step's own x_t, by the factor of level `noised_at` (by default the step's own).
-    `view` is what losses look at that do not choose for themselves (by default the run's).
+    The diffusion network does not run. The noised view mixes with the step's own x_t, by the factor of timestep
+    `noised_at` (by default the step's own). `view` is what losses look at that do not choose for themselves (by default
+    the run's).
     """
 
     def gradient(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> Tensor:
         """d(loss)/d(pred_xstart)."""
         ...
 
-    def look(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
-        """Only shows the prediction to the losses, where the next step's weights depend on what they see."""
+    def observe(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
+        """Show the prediction to the losses, for those whose next weights depend on what they see."""
         ...
 
 
@@ -68,22 +62,56 @@ class Move:
     pred_xstart: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
-    """How a gradient moves the sample.
+    """Base of all methods; the fields are a method's own settings.
 
-    `move(state, gradient, inner)`: `gradient` is d(loss)/d(x_t) or d(loss)/d(pred_xstart) as `gradient_at` says
-    ("pred_xstart": the denoising network runs without a graph), None in a step without guidance.
-    `adds_noise`: whether a step draws noise, so that visiting a level again makes sense. `needs_noise`: whether it
-    guides by that noise, so that eta must be above 0.
-    The others are what holds where the settings leave a value to the method.
+    `gradient_at`: where the method wants the gradient; at "pred_xstart" the diffusion network runs without a graph.
+    `adds_noise`: whether a step draws noise, so that visiting a level again makes sense.
     """
 
-    move: Callable[[State, Tensor | None, Inner], Move]
-    gradient_at: Literal["x_t", "pred_xstart"] = "x_t"
-    adds_noise: bool = True
-    needs_noise: bool = False
-    start: Start = "noise"
+    gradient_at: ClassVar[Literal["x_t", "pred_xstart"]] = "x_t"
+    adds_noise: ClassVar[bool] = True
+
+    step_size: float = number(1.0, low=0.0, high=100.0)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def start_at(self) -> Start:
+        """Where the run starts."""
+        return "noise"
+
+    def eta_at(self, state: State) -> float:
+        """DDIM's eta in this step, which a solver uses as well."""
+        return 0.0
+
+    def step(self, state: State, gradient: Tensor | None, inner: Inner) -> Move:
+        """Move by `gradient`, d(loss)/d(x_t) or d(loss)/d(pred_xstart) as `gradient_at` says; None without guidance."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMMethod(Method):
+    """Base of the methods on DDIM steps. Raise `InputError` for an `eta` outside [`lowest_eta`, 1]."""
+
+    lowest_eta: ClassVar[float] = 0.0
+
     eta: Eta = 0.0
-    inner_steps: int = 0
-    inner_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name, parts = type(self).__name__, self._parts()
+        if any(not (self.lowest_eta <= eta <= 1 and 0 <= end <= 1) for end, eta in parts):
+            raise InputError(
+                f"{name}.eta is {self.eta}: use {self.lowest_eta:g} to 1, or pairs (fraction of the run, eta)"
+            )
+        if not parts or parts[-1][0] < 1:
+            raise InputError(f"{name}.eta is {self.eta}: its last part must end at fraction 1")
+
+    def _parts(self) -> tuple[tuple[float, float], ...]:
+        return self.eta if isinstance(self.eta, tuple) else ((1.0, self.eta),)
+
+    def eta_at(self, state: State) -> float:
+        return next(eta for end, eta in self._parts() if state.level < round(end * state.levels))

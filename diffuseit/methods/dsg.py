@@ -5,23 +5,32 @@ The step goes to a point of that sphere: towards the steepest descent, d* = -sqr
 mixed with the random direction that an unguided step would take.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
-from .base import Inner, Method, Move, State
+from ..schema import number
+from .base import DDIMMethod, Eta, Inner, Move, State
 from .steps import ddim_mean, ddim_sigma, divisor, predicted_noise
 
 
-def move(state: State, gradient: Tensor | None, inner: Inner) -> Move:
-    """`step_size` is the guidance rate g_r: 0 goes the random way, 1 straight down. The step rule has no part in it."""
-    pred_xstart = state.prediction.pred_xstart
-    mean = ddim_mean(state, pred_xstart, predicted_noise(state))
-    sigma = ddim_sigma(state.schedule, state.index, state.control.eta)
-    if sigma == 0:
-        return Move(mean, pred_xstart)
-    if gradient is None:
-        return Move(mean + sigma * state.noise, pred_xstart)
-    mixed = state.noise + state.control.step_size * (-gradient / divisor(gradient) - state.noise)
-    return Move(mean + sigma * mixed / divisor(mixed), pred_xstart)
+@dataclass(frozen=True, kw_only=True)
+class DSG(DDIMMethod):
+    """`step_size` is the guidance rate g_r: 0 goes the random way, 1 straight down."""
 
+    lowest_eta: ClassVar[float] = 0.001
 
-dsg = Method(move, needs_noise=True, eta=1.0)
+    step_size: float = number(0.5, low=0.0, high=100.0)
+    eta: Eta = 1.0
+
+    def step(self, state: State, gradient: Tensor | None, inner: Inner) -> Move:
+        pred_xstart = state.prediction.pred_xstart
+        sigma = ddim_sigma(state.schedule, state.t, self.eta_at(state))
+        mean = ddim_mean(state, pred_xstart, predicted_noise(state), sigma)
+        if sigma == 0:
+            return Move(mean, pred_xstart)
+        if gradient is None:
+            return Move(mean + sigma * state.noise, pred_xstart)
+        mixed = state.noise + self.step_size * (-gradient / divisor(gradient) - state.noise)
+        return Move(mean + sigma * mixed / divisor(mixed), pred_xstart)

@@ -4,40 +4,45 @@ The gradient is taken at the prediction x_{0|t} and moves it there, x_{0|t} - c_
 moved prediction and the network's own noise. The denoising network is never run backwards.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
 from torch import Tensor
 
-from .base import Inner, Method, Move, State
-from .steps import ddim_sigma, ddim_step, divisor, predicted_noise, rms
+from ..schema import number
+from .base import DDIMMethod, Eta, Inner, Move, State, StepRule
+from .steps import ddim_sigma, ddim_step, predicted_noise, scaled
 
 
-def guided_prediction(state: State, pred_xstart: Tensor, gradient: Tensor, eps: Tensor) -> Tensor:
-    """x_{0|t} - c_t gradient.
+@dataclass(frozen=True, kw_only=True)
+class MPGD(DDIMMethod):
+    """One step of gradient descent on the prediction, and `inner_steps` more.
 
-    c_t by the step rule, times step_size: "variance" (1 - abar), the variance that x_t has around x_0;
-    "normalized" moves x_{t-1} by the deviation of p(x_{t-1} | x_t), as the methods with a gradient at x_t do;
-    "freedom" rms(eps) / rms(gradient), as MPGD's own code.
+    c_t by the step rule, times step_size: "variance" (1 - abar), the variance that x_t has around x_0; "normalized"
+    moves x_{t-1} by the deviation of p(x_{t-1} | x_t), as the methods with a gradient at x_t do; "freedom"
+    rms(eps) / rms(gradient), as MPGD's own code. With `symmetric` the guidance moves the noise too.
     """
-    step_size, index = state.control.step_size, state.index
-    if state.control.step_rule == "variance":
-        return pred_xstart - step_size * (1 - float(state.schedule.alphas_cumprod[index])) * gradient
-    if state.control.step_rule == "normalized":
-        length = (
-            ddim_sigma(state.schedule, index, 1.0) / float(state.schedule.alphas_cumprod_prev[index]) ** 0.5
-        )
-        return pred_xstart - step_size * length * gradient / divisor(gradient)
-    return pred_xstart - step_size * rms(eps) * gradient / divisor(gradient)
 
+    gradient_at: ClassVar[Literal["x_t", "pred_xstart"]] = "pred_xstart"
 
-def move(state: State, gradient: Tensor | None, inner: Inner) -> Move:
-    """One step of gradient descent on the prediction, and as many more as `inner_steps` says."""
-    eps, pred_xstart = predicted_noise(state), state.prediction.pred_xstart
-    if gradient is not None:
-        pred_xstart = guided_prediction(state, pred_xstart, gradient, eps)
-        for _ in range(state.control.inner_steps):
-            pred_xstart = guided_prediction(state, pred_xstart, inner.gradient(pred_xstart), eps)
-    if state.control.symmetric:
-        eps = state.schedule.eps_from_xstart(state.x_t, pred_xstart, state.index)
-    return Move(ddim_step(state, pred_xstart, eps), pred_xstart)
+    step_rule: StepRule = "variance"
+    inner_steps: int = number(0, low=0, high=100)
+    symmetric: bool = False
+    eta: Eta = 1.0
 
+    def step(self, state: State, gradient: Tensor | None, inner: Inner) -> Move:
+        eps, pred_xstart = predicted_noise(state), state.prediction.pred_xstart
+        if gradient is not None:
+            pred_xstart = self._descend(state, pred_xstart, gradient)
+            for _ in range(self.inner_steps):
+                pred_xstart = self._descend(state, pred_xstart, inner.gradient(pred_xstart))
+        if self.symmetric:
+            eps = state.schedule.eps_from_xstart(state.x_t, pred_xstart, state.t)
+        return Move(ddim_step(state, pred_xstart, eps, self.eta_at(state)), pred_xstart)
 
-mpgd = Method(move, gradient_at="pred_xstart", eta=1.0)
+    def _descend(self, state: State, pred_xstart: Tensor, gradient: Tensor) -> Tensor:
+        """x_{0|t} - c_t gradient."""
+        schedule, t = state.schedule, state.t
+        variance = 1 - float(schedule.alphas_cumprod[t])
+        deviation = ddim_sigma(schedule, t, 1.0) / float(schedule.alphas_cumprod_prev[t]) ** 0.5
+        return pred_xstart - self.step_size * scaled(state, gradient, self.step_rule, variance, deviation)

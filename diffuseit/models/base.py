@@ -11,7 +11,7 @@ from .schedule import Schedule
 
 @dataclass(frozen=True)
 class Prediction:
-    """One look of the network at x_t: p(x_{t-1} | x_t) = N(mean, exp(log_variance)), all [B, C, H, W].
+    """The network's output at x_t: p(x_{t-1} | x_t) = N(mean, exp(log_variance)), all [B, C, H, W].
 
     `log_variance` may also be a scalar tensor, where the variance is not learned.
     """
@@ -19,6 +19,10 @@ class Prediction:
     pred_xstart: Tensor
     mean: Tensor
     log_variance: Tensor
+
+    def detach(self) -> "Prediction":
+        """The same prediction without its graph."""
+        return Prediction(self.pred_xstart.detach(), self.mean.detach(), self.log_variance.detach())
 
 
 class Backbone(Protocol):

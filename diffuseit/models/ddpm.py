@@ -97,7 +97,7 @@ class PixelDDPM(nn.Module):
         timestep = float(schedule.timestep_map[index])
         if self.diffusion.rescale_timesteps:
             timestep *= 1000.0 / schedule.train_timesteps
-        return torch.full((batch,), timestep, device=self.device)
+        return torch.full((batch,), timestep, dtype=torch.float32, device=self.device)
 
     def predict(self, x_t: Tensor, schedule: Schedule, index: int, y: Tensor | None = None) -> Prediction:
         """One forward pass of the U-Net at x_t [B, C, H, W] and step `index`; unclipped, as the paper."""

@@ -18,7 +18,6 @@ from ..models.clip import CLIP
 from ..models.crops import draw_crops
 from ..models.ddpm import PixelDDPM
 from ..models.vit import ViT, ViTFeatures
-from .offload import OneAtATime
 from .options import FULL_SPEED, Execution, as_written
 
 Call = Callable[..., Any]
@@ -116,18 +115,18 @@ def run_bytes(
     return max(there.peak, there.held + max((look.peak for look in looks), default=0))
 
 
-def turn_bytes(networks: Iterable[nn.Module], execution: Execution = FULL_SPEED) -> int:
-    """Bytes that the weights of feature networks take on the device beside the others', where they come in turns.
+def offload_bytes(networks: Iterable[nn.Module], execution: Execution = FULL_SPEED) -> int:
+    """Bytes on the device for the weights of feature networks that take turns there.
 
-    0 where they stay; else the largest and, where they come ahead, the largest that follows another.
+    0 if they stay; else those of the largest network or, if the next one is copied ahead, of the largest pair.
     """
-    if not isinstance(execution.turn, OneAtATime):
+    if execution.offload is None:
         return 0
     sizes = [
         sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
         for network in dict.fromkeys(networks)
     ]
-    pairs = pairwise(sizes) if execution.turn.ahead else ()
+    pairs = pairwise(sizes) if execution.offload.ahead else ()
     return max([*sizes, *map(sum, pairs)], default=0)
 
 

@@ -1,41 +1,18 @@
-"""Feature networks that share a device: one at a time, and the next one on its way while this one works."""
+"""Feature networks that take turns on a device: one works while the next one is copied."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Turns(Protocol):
-    """Who is on the device when."""
+class Offload:
+    """Keeps feature networks off `device` and copies each there for its turn: `with offload(network): ...`.
 
-    def __call__(self, network: nn.Module) -> AbstractContextManager[Any]:
-        """`with turn(network):` has a feature network on the device; what leaves it afterwards, the turns decide."""
-
-    def expect(self, network: nn.Module) -> None:
-        """The network will have the next turn: it may be brought along already."""
-
-
-class _Stay:
-    def __call__(self, network: nn.Module) -> AbstractContextManager[Any]:
-        return nullcontext()
-
-    def expect(self, network: nn.Module) -> None:
-        pass
-
-
-stay: Turns = _Stay()
-"""The turns of networks that all lie on the device."""
-
-
-class OneAtATime:
-    """Feature networks that rest elsewhere and come to `device` for their turns.
-
-    A copy of the weights comes; they themselves stay where they are, so that nothing has to go back. With `ahead` the
-    copy of the network that is expected next is made while the present one works, at the cost of the memory for both:
-    beside its work where the device copies beside its work (CUDA and ROCm, XPU).
+    The weights stay where they are, so that nothing has to be copied back. With `ahead` the network that is expected
+    next is copied while the present one works (on CUDA, ROCm and XPU), at the cost of the memory for both.
     """
 
     def __init__(self, device: torch.device | str, ahead: bool = True):
@@ -45,13 +22,16 @@ class OneAtATime:
         self._coming: _Copy | None = None
 
     @contextmanager
-    def __call__(self, network: nn.Module) -> Iterator[None]:
+    def __call__(self, network: nn.Module, then: nn.Module | None = None) -> Iterator[None]:
         coming, self._coming = self._coming, None
         if coming is None or coming.network is not network:
-            coming = None  # its memory goes before more is asked for
+            # The memory of a wrong guess is freed before more is asked for.
+            coming = None
             coming = _Copy(network, self._device)
         before, self._present = self._present, network
         coming.arrive()
+        if then is not None:
+            self.expect(then)
         try:
             yield
         finally:
@@ -59,6 +39,7 @@ class OneAtATime:
             self._present = before
 
     def expect(self, network: nn.Module) -> None:
+        """Start copying the network that has the next turn."""
         if not self.ahead or network is self._present:
             return
         if self._coming is None or self._coming.network is not network:
@@ -96,9 +77,8 @@ def _fetched(tensors: list[nn.Parameter | Tensor], device: torch.device) -> tupl
     aside, present = module.Stream(device), module.current_stream(device)
     for tensor in tensors:
         if tensor.device.type == "cpu" and not tensor.is_pinned():
-            tensor.data = (
-                tensor.data.pin_memory()
-            )  # else the copy would wait for the device, and the CPU for it
+            # Else the copy would wait for the device, and the CPU for the copy.
+            tensor.data = tensor.data.pin_memory()
     copies = [torch.empty_like(tensor.data, device=device) for tensor in tensors]
     aside.wait_stream(present)  # which may still use the memory that the copies have been given
     with module.stream(aside):

@@ -12,19 +12,20 @@ from torch import nn
 
 from ..errors import InputError
 from ..models.unet import UNet
-from .offload import Turns, stay
+from .offload import Offload
 
 
 @dataclass(frozen=True)
 class Execution:
     """Options of a run. In float32 the defaults give the official code's pictures; others differ in rounding only.
 
-    `crop_batch`: at most so many CLIP crops in memory at a time; free, but for a batch of more pictures than that, and
-    for losses that need all crops at once, whose crops are computed once more on the way back. `checkpoint_unet`: the
-    blocks of the U-Net are computed once more there. `channels_last`: convolutions in that memory format. `compile`:
-    the networks through `torch.compile`, with `cuda_graphs` recorded too, so that a step is launched as a whole.
-    `turn`: the feature networks' turns on the device (`performance/offload.py`); the backbone stays there, its graph needs it.
-    Raises `InputError` for a `crop_batch` below 1 and for graphs of networks that are not compiled or do not stay.
+    `crop_batch`: at most so many CLIP crops in memory at a time. It costs no time, except for a batch of more pictures
+    than that, and for losses that need all crops at once, whose crops are computed again in the backward pass.
+    `checkpoint_unet`: the U-Net's blocks are computed again in the backward pass. `channels_last`: convolutions use
+    that memory format. `compile`: networks run through `torch.compile`; `cuda_graphs` records them too, so that a step
+    is launched as a whole. `offload`: the feature networks take turns on the device (`offload.py`); the backbone stays
+    there, since its graph needs it.
+    Raise `InputError` for a `crop_batch` below 1, and for graphs of networks that are not compiled or do not stay.
     """
 
     crop_batch: int | None = None
@@ -32,13 +33,13 @@ class Execution:
     channels_last: bool = False
     compile: bool = False
     cuda_graphs: bool = False
-    turn: Turns = stay
+    offload: Offload | None = None
 
     def __post_init__(self) -> None:
         if self.cuda_graphs and not self.compile:
             raise InputError("cuda_graphs records compiled networks: set compile too")
-        if self.cuda_graphs and self.turn is not stay:
-            raise InputError("cuda_graphs needs networks that stay on the device: leave turn as it is")
+        if self.cuda_graphs and self.offload is not None:
+            raise InputError("cuda_graphs needs networks that stay on the device: leave offload out")
         if self.crop_batch is not None and self.crop_batch < 1:
             raise InputError(f"crop_batch is {self.crop_batch}: at least 1 crop has to go through at a time")
 

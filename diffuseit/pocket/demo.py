@@ -12,7 +12,7 @@ from ..cli.progress import step_bar
 from ..images.io import save_picture, to_pil
 from .benchmark.judge import Judge
 from .benchmark.metrics import edge_f1, ssim
-from .benchmark.run import METHODS, translate_tasks
+from .benchmark.run import VARIANTS, translate_tasks
 from .benchmark.sheet import save_sheet
 from .benchmark.tasks import Spec, Tasks, build_tasks
 from .models import pocket_judge
@@ -36,8 +36,8 @@ def run_demo(output: Path) -> None:
         tasks = build_tasks([Spec(domain, styles.index(old), styles.index(new), _SEEDS + seed)])
         label = f"{old} -> {new} ({'text' if method == 'text' else 'style picture'})"
         with step_bar(label) as show:
-            translated = translate_tasks(tasks, models, METHODS[method], on_step=show)
-        plain = translate_tasks(tasks, models, METHODS["sdedit"])
+            translated = translate_tasks(tasks, models, VARIANTS[method].of(), on_step=show)
+        plain = translate_tasks(tasks, models, VARIANTS["sdedit"].of())
         table.add_row(label, *_compare(translated, plain, tasks, judge))
         for name, picture in zip(columns, (tasks.source, plain, translated, tasks.truth), strict=True):
             columns[name].append(picture)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import torch
 
+from ..models.bundle import Models
 from ..models.clip import CLIPEnsemble, load_clip
 from ..models.ddpm import PixelDDPM
 from ..models.ddpm_checkpoint import load_ddpm
 from ..models.vit import ViT, load_vit
+from ..presets import IMAGE_DEFAULT, TEXT_DEFAULT
 from .benchmark.judge import Judge, load_judge
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -26,6 +28,12 @@ def pocket_vit(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> Vi
 def pocket_clip(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> CLIPEnsemble:
     """An ensemble of the one pocket CLIP."""
     return CLIPEnsemble([load_clip(folder / "clip.safetensors", name="pocket", dtype=dtype)])
+
+
+def pocket_models(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> Models:
+    """All that a translation needs."""
+    networks = pocket_ddpm(folder, dtype), pocket_vit(folder, dtype), pocket_clip(folder, dtype)
+    return Models(*networks, TEXT_DEFAULT, IMAGE_DEFAULT)
 
 
 def pocket_judge(folder: Path = WEIGHTS) -> Judge:

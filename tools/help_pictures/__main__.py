@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from diffuseit.losses.scheduled import ramp
 from torch import Tensor
 
 from diffuseit.images.color import match_colours_batch
@@ -24,7 +25,6 @@ from diffuseit.losses import (
     StructureLoss,
     TextStyleLoss,
 )
-from diffuseit.losses.scheduled import ramp
 from diffuseit.pocket.benchmark.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment

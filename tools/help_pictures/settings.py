@@ -6,11 +6,11 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from diffuseit.losses.scheduled import Points
 from torch import Tensor
 
 from diffuseit.api import Models, load_models, translate, vary
 from diffuseit.losses import Loss, ScheduledLoss
-from diffuseit.losses.scheduled import Points
 from diffuseit.pocket.benchmark.tasks import Spec, Tasks, build_tasks
 from diffuseit.pocket.models import pocket_ddpm
 from diffuseit.pocket.world.render import STYLES

@@ -15,21 +15,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ...api import Models, load_models
+from ...api import load_models
 from ...errors import InputError
 from ...guidance.loop import Step
 from ...images.atomic import atomic_path
 from ...images.io import save_picture, to_pil, to_tensor
 from ...images.recipe import sha256_of_network, weights_of
-from ...images.serial import to_json
+from ...models.bundle import Models
 from ...performance import cache
+from ...schema import to_json
 from ..models import pocket_judge
 from ..world.seeds import HELD_OUT, TUNING
 from .compute import Cost, Passes, costs, counted, multiply_adds
 from .contenders import KINDS, Contender, Kind, contenders, reference
 from .metrics import edge_f1, ssim
 from .pareto import save_pareto
-from .run import BATCH, measure, references, sample_tasks
+from .run import BATCH, measure, references, translate_tasks
 from .sheet import save_sheet
 from .tasks import Tasks, build_tasks, draw_specs
 
@@ -148,9 +149,7 @@ def _translated(
             def on_step(step: Step, size: int = len(part)) -> None:
                 advance(size / step.total)
 
-            to, from_, style = (part.to, part.from_, None) if one.kind == "text" else (None, None, part.style)
-            losses = preset.build(models, to, from_, style)
-            parts.append(sample_tasks(part, models, preset, losses, preset.sampler, start, on_step))
+            parts.append(translate_tasks(part, models, preset, start, on_step))
     seconds = {
         "seconds": round(time.monotonic() - began, 1),
         "processor_seconds": round(time.process_time() - worked, 1),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...api import Models
+from ...models.bundle import Models
 from ...models.ddpm import PixelDDPM
 
 

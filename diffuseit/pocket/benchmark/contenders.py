@@ -12,20 +12,19 @@ from fnmatch import fnmatch
 from typing import Any, Literal, get_args
 
 from ...errors import InputError
-from ...guidance.loop import SamplerSettings
+from ...guidance.settings import SamplerSettings
 from ...losses import (
     AnchorLoss,
-    ColourStatisticsLoss,
+    AnyLoss,
+    ColorStatisticsLoss,
     ImageStyleLoss,
-    Loss,
     RangeLoss,
-    ScheduledLoss,
     StructureLoss,
     TextStyleLoss,
 )
-from ...losses.scheduled import ramp
-from ...methods import METHODS
-from ...presets import PRESETS, Preset, rescaled
+from ...losses.schedule import ramp
+from ...methods import AGG, DSG, METHODS, MPGD, AnyMethod, DiffuseIT, DiffuseITDDIM, OfficialAGG, StepRule
+from ...presets import PRESETS, Preset
 
 Kind = Literal["text", "image"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -48,19 +47,22 @@ _LENGTHS: dict[Kind, dict[str, Settings]] = {
     },
 }
 
-_TUNED: dict[str, dict[Kind, Settings]] = {
-    "diffuseit": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
-    "diffuseit-ddim": {"text": {"step_size": 1.0}, "image": {"step_size": 0.5}},
-    "agg": {"text": {"step_size": 0.5}, "image": {"step_size": 0.5}},
-    "agg-official": {
-        "text": {"resample": 1, "guide_until": 19 / 60, "step_size": 0.5},
-        "image": {"resample": 1, "guide_until": 19 / 60, "step_size": 0.5},
-    },
-    "mpgd": {"text": {"step_size": 1.0}, "image": {"step_size": 0.5}},
-    "dsg": {"text": {"step_size": 0.5}, "image": {"step_size": 0.6}},
-}
+_RULE: StepRule = "normalized"
 
-_FURTHER: dict[str, tuple[Loss, ...]] = {
+_TUNED: dict[str, dict[Kind, AnyMethod]] = {
+    "diffuseit": dict.fromkeys(KINDS, DiffuseIT(step_rule=_RULE, step_size=0.5)),
+    "diffuseit-ddim": {
+        "text": DiffuseITDDIM(step_rule=_RULE, step_size=1.0),
+        "image": DiffuseITDDIM(step_rule=_RULE, step_size=0.5),
+    },
+    "agg": dict.fromkeys(KINDS, AGG(step_rule=_RULE, step_size=0.5)),
+    "agg-official": dict.fromkeys(KINDS, OfficialAGG(step_rule=_RULE, step_size=0.5)),
+    "mpgd": {"text": MPGD(step_rule=_RULE, step_size=1.0), "image": MPGD(step_rule=_RULE, step_size=0.5)},
+    "dsg": {"text": DSG(step_size=0.5), "image": DSG(step_size=0.6)},
+}
+"""Settings found on tuning seeds. A method without an entry has its own defaults."""
+
+_FURTHER: dict[str, tuple[AnyLoss, ...]] = {
     "agg": (AnchorLoss(weight=0.3),),
     "agg-official": (AnchorLoss(weight=0.3),),
 }
@@ -76,16 +78,16 @@ GROUPS = ("presets", "variants")
 
 _STYLE_FIRST = ramp(0.35, 1.0, 0.0, 0.6)
 
-_BALANCED: dict[Kind, tuple[Loss, ...]] = {
+_BALANCED: dict[Kind, tuple[AnyLoss, ...]] = {
     "text": (
         TextStyleLoss(weight=1.0, crops=3),
-        ScheduledLoss(StructureLoss(self_similarity=0.1, contrastive=1.2), _STYLE_FIRST),
+        StructureLoss(self_similarity=0.1, contrastive=1.2, schedules=(_STYLE_FIRST,)),
         RangeLoss(weight=0.0005),
     ),
     "image": (
         ImageStyleLoss(cls=1.0, pixels=0.02),
-        ScheduledLoss(StructureLoss(self_similarity=0.03, contrastive=0.35), _STYLE_FIRST),
-        ColourStatisticsLoss(mean=0.07, covariance=0.015),
+        StructureLoss(self_similarity=0.03, contrastive=0.35, schedules=(_STYLE_FIRST,)),
+        ColorStatisticsLoss(mean=0.07, covariance=0.015),
         RangeLoss(weight=0.0005),
     ),
 }
@@ -104,11 +106,6 @@ class Contender:
     method: str
     steps: str
     preset: Preset
-
-
-def reference_name(kind: Kind) -> str:
-    """The row that the compute of all rows of a kind is compared with."""
-    return f"{kind}-diffuseit-official"
 
 
 def contenders(
@@ -148,12 +145,16 @@ def reference(kind: Kind) -> Contender:
 
 def _contender(kind: Kind, method: str, steps: str) -> Contender:
     base = PRESETS[f"pocket-{kind}"]
-    changes = {"method": method, **_LENGTHS[kind][steps], **_TUNED[method][kind]}
+    chosen = _TUNED[method][kind] if method in _TUNED else METHODS[method]()
+    changes: dict[str, Any] = {"method": chosen, **_LENGTHS[kind][steps]}
+    if method == "agg-official":
+        changes |= {"resample": 1, "guide_until": 19 / 60}
     if method.startswith("agg") and steps == "official":
-        changes |= {"steps": 100, "skip": 40, "resample": 1}  # its code's, with a picture too
+        # Those of its code, with a picture too.
+        changes |= {"steps": 100, "skip": 40, "resample": 1}
     settings: SamplerSettings = replace(base.sampler, **changes)
-    preset = replace(base, losses=(*base.losses, *_FURTHER.get(method, ())))
-    return Contender(f"{kind}-{method}-{steps}", kind, method, steps, rescaled(preset, settings))
+    preset = replace(base, losses=(*base.losses, *_FURTHER.get(method, ())), sampler=settings)
+    return Contender(f"{kind}-{method}-{steps}", kind, method, steps, preset)
 
 
 def _variants(kind: Kind) -> list[Contender]:
@@ -162,7 +163,7 @@ def _variants(kind: Kind) -> list[Contender]:
     found = []
     for steps, length in (("10", (10, 3)), ("20", (20, 7)), ("40", (40, 15)), ("70", (70, 26))):
         settings = replace(plain.preset.sampler, steps=length[0], skip=length[1])
-        fixed = rescaled(plain.preset, settings)
+        fixed = replace(plain.preset, sampler=settings)
         adaptive = replace(fixed, losses=_BALANCED[kind], sampler=replace(settings, balance="adaptive"))
         found += [_variant(kind, "fixed", steps, fixed), _variant(kind, "adaptive", steps, adaptive)]
     if kind == "text":

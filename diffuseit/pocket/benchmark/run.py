@@ -14,12 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from torch import Tensor
 
-from ...api import Models, load_models
+from ...api import load_models, translate_with
 from ...errors import InputError
-from ...guidance.loop import SamplerSettings, Step, sample
+from ...guidance.loop import Step
+from ...guidance.settings import SamplerSettings
 from ...images.atomic import atomic_path
-from ...images.color import match_colours_batch
-from ...losses import Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss
+from ...losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
+from ...models.bundle import Models
 from ...presets import PRESETS, Preset
 from ..models import pocket_judge
 from ..world.seeds import HELD_OUT, TUNING
@@ -33,81 +34,79 @@ SHEET_ROWS = 12
 _REFERENCE_RENDERS = 2000
 _FLOOR_DRAWS = 8
 
-Edit = Callable[[list[Loss], SamplerSettings], tuple[list[Loss], SamplerSettings]]
+Edit = Callable[[Preset], Preset]
 
 
 @dataclass(frozen=True)
-class Method:
-    """A preset's translation, or with `edit` a variant of it."""
+class Variant:
+    """A preset, or with `edit` a variant of it."""
 
     preset: str
-    edit: Edit = lambda losses, settings: (losses, settings)
+    edit: Edit = lambda preset: preset
+
+    def of(self, settings: SamplerSettings | None = None) -> Preset:
+        """The edited preset; `settings` replaces its sampler's before the edit."""
+        preset = PRESETS[self.preset]
+        return self.edit(preset if settings is None else replace(preset, sampler=settings))
 
 
 def _without(kind: type) -> Edit:
-    return lambda losses, settings: ([loss for loss in losses if not isinstance(loss, kind)], settings)
+    return lambda preset: replace(
+        preset, losses=tuple(loss for loss in preset.losses if not isinstance(loss, kind))
+    )
 
 
-def _without_contrastive(losses: list[Loss], settings: SamplerSettings) -> tuple[list[Loss], SamplerSettings]:
-    edited = [replace(x, contrastive=0.0) if isinstance(x, StructureLoss) else x for x in losses]
-    return edited, settings
+def _without_contrastive(preset: Preset) -> Preset:
+    losses = (replace(x, contrastive=0.0) if isinstance(x, StructureLoss) else x for x in preset.losses)
+    return replace(preset, losses=tuple(losses))
 
 
-def _structure_only(losses: list[Loss], settings: SamplerSettings) -> tuple[list[Loss], SamplerSettings]:
-    return [loss for loss in losses if isinstance(loss, StructureLoss | RangeLoss)], settings
+def _structure_only(preset: Preset) -> Preset:
+    losses = (loss for loss in preset.losses if isinstance(loss, StructureLoss | RangeLoss))
+    return replace(preset, losses=tuple(losses))
+
+
+def _without_resampling(preset: Preset) -> Preset:
+    return replace(preset, sampler=replace(preset.sampler, resample=1))
 
 
 PICTURES = ("source", "floor", "ceiling")
 """Rows that are renders: attributes of `Tasks`."""
 
-METHODS: dict[str, Method] = {
-    "sdedit": Method("pocket-text", lambda losses, settings: ([], settings)),
-    "text": Method("pocket-text"),
-    "image": Method("pocket-image"),
-    "without_structure": Method("pocket-text", _without(StructureLoss)),
-    "without_contrastive": Method("pocket-text", _without_contrastive),
-    "without_divergence": Method("pocket-text", _without(SemanticDivergenceLoss)),
-    "without_resampling": Method(
-        "pocket-text", lambda losses, settings: (losses, replace(settings, resample=1))
-    ),
-    "structure_only": Method("pocket-text", _structure_only),
+VARIANTS: dict[str, Variant] = {
+    "sdedit": Variant("pocket-text", lambda preset: replace(preset, losses=())),
+    "text": Variant("pocket-text"),
+    "image": Variant("pocket-image"),
+    "without_structure": Variant("pocket-text", _without(StructureLoss)),
+    "without_contrastive": Variant("pocket-text", _without_contrastive),
+    "without_divergence": Variant("pocket-text", _without(SemanticDivergenceLoss)),
+    "without_resampling": Variant("pocket-text", _without_resampling),
+    "structure_only": Variant("pocket-text", _structure_only),
 }
-ROWS = ("source", "sdedit", "floor", "ceiling", *(name for name in METHODS if name != "sdedit"))
+ROWS = ("source", "sdedit", "floor", "ceiling", *(name for name in VARIANTS if name != "sdedit"))
 
 
 def translate_tasks(
     tasks: Tasks,
     models: Models,
-    method: Method,
-    settings: SamplerSettings | None = None,
-    seed: int = 0,
-    on_step: Callable[[Step], None] = lambda step: None,
-) -> Tensor:
-    """Translate one batch, item i with seed + i: [N, 3, 64, 64] in [-1, 1]. `settings` replaces the preset's."""
-    preset = PRESETS[method.preset]
-    style = tasks.style.to(models.ddpm.device) if preset.kind == "image" else None
-    to, from_ = (None, None) if preset.kind == "image" else (tasks.to, tasks.from_)
-    losses, settings = method.edit(preset.build(models, to, from_, style), settings or preset.sampler)
-    return sample_tasks(tasks, models, preset, losses, settings, seed, on_step)
-
-
-def sample_tasks(
-    tasks: Tasks,
-    models: Models,
     preset: Preset,
-    losses: Sequence[Loss],
-    settings: SamplerSettings,
     seed: int = 0,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> Tensor:
-    """One batch by losses that are built and settings that hold, its colours matched where `preset` says so."""
-    result = tasks.source.clone()
-    for step in sample(models.ddpm, tasks.source, losses, settings, seed, allow_unguided=True):
-        on_step(step)
-        result[step.items.start : step.items.stop] = step.pred_xstart.cpu()
-    result = result.clamp(-1, 1)
-    matched = preset.colour_match and losses and preset.kind == "image"
-    return match_colours_batch(result, tasks.style) if matched else result
+    """Translate one batch by `preset`, item i with seed + i: [N, 3, 64, 64] in [-1, 1]."""
+    by_image = preset.kind == "image"
+    style = tasks.style.to(models.ddpm.device) if by_image else None
+    to, from_ = (None, None) if by_image else (tasks.to, tasks.from_)
+    return translate_with(
+        models.ddpm,
+        tasks.source,
+        preset.build(models, to, from_, style),
+        preset.sampler,
+        seed,
+        colors=style if preset.color_match else None,
+        on_step=on_step,
+        allow_unguided=True,
+    ).pictures
 
 
 @torch.no_grad()
@@ -155,7 +154,7 @@ def run_benchmark(
     reference, floor = references(tasks, judge)
     report: dict[str, Any] = {
         "n": n,
-        "preset": {name: METHODS[name].preset for name in rows if name in METHODS},
+        "preset": {name: VARIANTS[name].preset for name in rows if name in VARIANTS},
         "seeds": "tuning" if seeds is TUNING else "held out",
         "dtype": str(next(models.vit.parameters()).dtype).removeprefix("torch."),
         "rows": [],
@@ -203,7 +202,7 @@ def _pictures(
         def on_step(step: Step, size: int = len(part)) -> None:
             advance(size / step.total)
 
-        parts.append(translate_tasks(part, models, METHODS[name], settings, start, on_step))
+        parts.append(translate_tasks(part, models, VARIANTS[name].of(settings), start, on_step))
     return torch.cat(parts)
 
 

@@ -1,4 +1,4 @@
-"""Optimiser steps on pred_xstart, which cost no pass through the denoising network."""
+"""Optimizer steps on pred_xstart, which cost no pass through the denoising network."""
 
 from collections.abc import Callable
 

@@ -1,0 +1,46 @@
+"""The networks of a translation, loaded together by name."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import ModelError
+from .base import Backbone
+from .clip import CLIPEnsemble
+from .hub.catalog import bundles, members, require_models
+from .load import load_entry
+from .vit import ViT
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks of a translation, and the names of the presets that suit them."""
+
+    ddpm: Backbone
+    vit: ViT
+    clip: CLIPEnsemble
+    text_preset: str = "official-text"
+    image_preset: str = "official-image"
+
+
+def load_bundle(
+    name: str, folder: str | os.PathLike[str] | None = None, dtype: torch.dtype = torch.float32
+) -> Models:
+    """The networks of a bundle of the catalog, from the models folder, with weights cast to `dtype`.
+
+    `folder` defaults to $DIFFUSEIT_MODELS, else the user's cache. Nothing is downloaded. Raise `ModelError` for another
+    name, and for missing files, with the way to get them.
+    """
+    if name not in bundles():
+        raise ModelError(
+            f"there are no models {name!r}: use 'pocket', which ships with the package, or one of the bundles "
+            f"{', '.join(bundles())}"
+        )
+    entries = members(name)
+    paths = require_models(entries, folder, asked=name)
+    loaded: dict[str, list[Any]] = {"ddpm": [], "vit": [], "clip": []}
+    for entry in entries:
+        loaded[entry.kind].append(load_entry(entry, paths[entry.name], dtype=dtype))
+    return Models(loaded["ddpm"][0], loaded["vit"][0], CLIPEnsemble(loaded["clip"]))
