@@ -1,23 +1,37 @@
 """Loss nodes. Each puts its loss behind those of `previous`, so that a chain reads from left to right."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, get_args
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..diffuseit.errors import DiffuseITError, InputError
-from ..diffuseit.losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+from ..diffuseit.losses import (
+    BoundLoss,
+    ColorStatisticsLoss,
+    ImageStyleLoss,
+    Loss,
+    RangeLoss,
+    SemanticDivergenceLoss,
+    SourceAnchorLoss,
+    StructureLoss,
+    TextStyleLoss,
+)
+from ..diffuseit.losses.base import LARGEST_WEIGHT
+from ..diffuseit.losses.source_anchor import Norm
 from ..diffuseit.presets import default_loss
 from .images import to_core
-from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, VIT, Guidance, Losses, Network
+from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, VIT, Losses, Network, NodeLoss
 
 MENU = f"{CATEGORY}/losses"
-MAX_WEIGHT = 1e6
 
 
-def weight_input(id: str, default: float, tooltip: str, **options) -> io.Float.Input:
+def weight_input(id: str, default: float, tooltip: str, **options: Any) -> io.Input:
     """The widget of a weight."""
     return io.Float.Input(
-        id, default=default, min=0.0, max=MAX_WEIGHT, step=0.01, round=0.0001, tooltip=tooltip, **options
+        id, default=default, min=0.0, max=LARGEST_WEIGHT, step=0.01, round=0.0001, tooltip=tooltip, **options
     )
 
 
@@ -32,12 +46,12 @@ def common_inputs() -> list[io.Input]:
         LOSSES.Input(
             "previous",
             optional=True,
-            tooltip="The losses so far, to which this one is added. Bypass a loss node and the chain goes on without.",
+            tooltip="The losses so far, to which this one is added. Bypass a loss node and the chain goes on without it.",
         ),
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="Where this loss may move the picture; without a mask everywhere. Of the picture's size.",
+            tooltip="Where this loss may change the image; without a mask everywhere. Of the image's size.",
         ),
     ]
 
@@ -50,17 +64,32 @@ def losses_output() -> list[io.Output]:
 def own_id() -> list[io.Hidden]:
     """What a loss node is told about itself, and hands on.
 
-    With it goes `not_idempotent`: equal losses of another graph would come from ComfyUI's cache with that node's id.
+    It goes with `not_idempotent`: equal losses of another graph would come from ComfyUI's cache with that node's id.
     """
     return [io.Hidden.unique_id]
 
 
-def chain(node: type[io.ComfyNode], previous: Losses | None, guidance: Guidance, mask) -> io.NodeOutput:
-    """The chain with the loss of `node` more."""
-    return io.NodeOutput((*(previous or ()), replace(guidance, mask=mask, node=str(node.hidden.unique_id))))
+def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: Any) -> NodeLoss:
+    """A loss with those of the available networks (`Network`) and pictures (IMAGE) that it needs or uses."""
+    networks, inputs = [], {}
+    for name in (*loss.needs, *loss.uses):
+        given = available.get(name)
+        if isinstance(given, Network):
+            networks.append(given)
+            inputs[name] = given.module
+        elif given is not None:
+            inputs[name] = to_core(given, name)
+    return NodeLoss(BoundLoss(loss, inputs, mask), tuple(networks), node)
 
 
-def why_not(build) -> bool | str:
+def chain(
+    node: type[io.ComfyNode], previous: Losses | None, loss: Loss, mask: Tensor | None, **available: Any
+) -> io.NodeOutput:
+    """The chain with one more loss, of `node`."""
+    return io.NodeOutput((*(previous or ()), node_loss(loss, str(node.hidden.unique_id), mask, **available)))
+
+
+def why_not(build: Callable[[], Any]) -> bool | str:
     """For `validate_inputs`: True, or what is wrong with the settings."""
     try:
         build()
@@ -69,32 +98,11 @@ def why_not(build) -> bool | str:
     return True
 
 
-def structure(loss: StructureLoss, vit: Network) -> Guidance:
-    """The structure loss with its network."""
-    return Guidance(replace(loss, vit=vit.module), (vit,))
-
-
-def text_style(loss: TextStyleLoss, clip: Network, to_text: str, from_text: str) -> Guidance:
-    """The text style loss with its networks and words; an empty `from_text` is none."""
-    filled = replace(loss, clip=clip.module, to=to_text, from_=from_text.strip() or None)
-    return Guidance(filled, (clip,))
-
-
-def image_style(loss: ImageStyleLoss, vit: Network, style_image) -> Guidance:
-    """The image style loss with its network and picture."""
-    return Guidance(replace(loss, vit=vit.module), (vit,), {"target": to_core(style_image, "style_image")})
-
-
-def divergence(loss: SemanticDivergenceLoss, vit: Network) -> Guidance:
-    """The divergence loss with its network."""
-    return Guidance(replace(loss, vit=vit.module), (vit,))
-
-
 class StructureLossNode(io.ComfyNode):
     """`StructureLoss`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         default = default_loss(StructureLoss)
         return io.Schema(
             node_id="DiffuseITStructureLoss",
@@ -125,7 +133,7 @@ class StructureLossNode(io.ComfyNode):
                     step=0.01,
                     round=0.0001,
                     advanced=True,
-                    tooltip="Temperature of the contrastive term. Up: softer, neighbouring places may mix. Down: only "
+                    tooltip="Temperature of the contrastive term. Up: softer, neighboring places may mix. Down: only "
                     "the exact place counts.",
                 ),
                 io.Boolean.Input(
@@ -161,15 +169,17 @@ class StructureLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vit, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(cls, previous, structure(StructureLoss(**settings), vit), mask)
+    def execute(
+        cls, vit: Network, previous: Losses | None = None, mask: Tensor | None = None, **settings: Any
+    ) -> io.NodeOutput:
+        return chain(cls, previous, StructureLoss(**settings), mask, vit=vit)
 
 
 class TextStyleLossNode(io.ComfyNode):
     """`TextStyleLoss`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         default = default_loss(TextStyleLoss)
         return io.Schema(
             node_id="DiffuseITTextStyleLoss",
@@ -184,7 +194,7 @@ class TextStyleLossNode(io.ComfyNode):
                 io.String.Input(
                     "to_text",
                     default="winter landscape",
-                    tooltip="What the picture should become, in a few words: 'watercolour painting', 'tiger'.",
+                    tooltip="What the picture should become, in a few words: 'watercolor painting', 'tiger'.",
                 ),
                 io.String.Input(
                     "from_text",
@@ -195,7 +205,7 @@ class TextStyleLossNode(io.ComfyNode):
                 weight_input(
                     "weight",
                     default.weight,
-                    "How strongly the words pull. Up: more of the new style; too much gives glaring colours and "
+                    "How strongly the words pull. Up: more of the new style; too much gives glaring colors and "
                     "patterns that only CLIP likes.",
                 ),
                 io.Float.Input(
@@ -242,25 +252,34 @@ class TextStyleLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, to_text="-"):
+    def validate_inputs(cls, to_text: str = "-") -> bool | str:
         return why_not(lambda: TextStyleLoss(to=to_text))
 
     @classmethod
-    def execute(cls, clip, to_text, from_text, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(cls, previous, text_style(TextStyleLoss(**settings), clip, to_text, from_text), mask)
+    def execute(
+        cls,
+        clip: Network,
+        to_text: str,
+        from_text: str,
+        previous: Losses | None = None,
+        mask: Tensor | None = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        loss = TextStyleLoss(to=to_text, from_=from_text.strip() or None, **settings)
+        return chain(cls, previous, loss, mask, clip=clip)
 
 
 class ImageStyleLossNode(io.ComfyNode):
     """`ImageStyleLoss`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         default = default_loss(ImageStyleLoss)
         return io.Schema(
             node_id="DiffuseITImageStyleLoss",
             display_name="DiffuseIT Image Style Loss",
             category=MENU,
-            description="Pulls the picture towards the style of another: the ViT's [CLS] token and the colours.",
+            description="Pulls the picture towards the style of another: the ViT's [CLS] token and the colors.",
             search_aliases=["image guided", "style transfer", "style image", "appearance", "reference"],
             inputs=[
                 vit_input("Its [CLS] token is the style."),
@@ -278,7 +297,7 @@ class ImageStyleLossNode(io.ComfyNode):
                 weight_input(
                     "pixels",
                     default.pixels,
-                    "How strongly the style picture's colours pull, each at its own place. Up: its colours sooner; too "
+                    "How strongly the style picture's colors pull, each at its own place. Up: its colors sooner; too "
                     "much and it shines through.",
                 ),
                 *common_inputs(),
@@ -289,23 +308,31 @@ class ImageStyleLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vit, style_image, cls_token, pixels, previous=None, mask=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        vit: Network,
+        style_image: Tensor,
+        cls_token: float,
+        pixels: float,
+        previous: Losses | None = None,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
         loss = ImageStyleLoss(cls=cls_token, pixels=pixels)
-        return chain(cls, previous, image_style(loss, vit, style_image), mask)
+        return chain(cls, previous, loss, mask, vit=vit, style=style_image)
 
 
 class SemanticDivergenceLossNode(io.ComfyNode):
     """`SemanticDivergenceLoss`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         default = default_loss(SemanticDivergenceLoss)
         return io.Schema(
             node_id="DiffuseITSemanticDivergenceLoss",
             display_name="DiffuseIT Semantic Divergence Loss",
             category=MENU,
-            description="Hurries the change: pushes the picture's meaning (the ViT's [CLS]) away from where it was "
-            "one step ago.",
+            description="Speeds up the change: pushes the image's meaning (the ViT's [CLS]) away from where it was one "
+            "step ago.",
             search_aliases=["divergence", "speed up", "semantic change"],
             inputs=[
                 vit_input("Its [CLS] token is the meaning."),
@@ -315,13 +342,14 @@ class SemanticDivergenceLossNode(io.ComfyNode):
                     "How hard the picture is pushed away from what it was. Up: quicker and bolder changes; too much "
                     "and it never settles.",
                 ),
-                io.Int.Input(
+                io.Float.Input(
                     "until",
                     default=default.until,
-                    min=0,
-                    max=10000,
-                    tooltip="Works while more than this many steps are left, so that the last ones can settle. Up: it "
-                    "stops sooner.",
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="Up to where in the run it acts, so that the last steps can settle. Up: it acts longer.",
                 ),
                 *common_inputs(),
             ],
@@ -331,21 +359,23 @@ class SemanticDivergenceLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vit, previous=None, mask=None, **settings) -> io.NodeOutput:
-        return chain(cls, previous, divergence(SemanticDivergenceLoss(**settings), vit), mask)
+    def execute(
+        cls, vit: Network, previous: Losses | None = None, mask: Tensor | None = None, **settings: Any
+    ) -> io.NodeOutput:
+        return chain(cls, previous, SemanticDivergenceLoss(**settings), mask, vit=vit)
 
 
 class RangeLossNode(io.ComfyNode):
     """`RangeLoss`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITRangeLoss",
             display_name="DiffuseIT Range Loss",
             category=MENU,
-            description="Keeps colours where pictures have them: values beyond black and white are pulled back.",
-            search_aliases=["clamp", "saturation", "burnt colours"],
+            description="Keeps colors where pictures have them: values beyond black and white are pulled back.",
+            search_aliases=["clamp", "saturation", "burnt colors"],
             inputs=[
                 weight_input(
                     "weight",
@@ -361,15 +391,119 @@ class RangeLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weight, previous=None, mask=None) -> io.NodeOutput:
-        return chain(cls, previous, Guidance(RangeLoss(weight=weight)), mask)
+    def execute(
+        cls, weight: float, previous: Losses | None = None, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        return chain(cls, previous, RangeLoss(weight=weight), mask)
+
+
+class SourceAnchorLossNode(io.ComfyNode):
+    """`SourceAnchorLoss`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        default = default_loss(SourceAnchorLoss)
+        return io.Schema(
+            node_id="DiffuseITSourceAnchorLoss",
+            display_name="DiffuseIT Source Anchor Loss",
+            category=MENU,
+            description="Pulls every pixel back to the source, so that what need not change stays. With a mask over "
+            "the background it holds the background only.",
+            search_aliases=["keep background", "pixel loss", "stay close", "source colors", "L1 loss"],
+            inputs=[
+                weight_input(
+                    "weight",
+                    default.weight,
+                    "How strongly pixels are held. Up: background and colors stay as in the source; too much and the "
+                    "style does not come through.",
+                ),
+                io.Combo.Input(
+                    "norm",
+                    options=list(get_args(Norm)),
+                    default=default.norm,
+                    tooltip="l1: what the style barely needs stays as it was, what it needs much changes freely. l2: "
+                    "everything changes, but less far.",
+                ),
+                *common_inputs(),
+            ],
+            outputs=losses_output(),
+            hidden=own_id(),
+            not_idempotent=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, weight: float, norm: Norm, previous: Losses | None = None, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        return chain(cls, previous, SourceAnchorLoss(weight=weight, norm=norm), mask)
+
+
+class ColorStatisticsLossNode(io.ComfyNode):
+    """`ColorStatisticsLoss`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        default = default_loss(ColorStatisticsLoss)
+        return io.Schema(
+            node_id="DiffuseITColorStatisticsLoss",
+            display_name="DiffuseIT Color Statistics Loss",
+            category=MENU,
+            description="Gives the picture the colors of a reference, or keeps those of the source: their mean and "
+            "how they vary together, of the whole picture or of each cell of a grid.",
+            search_aliases=["color match", "color match", "color transfer", "palette", "color drift"],
+            inputs=[
+                weight_input(
+                    "mean",
+                    default.mean,
+                    "How strongly the average color is matched. Up: no tint, and the reference's brightness; too "
+                    "much and the style's own colors are lost.",
+                ),
+                weight_input(
+                    "covariance",
+                    default.covariance,
+                    "How strongly contrast and the range of colors are matched. Up: as colorful as the reference, "
+                    "no more and no less.",
+                ),
+                io.Int.Input(
+                    "grid",
+                    default=default.grid,
+                    min=1,
+                    max=64,
+                    tooltip="1: the colors may be anywhere in the picture. Up: they are matched in that many rows and "
+                    "columns of cells, each at its place, which also holds a background.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="The picture whose colors are wanted: one for all, or one for each. Without it the "
+                    "source. What sticks out over the source's shape is cropped.",
+                ),
+                *common_inputs(),
+            ],
+            outputs=losses_output(),
+            hidden=own_id(),
+            not_idempotent=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        mean: float,
+        covariance: float,
+        grid: int,
+        reference: Tensor | None = None,
+        previous: Losses | None = None,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        loss = ColorStatisticsLoss(mean=mean, covariance=covariance, grid=grid)
+        return chain(cls, previous, loss, mask, style=reference)
 
 
 class CombineLosses(io.ComfyNode):
     """Several chains as one."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         template = io.Autogrow.TemplatePrefix(
             LOSSES.Input("losses", optional=True, tooltip="A loss, or a chain of them."),
             prefix="losses",
@@ -380,7 +514,7 @@ class CombineLosses(io.ComfyNode):
             node_id="DiffuseITCombineLosses",
             display_name="DiffuseIT Combine Losses",
             category=MENU,
-            description="Adds up losses that come from several sides, for those who prefer a fan to a chain.",
+            description="Adds up losses that come from several nodes: side by side instead of in a chain.",
             search_aliases=["add losses", "merge losses", "sum of losses"],
             inputs=[io.Autogrow.Input("inputs", template=template)],
             outputs=losses_output(),
@@ -388,7 +522,7 @@ class CombineLosses(io.ComfyNode):
 
     @classmethod
     def execute(cls, inputs: io.Autogrow.Type) -> io.NodeOutput:
-        combined = tuple(guidance for losses in inputs.values() if losses for guidance in losses)
+        combined = tuple(loss for losses in inputs.values() if losses for loss in losses)
         if not combined:
             raise InputError("no losses are connected: connect at least one")
         return io.NodeOutput(combined)
@@ -400,5 +534,7 @@ NODES = [
     ImageStyleLossNode,
     SemanticDivergenceLossNode,
     RangeLossNode,
+    SourceAnchorLossNode,
+    ColorStatisticsLossNode,
     CombineLosses,
 ]

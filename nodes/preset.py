@@ -1,36 +1,28 @@
 """A named preset as one node: its losses and its sampler settings."""
 
-from dataclasses import replace
-
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.losses import (
-    ColourStatisticsLoss,
-    ImageStyleLoss,
-    Loss,
-    ScheduledLoss,
-    SemanticDivergenceLoss,
-    StructureLoss,
-    TextStyleLoss,
-)
-from ..diffuseit.presets import PRESETS, TEXT_DEFAULT, Preset
-from . import losses, photo_losses
+from ..diffuseit.losses import TextStyleLoss
+from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from .images import to_core
-from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, SETTINGS, VIT, Guidance, Settings
+from .losses import node_loss, own_id, why_not
+from .options import values_of
+from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, OPTIONS, VIT, Losses, Network, Options
 
 
 class PresetNode(io.ComfyNode):
     """`Preset`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         described = "; ".join(f"{preset.name}: {preset.description}" for preset in PRESETS.values())
         return io.Schema(
             node_id="DiffuseITPreset",
             display_name="DiffuseIT Preset",
             category=CATEGORY,
-            description="All losses and sampler settings of a named preset: connect both outputs to the sampler.",
+            description="All losses and options of a named preset: connect both outputs to the sampler.",
             search_aliases=["official", "paper", "defaults", "style transfer", "image translation"],
             inputs=[
                 io.Combo.Input(
@@ -66,63 +58,53 @@ class PresetNode(io.ComfyNode):
             ],
             outputs=[
                 LOSSES.Output(display_name="losses", tooltip="For the sampler, or further loss nodes."),
-                SETTINGS.Output(
-                    display_name="settings",
-                    tooltip="For the sampler, whose own widgets they replace (but the seed).",
+                OPTIONS.Output(
+                    display_name="options",
+                    tooltip="For the sampler, whose own steps, skip, resample, method and step size they replace.",
                 ),
             ],
-            hidden=losses.own_id(),
+            hidden=own_id(),
             not_idempotent=True,
         )
 
     @classmethod
-    def validate_inputs(cls, preset, to_text="-"):
-        if preset is None:  # linked: not known before the run
+    def validate_inputs(cls, preset: str | None, to_text: str = "-") -> bool | str:
+        # A linked input is not known before the run.
+        if preset is None:
             return True
         if preset not in PRESETS:
             return f"there is no preset {preset!r}: use one of {', '.join(PRESETS)}"
         if PRESETS[preset].kind == "image":
             return True
-        return losses.why_not(lambda: TextStyleLoss(to=to_text))
+        return why_not(lambda: TextStyleLoss(to=to_text))
 
     @classmethod
     def execute(
-        cls, preset, vit, to_text, from_text, clip=None, style_image=None, previous=None
+        cls,
+        preset: str,
+        vit: Network,
+        to_text: str,
+        from_text: str,
+        clip: Network | None = None,
+        style_image: Tensor | None = None,
+        previous: Losses | None = None,
     ) -> io.NodeOutput:
         chosen = PRESETS[preset]
         if chosen.kind == "text" and clip is None:
             raise InputError(f"the preset {preset} is guided by text: connect a CLIP ensemble to 'clip'")
         if chosen.kind == "image" and style_image is None:
-            raise InputError(f"the preset {preset} is guided by a picture: connect one to 'style_image'")
-        if chosen.kind == "text":
-            style_image = None
+            raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
+        style = style_image if chosen.kind == "image" else None
         node = str(cls.hidden.unique_id)
         own = tuple(
-            replace(_guidance(loss, vit, clip, to_text, from_text, style_image), node=node)
+            node_loss(
+                loss.with_prompts(to_text, from_text.strip() or None), node, vit=vit, clip=clip, style=style
+            )
             for loss in chosen.losses
         )
-        return io.NodeOutput((*(previous or ()), *own), _settings(chosen, style_image))
-
-
-def _guidance(loss: Loss, vit, clip, to_text, from_text, style_image) -> Guidance:
-    if isinstance(loss, StructureLoss):
-        return losses.structure(loss, vit)
-    if isinstance(loss, SemanticDivergenceLoss):
-        return losses.divergence(loss, vit)
-    if isinstance(loss, TextStyleLoss):
-        return losses.text_style(loss, clip, to_text, from_text)
-    if isinstance(loss, ImageStyleLoss):
-        return losses.image_style(loss, vit, style_image)
-    if isinstance(loss, ColourStatisticsLoss):
-        return photo_losses.colour_statistics(loss, style_image)
-    if isinstance(loss, ScheduledLoss):
-        inner = _guidance(loss.loss, vit, clip, to_text, from_text, style_image)
-        return replace(inner, schedules=(*inner.schedules, loss.points))
-    return Guidance(loss)
-
-
-def _settings(preset: Preset, style_image) -> Settings:
-    return Settings(preset.sampler, to_core(style_image, "style_image") if preset.colour_match else None)
+        colors = to_core(style, "style_image") if chosen.color_match else None
+        options = Options(values_of(chosen.sampler), colors)
+        return io.NodeOutput((*(previous or ()), *own), options)
 
 
 NODES = [PresetNode]

@@ -1,4 +1,4 @@
-"""What travels along the wires between DiffuseIT nodes."""
+"""What travels along the links between DiffuseIT nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,13 @@ from typing import Any, Generic, TypeVar
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..diffuseit.guidance.loop import SamplerSettings
-from ..diffuseit.losses.base import Loss
-from ..diffuseit.losses.scheduled import Points
+from ..diffuseit.losses.base import BoundLoss
 
 DDPM = io.Custom("DIFFUSEIT_DDPM")
 VIT = io.Custom("DIFFUSEIT_VIT")
 CLIP_ENSEMBLE = io.Custom("DIFFUSEIT_CLIP_ENSEMBLE")
 LOSSES = io.Custom("DIFFUSEIT_LOSSES")
-SETTINGS = io.Custom("DIFFUSEIT_SETTINGS")
+OPTIONS = io.Custom("DIFFUSEIT_OPTIONS")
 
 CATEGORY = "DiffuseIT"
 
@@ -31,27 +29,27 @@ class Network(Generic[AnyNetwork]):
 
 
 @dataclass(frozen=True, eq=False)
-class Guidance:
-    """A loss of the graph: what the sampler still has to fit to the source's size is kept apart.
+class NodeLoss:
+    """A loss of the graph.
 
-    `pictures` [N, 3, H, W] in [-1, 1] go by the name of the loss's field, `mask` is [N, H, W] in [0, 1]. `schedules`
-    change the weight over the run. `node` is the id of the node it came from.
+    The pictures and the mask in `bound` still have their own sizes; the sampler fits them to the source. `networks` are
+    the handles of the networks in `bound`, and `node` is the id of the node that the loss comes from.
     """
 
-    loss: Loss
-    networks: tuple[Network, ...] = ()
-    pictures: Mapping[str, Tensor] = field(default_factory=dict)
-    mask: Tensor | None = None
-    schedules: tuple[Points, ...] = ()
+    bound: BoundLoss
+    networks: tuple[Network[Any], ...] = ()
     node: str = ""
 
 
-Losses = tuple[Guidance, ...]
+Losses = tuple[NodeLoss, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Settings:
-    """What a preset says to the sampler. `colours` [N, 3, H, W]: the result takes this picture's colours."""
+class Options:
+    """What option nodes and presets say to the sampler: `values` by the names of `nodes/options.py`.
 
-    sampler: SamplerSettings
-    colours: Tensor | None = None
+    The result takes the colors of `colors` [N, 3, H, W], if given.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    colors: Tensor | None = None

@@ -1,19 +1,21 @@
 """The variations node: several seeds of one picture at once, the best by the losses first."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..diffuseit.guidance.ranking import check_variations, grid, ranked, score
 from . import runtime
 from .images import to_comfy, to_core
-from .sampler import Run
-from .types import CATEGORY, DDPM, LOSSES, SETTINGS
+from .options import DEFAULTS, make_settings
+from .run import execute, prepare
+from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
 
 
 class Variations(io.ComfyNode):
-    """`diffuseit.vary` with the sampler's way through ComfyUI."""
+    """`diffuseit.vary` on ComfyUI's images and devices."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITVariations",
             display_name="DiffuseIT Variations",
@@ -25,9 +27,11 @@ class Variations(io.ComfyNode):
                 io.Image.Input("image", tooltip="The source: one picture of any size."),
                 LOSSES.Input(
                     "losses",
-                    tooltip="The end of a chain of loss nodes, or a preset's. They guide, and they say which is best.",
+                    tooltip="The end of a chain of loss nodes, or a preset's. They guide, and they tell which result is best.",
                 ),
-                SETTINGS.Input("settings", tooltip="From DiffuseIT Preset: how the picture walks."),
+                OPTIONS.Input(
+                    "options", tooltip="From DiffuseIT Preset or option nodes: steps, method and the rest."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -59,24 +63,34 @@ class Variations(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, ddpm, image, losses, settings, seed, count, mask=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        ddpm: Network,
+        image: Tensor,
+        losses: Losses,
+        options: Options,
+        seed: int,
+        count: int,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
         with runtime.gradients():
             source = to_core(image)
             check_variations(count, source)
-            run = Run(ddpm, source.expand(count, -1, -1, -1), losses, settings, seed, "keep", mask)
-            result, _, _ = runtime.with_less_memory(run.sample, run.needs)
-            scores = cls._scores(run, result)
-            found = ranked(run.finish(result, at_source_size=False), scores, seed)
+            values = {**DEFAULTS, **options.values}
+            batch = source.expand(count, -1, -1, -1)
+            run = prepare(
+                ddpm, batch, losses, make_settings(values), seed, values["fit"], mask, options.colors
+            )
+            result, _, plan = execute(run)
+            # Scored where the networks are now, which takes less memory than the run.
+            device = ddpm.module.device
+            scores = score(
+                result.pictures.to(device), run.source[:1].to(device), run.losses, ddpm.module, seed, plan
+            )
+            found = ranked(run.fit.undo(result.pictures), scores, seed)
             pictures = to_comfy(found.pictures)
             sheet = to_comfy(grid(found.pictures))
         return io.NodeOutput(*(runtime.to_output(part) for part in (pictures[:1], pictures, sheet)))
-
-    @staticmethod
-    def _scores(run, result):
-        """As the run went: where its networks are now, and less than it took."""
-        device = run.ddpm.module.device
-        source = run.source[:1].to(device)
-        return score(result.to(device), source, run.losses, run.seed, run.execution)
 
 
 NODES = [Variations]

@@ -106,7 +106,7 @@ def sample(
         options.prepare(backbone)
 
     def prepare(items: slice, losses: Sequence[BoundLoss], rng: Rng) -> Run:
-        own_mask = mask if mask is None or len(mask) == 1 else mask[items]
+        own_mask = None if mask is None else backbone.resize_mask(mask if len(mask) == 1 else mask[items])
         guidance = Guidance(losses, source[items], backbone, settings, rng, own_mask, options)
         run = Run(backbone, guidance, settings, rng, guidance.x_0, own_mask, options, measure_every)
         return replace(run, inverted=invert_source(run))

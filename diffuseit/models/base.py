@@ -1,10 +1,11 @@
-"""What the sampler asks of a diffusion model."""
+"""The contract between the sampler and a diffusion model."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .schedule import Schedule
 
@@ -26,28 +27,50 @@ class Prediction:
 
 
 class Backbone(Protocol):
-    """A diffusion model. `predict` runs the network once and is differentiable in `x_t`."""
+    """A diffusion model that the sampler can walk: it owns its parameterization, conditioning and picture space."""
 
     @property
     def device(self) -> torch.device: ...
 
     @property
-    def image_size(self) -> int: ...
+    def image_size(self) -> int:
+        """Pixels of the shorter side of the pictures that the network was trained on."""
+        ...
 
     @property
-    def size_multiple(self) -> int: ...
+    def size_multiple(self) -> int:
+        """Sides of pictures must be multiples of this many pixels."""
+        ...
 
     @property
-    def num_classes(self) -> int | None: ...
+    def num_classes(self) -> int | None:
+        """How many class labels the network knows; None if it takes none."""
+        ...
 
-    def schedule(self, respacing: str | int) -> Schedule: ...
+    def schedule(self, respacing: str | int) -> Schedule:
+        """The diffusion process of the network, respaced."""
+        ...
 
-    def predict(self, x_t: Tensor, schedule: Schedule, index: int, y: Tensor | None = None) -> Prediction: ...
+    def predict(self, x_t: Tensor, schedule: Schedule, t: int, y: Tensor | None = None) -> Prediction:
+        """Run the network once at x_t [B, C, H, W] and timestep `t`, differentiably in x_t."""
+        ...
 
     def encode(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] to the space the diffusion runs in."""
+        """[B, 3, H, W] in [-1, 1] to the space that the diffusion runs in."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
         """Inverse of `encode`, differentiable."""
+        ...
+
+    def resize_mask(self, mask: Tensor) -> Tensor:
+        """A mask [B, 1, H, W] of pictures for the space that the diffusion runs in."""
+        ...
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks to move, count and measure, by the names that users see."""
+        ...
+
+    def example_inputs(self, batch: int, size: tuple[int, int]) -> Sequence[Tensor]:
+        """What one forward pass takes for pictures of `size` (height, width); shapes and types count alone."""
         ...

@@ -128,3 +128,18 @@ class PixelDDPM(nn.Module):
 
     def decode(self, x: Tensor) -> Tensor:
         return x
+
+    def resize_mask(self, mask: Tensor) -> Tensor:
+        return mask
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"DDPM": self.unet}
+
+    def example_inputs(self, batch: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        picture = torch.empty(batch, self.unet.config.in_channels, *size, dtype=torch.float32)
+        timesteps = torch.empty(batch, dtype=torch.float32)
+        return (
+            (picture, timesteps)
+            if self.num_classes is None
+            else (picture, timesteps, torch.empty(batch).long())
+        )

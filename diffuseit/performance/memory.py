@@ -1,4 +1,4 @@
-"""How much memory a run will need beside the weights, told without running it."""
+"""An estimate of the memory that a run needs beside the weights, without running it."""
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -14,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..losses.structure import key_contrastive_loss, self_similarity, self_similarity_loss
+from ..models.base import Backbone
 from ..models.clip import CLIP
 from ..models.crops import draw_crops
-from ..models.ddpm import PixelDDPM
+from ..models.unet import UNet
 from ..models.vit import ViT, ViTFeatures
 from .options import FULL_SPEED, Execution, as_written
 
@@ -25,23 +26,23 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes beside weights and inputs: `held` from the end of the way there on, `peak` at most at any time."""
+    """Bytes beside weights and inputs: `held` after the forward pass, `peak` at any time."""
 
     held: int
     peak: int
 
 
-def footprint(network: nn.Module, call: Call, *inputs: Tensor, back: bool = True) -> Footprint:
-    """What `call(*inputs)`, which runs `network`, and, with `back`, the way back to the first input take.
+def footprint(network: nn.Module, call: Call, *inputs: Tensor, backward: bool = True) -> Footprint:
+    """What `call(*inputs)`, which runs `network`, takes, and with `backward` the backward pass to the first input.
 
-    Everything runs on tensors without contents: shapes, dtypes and which attention is chosen are those of the CPU.
+    Everything runs on tensors without contents. Shapes, dtypes and the kind of attention are those of the CPU.
     """
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     with torch.inference_mode(False), as_written(network), FakeTensorMode(allow_non_fake_inputs=True):
         weights, fakes = ({k: _empty(v) for k, v in state.items()}, [_empty(value) for value in inputs])
         own = {value.untyped_storage()._cdata for value in (*weights.values(), *fakes)}
         weights = {f"network.{key}": value for key, value in weights.items()}
-        result: Footprint = functional_call(_Ways(network, call, own, back), weights, tuple(fakes))
+        result: Footprint = functional_call(_Passes(network, call, own, backward), weights, tuple(fakes))
     return result
 
 
@@ -49,19 +50,20 @@ def _empty(like: Tensor) -> Tensor:
     return torch.empty(like.shape, dtype=like.dtype, device="cpu")
 
 
-class _Ways(nn.Module):
-    """One way there, and back; a module, so that checkpoints find the weights on their way back too."""
+class _Passes(nn.Module):
+    """A forward and a backward pass. It is a module so that checkpoints find the weights in the backward pass too."""
 
-    def __init__(self, network: nn.Module, call: Call, own: set[int], back: bool):
+    def __init__(self, network: nn.Module, call: Call, own: set[int], backward: bool):
         super().__init__()
-        self.network, self.own, self.back = network, own, back
-        self.call = lambda *inputs: call(*inputs)  # a network may not be a part of this module twice
+        self.network, self.own, self.backward_too = network, own, backward
+        # A network may not be a part of this module twice.
+        self.call = lambda *inputs: call(*inputs)
 
     def forward(self, first: Tensor, *rest: Tensor) -> Footprint:
-        with _LiveBytes(self.own) as live, torch.set_grad_enabled(self.back):
-            found = tree_leaves(self.call(first.requires_grad_(self.back), *rest))
+        with _LiveBytes(self.own) as live, torch.set_grad_enabled(self.backward_too):
+            found = tree_leaves(self.call(first.requires_grad_(self.backward_too), *rest))
             held = live.now
-            if self.back:
+            if self.backward_too:
                 torch.autograd.grad([x.sum() for x in found if x.requires_grad], first)
             return Footprint(held, live.peak)
 
@@ -96,53 +98,69 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def run_bytes(
-    backbone: PixelDDPM,
+    backbone: Backbone,
     networks: Sequence[tuple[ViT | CLIP, int]],
     batch: int,
     size: tuple[int, int],
-    execution: Execution = FULL_SPEED,
-    back: bool = True,
+    options: Execution = FULL_SPEED,
+    backward: bool = True,
 ) -> int:
     """Peak bytes beside the weights: the backbone's graph and, on top of it, the largest of the feature networks.
 
     `networks` come with the number of crops each sees per picture (0: the whole picture), `size` is (height, width).
-    `back`: whether a gradient ever goes back through the backbone; where none does there is no graph.
+    `backward`: whether a gradient ever goes back through the backbone; if none does, there is no graph.
     """
-    there = _remembered(backbone, _backbone_footprint, batch, size, execution.checkpoint_unet, back)
-    looks = [
-        _remembered(network, _look, batch, size, crops, execution.crop_batch) for network, crops in networks
+    inputs = backbone.example_inputs(batch, size)
+    backbones = [
+        _remembered(
+            network,
+            (batch, size, options.checkpoint_unet, backward),
+            lambda network: _backbone_footprint(network, inputs, options.checkpoint_unet, backward),
+        )
+        for network in backbone.networks().values()
     ]
-    return max(there.peak, there.held + max((look.peak for look in looks), default=0))
+    features = [
+        _remembered(
+            network,
+            (batch, size, crops, options.crop_batch),
+            lambda network, crops=crops: _feature_footprint(network, batch, size, crops, options.crop_batch),
+        )
+        for network, crops in networks
+    ]
+    held = sum(one.held for one in backbones)
+    return max([one.peak for one in backbones] + [held + one.peak for one in features])
 
 
-def offload_bytes(networks: Iterable[nn.Module], execution: Execution = FULL_SPEED) -> int:
+def offload_bytes(networks: Iterable[nn.Module], options: Execution = FULL_SPEED) -> int:
     """Bytes on the device for the weights of feature networks that take turns there.
 
     0 if they stay; else those of the largest network or, if the next one is copied ahead, of the largest pair.
     """
-    if execution.offload is None:
+    if options.offload is None:
         return 0
     sizes = [
         sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
         for network in dict.fromkeys(networks)
     ]
-    pairs = pairwise(sizes) if execution.offload.ahead else ()
+    pairs = pairwise(sizes) if options.offload.ahead else ()
     return max([*sizes, *map(sum, pairs)], default=0)
 
 
 def _backbone_footprint(
-    backbone: PixelDDPM, batch: int, size: tuple[int, int], checkpoint_unet: bool, back: bool
+    network: nn.Module, inputs: Sequence[Tensor], checkpoint_unet: bool, backward: bool
 ) -> Footprint:
-    unet = backbone.unet
-    labels = () if backbone.num_classes is None else (torch.empty(batch, dtype=torch.long),)
-    before, unet.checkpoint_blocks = unet.checkpoint_blocks, checkpoint_unet
+    unets = [module for module in network.modules() if isinstance(module, UNet)]
+    before = [unet.checkpoint_blocks for unet in unets]
     try:
-        return footprint(unet, unet, torch.empty(batch, 3, *size), torch.empty(batch), *labels, back=back)
+        for unet in unets:
+            unet.checkpoint_blocks = checkpoint_unet
+        return footprint(network, network, *inputs, backward=backward)
     finally:
-        unet.checkpoint_blocks = before
+        for unet, was in zip(unets, before, strict=True):
+            unet.checkpoint_blocks = was
 
 
-def _look(
+def _feature_footprint(
     network: ViT | CLIP, batch: int, size: tuple[int, int], crops: int, crop_batch: int | None
 ) -> Footprint:
     picture = torch.empty(batch, 3, *size)
@@ -167,10 +185,10 @@ _FOOTPRINTS: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Footprin
 )
 
 
-def _remembered(network: nn.Module, measure: Callable[..., Footprint], *arguments: Any) -> Footprint:
-    """`measure(network, *arguments)`, once for each precision of the network."""
+def _remembered(network: nn.Module, key: tuple[Any, ...], measure: Callable[..., Footprint]) -> Footprint:
+    """`measure(network)`, once for each key and precision of the network."""
     known = _FOOTPRINTS.setdefault(network, {})
-    key = (*arguments, *(parameter.dtype for parameter in network.parameters()))
+    key = (*key, *(parameter.dtype for parameter in network.parameters()))
     if key not in known:
-        known[key] = measure(network, *arguments)
+        known[key] = measure(network)
     return known[key]

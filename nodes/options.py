@@ -1,0 +1,297 @@
+"""Option nodes: settings of the sampler that are seldom changed. They plug into its `options`, one behind the other."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, get_args
+
+from comfy_api.latest import io
+
+from ..diffuseit.guidance.balance import BalanceMode
+from ..diffuseit.guidance.settings import SamplerSettings
+from ..diffuseit.guidance.solvers import SOLVERS
+from ..diffuseit.images.resize import FitMode
+from ..diffuseit.losses.base import View
+from ..diffuseit.methods import METHODS, AnyMethod, StepRule
+from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
+from ..diffuseit.schema import bounds_of
+from .types import CATEGORY, OPTIONS, Options
+
+MENU = f"{CATEGORY}/options"
+METHOD_ITSELF = "the method itself"
+OWN = -1
+"""What the method's own value is called in a widget of numbers."""
+
+
+def values_of(settings: SamplerSettings) -> dict[str, Any]:
+    """Sampler settings as one flat table: the method by its name, and its own settings beside the others."""
+    values = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
+    method = values.pop("method")
+    name = next(name for name, kind in METHODS.items() if kind is type(method))
+    return values | {"method": name} | {entry.name: getattr(method, entry.name) for entry in fields(method)}
+
+
+DEFAULTS: Mapping[str, Any] = values_of(PRESETS[TEXT_DEFAULT].sampler) | {"fit": "keep"}
+"""What holds for a sampler without options."""
+
+
+def make_settings(values: Mapping[str, Any]) -> SamplerSettings:
+    """Sampler settings from a table like `values_of`'s; what it lacks is taken from `DEFAULTS`.
+
+    Settings that the method does not have are left out. Raise `InputError` for what cannot work.
+    """
+    values = {**DEFAULTS, **values}
+    own = {entry.name for entry in fields(SamplerSettings)} - {"method"}
+    method = make_method(values["method"], values)
+    return SamplerSettings(method=method, **{name: value for name, value in values.items() if name in own})
+
+
+def make_method(name: str, values: Mapping[str, Any]) -> AnyMethod:
+    """The method called `name` with those of the `values` that it has."""
+    kind = METHODS[name]
+    return kind(**{entry.name: values[entry.name] for entry in fields(kind) if entry.name in values})
+
+
+def followed_by(previous: Options | None, values: Mapping[str, Any]) -> io.NodeOutput:
+    """The options of a node behind those of `previous`; later ones win."""
+    before = Options() if previous is None else previous
+    return io.NodeOutput(Options({**before.values, **values}, before.colors))
+
+
+def read_guidance(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The widgets of the guidance options as settings."""
+    solver = None if values["solver"] == METHOD_ITSELF else values["solver"]
+    tail_steps = values["tail_steps"] or None
+    return {**values, "solver": solver, "tail_steps": tail_steps if solver else None}
+
+
+def read_start(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The widgets of the start options as settings."""
+    return {**values, "restart_above": values["restart_above"] or None}
+
+
+def read_method(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The widgets of the method options as settings, without those that are left to the method."""
+    return {name: value for name, value in values.items() if value != OWN}
+
+
+def _fraction(id: str, tooltip: str) -> io.Input:
+    """The widget of a place in the run: 0 is its start, 1 its end."""
+    return io.Float.Input(id, default=DEFAULTS[id], min=0.0, max=1.0, step=0.05, round=0.001, tooltip=tooltip)
+
+
+def _previous() -> io.Input:
+    return OPTIONS.Input(
+        "previous",
+        optional=True,
+        tooltip="Further options, which this node adds to. If both set the same, this wins.",
+    )
+
+
+def _output() -> list[io.Output]:
+    return [OPTIONS.Output(display_name="options", tooltip="For the sampler, or another option node.")]
+
+
+class GuidanceOptions(io.ComfyNode):
+    """When the losses act, on what, and who takes the steps after them."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffuseITGuidanceOptions",
+            display_name="DiffuseIT Guidance Options",
+            category=MENU,
+            description="When the losses act, what they look at, and what takes the steps after guidance has ended.",
+            search_aliases=[
+                "start end percent",
+                "guidance window",
+                "solver",
+                "adaptive weights",
+                "sampler options",
+            ],
+            inputs=[
+                _fraction(
+                    "guide_from",
+                    "Where in the run the losses begin to act. Up: the first steps are unguided.",
+                ),
+                _fraction(
+                    "guide_until",
+                    "Where in the run the losses stop acting. Down: the last steps only clean up, which is smoother and "
+                    "faster, and a little further from style and structure.",
+                ),
+                _fraction(
+                    "backward_until",
+                    "Up to where in the run the gradient goes back through the diffusion model. Down: faster, a little "
+                    "further from style and structure. 0 also needs much less memory.",
+                ),
+                io.Combo.Input(
+                    "view",
+                    options=list(get_args(View)),
+                    default=DEFAULTS["view"],
+                    tooltip="What structure and image style look at. noised: the prediction mixed with the noisy image, "
+                    "as in the paper. pred_xstart: the clean prediction.",
+                ),
+                io.Combo.Input(
+                    "balance",
+                    options=list(get_args(BalanceMode)),
+                    default=DEFAULTS["balance"],
+                    tooltip="What the weights of the losses mean. fixed: they multiply the losses, as in the paper. "
+                    "adaptive: how much each loss counts, 0 to 1, whatever the size of its gradient; slower.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=[METHOD_ITSELF, *SOLVERS],
+                    default=METHOD_ITSELF,
+                    tooltip="What takes the steps after guide_until. A solver needs fewer of them for the same quality.",
+                ),
+                io.Int.Input(
+                    "tail_steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="How many steps the solver takes; 0 takes all that are left. Down: faster.",
+                ),
+                _previous(),
+            ],
+            outputs=_output(),
+        )
+
+    @classmethod
+    def execute(cls, previous: Options | None = None, **widgets: Any) -> io.NodeOutput:
+        return followed_by(previous, read_guidance(widgets))
+
+
+class StartOptions(io.ComfyNode):
+    """How the image meets the model, and where a run starts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        most = int(bounds_of(SamplerSettings, "max_restarts").high)
+        return io.Schema(
+            node_id="DiffuseITStartOptions",
+            display_name="DiffuseIT Start Options",
+            category=MENU,
+            description="How an image of any shape meets the model, what the run starts with, and when it starts again.",
+            search_aliases=["fit", "crop", "stretch", "start color", "restart", "sampler options"],
+            inputs=[
+                io.Combo.Input(
+                    "fit",
+                    options=list(get_args(FitMode)),
+                    default=DEFAULTS["fit"],
+                    tooltip="How an image of another shape is made to fit the model. keep: its shape stays. crop: the "
+                    "square in the middle. stretch: squashed to a square, as in the paper's code.",
+                ),
+                io.Float.Input(
+                    "start_color",
+                    default=DEFAULTS["start_color"],
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of the source's mean color the noisy image starts with. 0: the losses decide how "
+                    "dark or warm the result becomes. 1: it stays near the source's, as in the paper.",
+                ),
+                io.Float.Input(
+                    "restart_above",
+                    default=DEFAULTS["restart_above"] or 0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Start again with new noise if the weighted range loss exceeds this; 0 never does. The paper "
+                    "uses 0.01 with its own weights.",
+                ),
+                io.Int.Input(
+                    "max_restarts",
+                    default=DEFAULTS["max_restarts"],
+                    min=0,
+                    max=most,
+                    tooltip="How often an image may start again.",
+                ),
+                _previous(),
+            ],
+            outputs=_output(),
+        )
+
+    @classmethod
+    def execute(cls, previous: Options | None = None, **widgets: Any) -> io.NodeOutput:
+        return followed_by(previous, read_start(widgets))
+
+
+class MethodOptions(io.ComfyNode):
+    """The method's own settings."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffuseITMethodOptions",
+            display_name="DiffuseIT Method Options",
+            category=MENU,
+            description="Settings of the sampler's method. What the chosen method does not have is ignored.",
+            search_aliases=[
+                "step rule",
+                "eta",
+                "inner steps",
+                "DDIM",
+                "AGG",
+                "MPGD",
+                "DSG",
+                "sampler options",
+            ],
+            inputs=[
+                io.Combo.Input(
+                    "step_rule",
+                    options=list(get_args(StepRule)),
+                    default=DEFAULTS["step_rule"],
+                    tooltip="What step_size multiplies (all methods but dsg). normalized: the gradient's direction, so "
+                    "that weights only matter against each other. variance: the gradient itself, as in the paper; use "
+                    "step_size 1 then. freedom: the direction too, in steps as long at the end as at the start.",
+                ),
+                io.Float.Input(
+                    "eta",
+                    default=OWN,
+                    min=OWN,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Noise in each DDIM step (diffuseit-ddim, agg, mpgd, dsg); -1 is the method's own value. Up: "
+                    "more new detail. Down: smoother.",
+                ),
+                io.Int.Input(
+                    "inner_steps",
+                    default=OWN,
+                    min=OWN,
+                    max=100,
+                    tooltip="Further steps on the prediction within each step (agg, mpgd); -1 is the method's own value. "
+                    "Up: closer to the losses, slower.",
+                ),
+                io.Float.Input(
+                    "inner_rate",
+                    default=OWN,
+                    min=OWN,
+                    max=10.0,
+                    step=0.005,
+                    round=0.0001,
+                    tooltip="How far an inner step goes (agg); -1 is the method's own value. Up: closer to the losses, "
+                    "rougher.",
+                ),
+                io.Boolean.Input(
+                    "symmetric",
+                    default=False,
+                    tooltip="On: the guidance moves the predicted noise too (agg, mpgd), which follows the losses more "
+                    "and the source less.",
+                ),
+                _previous(),
+            ],
+            outputs=_output(),
+        )
+
+    @classmethod
+    def execute(cls, previous: Options | None = None, **widgets: Any) -> io.NodeOutput:
+        return followed_by(previous, read_method(widgets))
+
+
+READERS = {
+    "DiffuseITGuidanceOptions": read_guidance,
+    "DiffuseITStartOptions": read_start,
+    "DiffuseITMethodOptions": read_method,
+}
+"""How the widgets of each option node are read, by node id; estimates read them without running the node."""
+
+NODES = [GuidanceOptions, StartOptions, MethodOptions]

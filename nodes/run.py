@@ -1,0 +1,210 @@
+"""One run of the sampler: from what the graph says to pictures, on ComfyUI's devices."""
+
+import logging
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..diffuseit.api import Result, translate_with
+from ..diffuseit.errors import InputError
+from ..diffuseit.guidance.loop import Step, check_source
+from ..diffuseit.guidance.settings import SamplerSettings
+from ..diffuseit.images.resize import Fit, FitMode, cover
+from ..diffuseit.losses import BoundLoss
+from ..diffuseit.performance.options import Execution
+from . import live, runtime
+from .images import mask_to_core
+from .types import Losses, Network, NodeLoss
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Everything a run needs, checked, with pictures and masks at the size that the model works at.
+
+    `source` and `mask` are at that size, `original` and `original_mask` as they came.
+    """
+
+    ddpm: Network[Any]
+    losses: tuple[BoundLoss, ...]
+    chain: Losses
+    settings: SamplerSettings
+    seed: int
+    fit: Fit
+    source: Tensor
+    original: Tensor
+    mask: Tensor | None = None
+    original_mask: Tensor | None = None
+    colors: Tensor | None = None
+
+    @property
+    def networks(self) -> list[Network[Any]]:
+        """The handles of all networks, the diffusion model first."""
+        return [self.ddpm, *(network for one in self.chain for network in one.networks)]
+
+    @property
+    def feature_networks(self) -> list[tuple[nn.Module, int]]:
+        """Each network that losses look through, with the number of crops that it sees."""
+        found = []
+        for bound in self.losses:
+            if "vit" in bound.loss.needs:
+                found.append((bound.inputs["vit"], 0))
+            if "clip" in bound.loss.needs:
+                found += [(clip, bound.loss.crops) for clip in bound.inputs["clip"]]
+        return found
+
+    def memory_required(self, options: Execution) -> int:
+        """Estimated bytes on the device beside the weights that stay there."""
+        from ..diffuseit.performance.memory import offload_bytes, run_bytes
+
+        waiting = offload_bytes([network for network, _ in self.feature_networks], options)
+        return waiting + run_bytes(
+            self.ddpm.module,
+            self.feature_networks,
+            len(self.source),
+            self.fit.canvas,
+            options,
+            backward=self.settings.ever_backward,
+        )
+
+    def total_memory(self, options: Execution) -> int:
+        """Estimated bytes on the device, weights included."""
+        resident = self.networks if options.offload is None else self.networks[:1]
+        return runtime.weights_bytes(resident) + self.memory_required(options)
+
+
+def prepare(
+    ddpm: Network[Any],
+    source: Tensor,
+    chain: Losses,
+    settings: SamplerSettings,
+    seed: int,
+    fit: FitMode,
+    mask: Tensor | None = None,
+    colors: Tensor | None = None,
+) -> Run:
+    """Check everything and fit pictures and masks to the model. Raise `InputError` before anything is loaded.
+
+    `source` and `colors` are [B, 3, H, W] in [-1, 1], `mask` is ComfyUI's.
+    """
+    if not chain:
+        raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
+    fitting = Fit.of((source.shape[-2], source.shape[-1]), ddpm.module, fit)
+    fitted = fitting.apply(source)
+    check_source(fitted, ddpm.module)
+    # The schedule refuses more steps than the network was trained on.
+    ddpm.module.schedule(settings.steps)
+    original_mask = None if mask is None else mask_to_core(mask, source)
+    return Run(
+        ddpm,
+        tuple(_fitted(one, fitting, source) for one in chain),
+        chain,
+        settings,
+        seed,
+        fitting,
+        fitted,
+        source,
+        None if original_mask is None else fitting.apply(original_mask),
+        original_mask,
+        colors,
+    )
+
+
+def _fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
+    """The loss with its pictures and mask at the size that the model works at."""
+    inputs = dict(one.bound.inputs)
+    for name, value in inputs.items():
+        if isinstance(value, Tensor):
+            if len(value) not in (1, len(source)):
+                raise InputError(
+                    f"{len(value)} style images for {len(source)} sources: give one, or one for each"
+                )
+            inputs[name] = cover(value, fit.canvas)
+    mask = one.bound.mask
+    if mask is not None:
+        mask = fit.apply(mask_to_core(mask, source, "a loss's mask"))
+    return replace(one.bound, inputs=inputs, mask=mask)
+
+
+def execute(run: Run, workflow: str = "") -> tuple[Result, live.Live, Execution]:
+    """Load the networks and sample, with less memory if the device runs out of it.
+
+    `workflow` is the id of the workflow that shows the run. The result is at the model's size. Raise `RuntimeError` if
+    even the plan with the least memory was not enough.
+    """
+    plans = runtime.memory_plans(run.total_memory)
+    for number, options in enumerate(plans, start=1):
+        try:
+            return *_attempt(run, options, workflow), options
+        except Exception as error:
+            if not runtime.out_of_memory(error):
+                raise
+            if number == len(plans):
+                raise RuntimeError(runtime.OUT_OF_MEMORY) from error
+        logging.warning("DiffuseIT: out of memory; trying again, slower and with less")
+        runtime.free_memory()
+    raise AssertionError("there is always a plan")
+
+
+def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.Live]:
+    memory = run.memory_required(options)
+    if options.offload is None:
+        runtime.load(run.networks, memory)
+    else:
+        runtime.load_in_turns(run.networks[0], run.networks[1:], memory)
+    visits = len(run.settings.timetable)
+    progress = runtime.Progress(len(run.source) * visits)
+    reporter = live.Live(_facts(run, options, workflow), runtime.tell, runtime.throttle())
+
+    def on_step(step: Step) -> None:
+        progress.update(step.number + 1, step.total, step.pred_xstart[0])
+        reporter.step(step, run.fit.undo(step.pred_xstart[:1].cpu())[0])
+
+    with reporter, runtime.interruptible(run.ddpm.module):
+        result = translate_with(
+            run.ddpm.module,
+            run.source,
+            run.losses,
+            run.settings,
+            run.seed,
+            mask=run.mask,
+            colors=run.colors,
+            options=options,
+            on_step=on_step,
+            measure_every=math.ceil(visits / live.MEASUREMENTS),
+            keep_trajectory=True,
+        )
+    return result, reporter
+
+
+def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
+    # This import brings timm, which must not be loaded with the pack.
+    from ..diffuseit.models.vit import ViT
+
+    networks = [
+        ("ViT" if isinstance(network, ViT) else "CLIP", network) for network, _ in run.feature_networks
+    ]
+    prompt, node = runtime.executing()
+    batch = len(run.source)
+    return live.Facts(
+        workflow=workflow,
+        prompt=prompt,
+        node=node,
+        run=uuid.uuid4().hex[:8],
+        total=len(run.settings.timetable) * (1 if run.settings.restart_above is None else batch),
+        batch=batch,
+        chain=[(one.node, one.bound.loss) for one in run.chain],
+        memory=run.total_memory(options),
+        networks=live.named([("DDPM", run.ddpm.module.unet), *networks]),
+        size=(run.source.shape[-1], run.source.shape[-2]),
+        source=run.fit.undo(run.source[:1])[0],
+    )
+
+
+def workflow_id(metadata: Mapping[str, Any] | None) -> str:
+    """The id of the workflow that a prompt came from; empty if there is none."""
+    workflow = (metadata or {}).get("workflow") or {}
+    return str(workflow.get("id") or "")

@@ -1,0 +1,135 @@
+"""The loss schedule node: weights that change over the run."""
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..diffuseit.errors import InputError
+from ..diffuseit.losses import ImageStyleLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+from ..diffuseit.losses.schedule import along, ramp
+from .losses import MENU, losses_output, why_not
+from .types import LOSSES, Losses
+
+CURVE = io.Custom("CURVE")
+"""ComfyUI's own type, by its name: the older versions that the pack runs on do not have it."""
+
+APPLIES_TO: dict[str, tuple[type, ...] | None] = {
+    "last loss": None,
+    "all losses": (object,),
+    "style losses": (TextStyleLoss, ImageStyleLoss),
+    "structure losses": (StructureLoss,),
+    "divergence losses": (SemanticDivergenceLoss,),
+}
+"""What a schedule changes: losses of these kinds, or the one just before it."""
+
+
+class LossSchedule(io.ComfyNode):
+    """Changes the weights of losses over the run."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def progress(id: str, default: float, tooltip: str) -> io.Input:
+            return io.Float.Input(
+                id, default=default, min=0.0, max=1.0, step=0.05, round=0.001, tooltip=tooltip
+            )
+
+        def factor(id: str, default: float, tooltip: str) -> io.Input:
+            return io.Float.Input(
+                id, default=default, min=0.0, max=1000.0, step=0.05, round=0.001, tooltip=tooltip
+            )
+
+        return io.Schema(
+            node_id="DiffuseITLossSchedule",
+            display_name="DiffuseIT Loss Schedule",
+            category=MENU,
+            description="Changes the weights of losses over the run: one factor at first, another at the end, a ramp "
+            "between. Put it right behind a loss, or behind a preset. Two in a row multiply.",
+            search_aliases=["weight curve", "fade in", "fade out", "start end percent", "schedule weight"],
+            inputs=[
+                LOSSES.Input("losses", tooltip="A loss node, a chain of them, or a preset's losses."),
+                io.Combo.Input(
+                    "applies_to",
+                    options=list(APPLIES_TO),
+                    default="last loss",
+                    tooltip="Which losses of the chain so far: the one just before this node, all of them, or those of "
+                    "a kind. With the step rule 'normalized', changing all alike changes nothing.",
+                ),
+                factor(
+                    "weight_before",
+                    1.0,
+                    "What the weights are multiplied by before the ramp. 0: the losses are off, and cost no time.",
+                ),
+                factor(
+                    "weight_after",
+                    0.0,
+                    "What the weights are multiplied by after the ramp. 0: the losses are off, and the picture settles "
+                    "without them.",
+                ),
+                progress(
+                    "ramp_start",
+                    0.5,
+                    "Where the ramp begins: 0 is the first, noisiest step, where the large forms are made, 1 the last, "
+                    "where fine detail is.",
+                ),
+                progress(
+                    "ramp_end",
+                    1.0,
+                    "Where the ramp ends. The same as ramp_start: a sudden change.",
+                ),
+                CURVE.Input(
+                    "curve",
+                    optional=True,
+                    extra_dict={"forceInput": True},
+                    tooltip="From a Curve Editor, where this ComfyUI has one: replaces the ramp. From left to right "
+                    "goes the run; the top is weight_before, the bottom weight_after.",
+                ),
+            ],
+            outputs=losses_output(),
+        )
+
+    @classmethod
+    def validate_inputs(cls, ramp_start: float | None = None, ramp_end: float | None = None) -> bool | str:
+        # A linked input is not known before the run.
+        if ramp_start is None or ramp_end is None:
+            return True
+        return why_not(lambda: _check_ramp(ramp_start, ramp_end))
+
+    @classmethod
+    def execute(
+        cls,
+        losses: Losses,
+        applies_to: str,
+        weight_before: float,
+        weight_after: float,
+        ramp_start: float,
+        ramp_end: float,
+        curve: Any = None,
+    ) -> io.NodeOutput:
+        _check_ramp(ramp_start, ramp_end)
+        kinds = APPLIES_TO[applies_to]
+        chosen = [i for i, one in enumerate(losses) if kinds is None or isinstance(one.bound.loss, kinds)]
+        if not chosen:
+            raise InputError(
+                f"there are no {applies_to} before this node: choose what it applies to, or move it"
+            )
+        if kinds is None:
+            chosen = chosen[-1:]
+        if curve is None:
+            points = ramp(weight_before, weight_after, ramp_start, ramp_end)
+        else:
+            points = along(curve.interp, weight_before, weight_after)
+        changed = list(losses)
+        for i in chosen:
+            bound = losses[i].bound
+            loss = replace(bound.loss, schedules=(*bound.loss.schedules, points))
+            changed[i] = replace(losses[i], bound=replace(bound, loss=loss))
+        return io.NodeOutput(tuple(changed))
+
+
+def _check_ramp(start: float, end: float) -> None:
+    if start > end:
+        raise InputError(f"ramp_start is {start}, after ramp_end {end}: it must not come later")
+
+
+NODES = [LossSchedule]
