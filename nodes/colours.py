@@ -2,9 +2,11 @@
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
-from . import runtime
+from .comfy.devices import to_output
 from .images import to_comfy, to_core
+from .inputs import checked
 from .types import CATEGORY
 
 
@@ -12,7 +14,7 @@ class MatchColours(io.ComfyNode):
     """A picture with the colours of another."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITMatchColours",
             display_name="DiffuseIT Match Colours",
@@ -39,12 +41,13 @@ class MatchColours(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, reference, strength) -> io.NodeOutput:
+    @checked
+    def execute(cls, image: Tensor, reference: Tensor, strength: float) -> io.NodeOutput:
         from ..diffuseit.images.color import match_colours_batch
 
         picture, target = to_core(image), to_core(reference, "reference")
         matched = match_colours_batch(picture.cpu(), target.cpu())
-        return io.NodeOutput(runtime.to_output(to_comfy(torch.lerp(picture.cpu(), matched, strength))))
+        return io.NodeOutput(to_output(to_comfy(torch.lerp(picture.cpu(), matched, strength))))
 
 
 NODES = [MatchColours]

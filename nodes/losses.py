@@ -8,6 +8,7 @@ from ..diffuseit.errors import DiffuseITError, InputError
 from ..diffuseit.losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
 from ..diffuseit.presets import default_loss
 from .images import to_core
+from .inputs import checked
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, VIT, Guidance, Losses, Network
 
 MENU = f"{CATEGORY}/losses"
@@ -161,6 +162,7 @@ class StructureLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vit, previous=None, mask=None, **settings) -> io.NodeOutput:
         return chain(cls, previous, structure(StructureLoss(**settings), vit), mask)
 
@@ -246,6 +248,7 @@ class TextStyleLossNode(io.ComfyNode):
         return why_not(lambda: TextStyleLoss(to=to_text))
 
     @classmethod
+    @checked
     def execute(cls, clip, to_text, from_text, previous=None, mask=None, **settings) -> io.NodeOutput:
         return chain(cls, previous, text_style(TextStyleLoss(**settings), clip, to_text, from_text), mask)
 
@@ -289,6 +292,7 @@ class ImageStyleLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vit, style_image, cls_token, pixels, previous=None, mask=None) -> io.NodeOutput:
         loss = ImageStyleLoss(cls=cls_token, pixels=pixels)
         return chain(cls, previous, image_style(loss, vit, style_image), mask)
@@ -331,6 +335,7 @@ class SemanticDivergenceLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vit, previous=None, mask=None, **settings) -> io.NodeOutput:
         return chain(cls, previous, divergence(SemanticDivergenceLoss(**settings), vit), mask)
 
@@ -361,6 +366,7 @@ class RangeLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, weight, previous=None, mask=None) -> io.NodeOutput:
         return chain(cls, previous, Guidance(RangeLoss(weight=weight)), mask)
 
@@ -387,6 +393,7 @@ class CombineLosses(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, inputs: io.Autogrow.Type) -> io.NodeOutput:
         combined = tuple(guidance for losses in inputs.values() if losses for guidance in losses)
         if not combined:

@@ -18,6 +18,7 @@ from ..diffuseit.losses.scheduled import along, ramp
 from ..diffuseit.losses.source_anchor import Norm
 from ..diffuseit.presets import default_loss
 from .images import to_core
+from .inputs import checked
 from .losses import MENU, chain, common_inputs, losses_output, own_id, weight_input, why_not
 from .types import LOSSES, Guidance
 
@@ -74,6 +75,7 @@ class SourceAnchorLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, weight, norm, previous=None, mask=None) -> io.NodeOutput:
         return chain(cls, previous, Guidance(SourceAnchorLoss(weight=weight, norm=norm)), mask)
 
@@ -126,6 +128,7 @@ class ColourStatisticsLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, mean, covariance, grid, reference=None, previous=None, mask=None) -> io.NodeOutput:
         loss = ColourStatisticsLoss(mean=mean, covariance=covariance, grid=grid)
         return chain(cls, previous, colour_statistics(loss, reference), mask)
@@ -202,6 +205,7 @@ class LossSchedule(io.ComfyNode):
         return why_not(lambda: _check_ramp(ramp_start, ramp_end))
 
     @classmethod
+    @checked
     def execute(
         cls, losses, applies_to, weight_before, weight_after, ramp_start, ramp_end, curve=None
     ) -> io.NodeOutput:

@@ -17,6 +17,7 @@ from ..diffuseit.losses import (
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT, Preset
 from . import losses, photo_losses
 from .images import to_core
+from .inputs import checked
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, SETTINGS, VIT, Guidance, Settings
 
 
@@ -86,6 +87,7 @@ class PresetNode(io.ComfyNode):
         return losses.why_not(lambda: TextStyleLoss(to=to_text))
 
     @classmethod
+    @checked
     def execute(
         cls, preset, vit, to_text, from_text, clip=None, style_image=None, previous=None
     ) -> io.NodeOutput:

@@ -1,11 +1,10 @@
 """The sampler node: one picture, or a batch of them, from source to result."""
 
-import logging
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from comfy_api.latest import io
@@ -22,9 +21,10 @@ from ..diffuseit.methods import METHODS, SOLVERS, StepRule
 from ..diffuseit.performance.offload import stay
 from ..diffuseit.performance.options import Execution
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
-from . import live, runtime
-from .estimate import Prompt, key_of
+from . import estimate, live
+from .comfy import devices, events, memory
 from .images import mask_to_core, to_comfy, to_core
+from .inputs import checked
 from .losses import why_not
 from .settings import METHOD_ITSELF, sampler_settings
 from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Guidance, Losses, Network, Settings
@@ -265,21 +265,29 @@ class Sampler(io.ComfyNode):
         return why_not(lambda: SamplerSettings(steps=steps, skip=skip))
 
     @classmethod
+    @checked
     def execute(
         cls, ddpm, image, losses, seed, fit, size, mask=None, settings=None, **widgets
     ) -> io.NodeOutput:
         if settings is None:
             settings = Settings(sampler_settings(**widgets))
-        with runtime.gradients():
+        with devices.gradients():
             run = Run(
-                ddpm, to_core(image), losses, settings, seed, fit, mask, _workflow(cls.hidden.extra_pnginfo)
+                ddpm,
+                to_core(image),
+                losses,
+                settings,
+                seed,
+                fit,
+                mask,
+                live.workflow_id(cls.hidden.extra_pnginfo),
             )
-            result, trajectory, history = runtime.with_less_memory(run.sample, run.needs)
+            result, trajectory, history = memory.with_less_memory(run.sample, run.needs)
             pictures = run.finish(result, at_source_size=size == "source")
             run.live.result(pictures[0])
-            _note(run, cls.hidden.prompt)
+            estimate.note(cls.hidden.prompt, run.live.figures())
         return io.NodeOutput(
-            runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), history
+            devices.to_output(to_comfy(pictures)), devices.to_output(to_comfy(trajectory)), history
         )
 
 
@@ -330,16 +338,15 @@ class Run:
 
     def sample(self, execution: Execution) -> tuple[Tensor, Tensor, dict[str, list[float]]]:
         """(result, trajectory, losses by name over the steps); pictures on the CPU at the canvas' size."""
-        memory, self.execution = self._memory_required(execution), execution
+        needed, self.execution = self._memory_required(execution), execution
         if execution.turn is stay:
-            runtime.load(self.networks, memory)
+            devices.load(self.networks, needed)
         else:
-            runtime.load_in_turns(self.networks[0], self.networks[1:], memory)
+            devices.load_in_turns(self.networks[0], self.networks[1:], needed)
         frames: list[list[Tensor]] = [[] for _ in self.source]
         history: dict[str, list[float]] = {"loss": []}
-        progress = runtime.Progress(len(self.source) * self.settings.sampler.visits)
-        throttle = runtime.setting(live.THROTTLE_SETTING, live.THROTTLE_MS) / 1000
-        self.live = live.Live(self._facts(self.needs(execution)), runtime.tell, throttle)
+        progress = events.Progress(len(self.source) * self.settings.sampler.visits)
+        self.live = live.Live(self._facts(self.needs(execution)), events.tell, live.throttle())
         steps = sample(
             self.ddpm.module,
             self.source,
@@ -350,7 +357,7 @@ class Run:
             execution=execution,
             pulls_every=math.ceil(self.settings.sampler.visits / live.MEASUREMENTS),
         )
-        with self.live, runtime.interruptible(self.ddpm.module):
+        with self.live, events.interruptible(self.ddpm.module):
             for step in steps:
                 progress.update(step.number + 1, step.total, step.pred_xstart[0])
                 pictures = step.pred_xstart.cpu()
@@ -365,7 +372,7 @@ class Run:
     def needs(self, execution: Execution) -> int:
         """Foretold bytes of the device, weights included."""
         resident = self.networks if execution.turn is stay else self.networks[:1]
-        return runtime.weights_bytes(resident) + self._memory_required(execution)
+        return devices.weights_bytes(resident) + self._memory_required(execution)
 
     def _memory_required(self, execution: Execution) -> int:
         """Foretold bytes beside the weights that stay on the device."""
@@ -387,7 +394,7 @@ class Run:
 
         views = [("ViT" if isinstance(view, ViT) else "CLIP", view) for view, _ in _views(self.guidance)]
         sampler = self.settings.sampler
-        prompt, node = runtime.executing()
+        prompt, node = events.executing()
         return live.Facts(
             workflow=self.workflow,
             prompt=prompt,
@@ -413,22 +420,6 @@ class Run:
         if at_source_size:
             return self.fit.restore(result, self.original, self.original_mask)
         return self.fit.undo(result)
-
-
-def _workflow(metadata: Mapping[str, Any] | None) -> str:
-    """The id of the workflow that a prompt came from; empty where none did."""
-    workflow = (metadata or {}).get("workflow") or {}
-    return str(workflow.get("id") or "")
-
-
-def _note(run: Run, prompt: Prompt | None) -> None:
-    """Writes down what the run took, for estimates; without a prompt nobody knows what it was."""
-    _, node = runtime.executing()
-    if prompt and node in prompt:
-        try:
-            runtime.measured().note(key_of(prompt, node, runtime.device_name()), run.live.figures())
-        except OSError as error:
-            logging.warning("DiffuseIT: what the run took could not be written down: %s", error)
 
 
 def _views(guidance: Sequence[Guidance]) -> list[tuple[torch.nn.Module, int]]:

@@ -1,15 +1,22 @@
 """The sampler's widgets as settings of the core."""
 
+from typing import Any, cast
+
 from ..diffuseit.guidance.loop import SamplerSettings
+from ..diffuseit.methods import SolverName
 
 METHOD_ITSELF = "the method itself"
 
 
 def sampler_settings(
-    restart_above=0.0, inner_steps=-1, solver=METHOD_ITSELF, tail_steps=0, **widgets
+    restart_above: float = 0.0,
+    inner_steps: int = -1,
+    solver: str = METHOD_ITSELF,
+    tail_steps: int = 0,
+    **widgets: Any,
 ) -> SamplerSettings:
-    """The widgets, whose values for "nothing" are None in the core."""
-    chosen = None if solver == METHOD_ITSELF else solver
+    """Return the settings of the widgets, whose values for "nothing" are None in the core."""
+    chosen = None if solver == METHOD_ITSELF else cast(SolverName, solver)
     return SamplerSettings(
         **widgets,
         restart_above=restart_above or None,

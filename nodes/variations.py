@@ -1,19 +1,23 @@
 """The variations node: several seeds of one picture at once, the best by the losses first."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..diffuseit.guidance.ranking import check_variations, grid, ranked, score
-from . import runtime
+from ..diffuseit.models.ddpm import PixelDDPM
+from .comfy.devices import gradients, to_output
+from .comfy.memory import with_less_memory
 from .images import to_comfy, to_core
+from .inputs import checked
 from .sampler import Run
-from .types import CATEGORY, DDPM, LOSSES, SETTINGS
+from .types import CATEGORY, DDPM, LOSSES, SETTINGS, Losses, Network, Settings
 
 
 class Variations(io.ComfyNode):
     """`diffuseit.vary` with the sampler's way through ComfyUI."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITVariations",
             display_name="DiffuseIT Variations",
@@ -59,21 +63,31 @@ class Variations(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, ddpm, image, losses, settings, seed, count, mask=None) -> io.NodeOutput:
-        with runtime.gradients():
+    @checked
+    def execute(
+        cls,
+        ddpm: Network[PixelDDPM],
+        image: Tensor,
+        losses: Losses,
+        settings: Settings,
+        seed: int,
+        count: int,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        with gradients():
             source = to_core(image)
             check_variations(count, source)
             run = Run(ddpm, source.expand(count, -1, -1, -1), losses, settings, seed, "keep", mask)
-            result, _, _ = runtime.with_less_memory(run.sample, run.needs)
+            result, _, _ = with_less_memory(run.sample, run.needs)
             scores = cls._scores(run, result)
             found = ranked(run.finish(result, at_source_size=False), scores, seed)
             pictures = to_comfy(found.pictures)
             sheet = to_comfy(grid(found.pictures))
-        return io.NodeOutput(*(runtime.to_output(part) for part in (pictures[:1], pictures, sheet)))
+        return io.NodeOutput(*(to_output(part) for part in (pictures[:1], pictures, sheet)))
 
     @staticmethod
-    def _scores(run, result):
-        """As the run went: where its networks are now, and less than it took."""
+    def _scores(run: Run, result: Tensor) -> Tensor:
+        """The losses of each picture, evaluated as the run went: where its networks are now."""
         device = run.ddpm.module.device
         source = run.source[:1].to(device)
         return score(result.to(device), source, run.losses, run.seed, run.execution)
