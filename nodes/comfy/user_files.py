@@ -1,6 +1,5 @@
 """Files of the user that ComfyUI keeps in `user/default`: its settings, and the pack's own notes."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def number_setting(name: str, default: float, low: float, high: float) -> float:
-    """Return a number of ComfyUI's settings, held between `low` and `high`; `default` if it is none."""
+    """Return a number of ComfyUI's settings; `default` if it is not there, or not a number from `low` to `high`."""
     value = read_object(user_file("comfy.settings.json")).get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return default
-    return min(max(value, low), high)
+    return value if low <= value <= high else default
