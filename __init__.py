@@ -14,14 +14,15 @@ async def comfy_entrypoint():
     class DiffuseITExtension(ComfyExtension):
         async def on_load(self) -> None:
             from .nodes import register_routes
-            from .nodes.runtime import register_folder
+            from .nodes.comfy import events, folders
 
-            register_folder()
-            register_routes()
+            folders.register()
+            if (server := events.server()) is not None:
+                register_routes(server)
 
         async def get_node_list(self) -> list:
             from .nodes import node_classes
 
-            return node_classes()
+            return list(node_classes())
 
     return DiffuseITExtension()

@@ -1,47 +1,39 @@
 """The ComfyUI nodes. Each module lists its own in `NODES`; one that cannot be imported hides no other."""
 
 import logging
-import sys
+from functools import cache
 from importlib import import_module
+from typing import Any
 
 MODULES = (
     "loaders",
     "losses",
-    "photo_losses",
+    "schedule",
+    "options",
     "preset",
     "sampler",
     "variations",
-    "colours",
+    "color",
     "download",
     "examples",
 )
 
 
-def node_classes() -> list[type]:
-    """All nodes that can be had here, in the order of the menu."""
-    found: list[type] = []
+@cache
+def node_classes() -> tuple[Any, ...]:
+    """Return all nodes that can be had here, in the order of the menu."""
+    found: list[Any] = []
     for name in MODULES:
         try:
             found += import_module(f".{name}", __name__).NODES
         except Exception:
             logging.exception("DiffuseIT: the nodes in %s.py are missing, because:", name)
-    return found
+    return tuple(found)
 
 
-ROUTES = {
-    "routes": "the sidebar cannot list or fetch models",
-    "estimate": "samplers cannot say what a run will take",
-}
-"""Modules with routes, and what is missing without them."""
-
-
-def register_routes() -> None:
-    """What the front end asks of ComfyUI's server, where one runs. The nodes need none of it."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is None:
-        return
-    for name, lost in ROUTES.items():
-        try:
-            import_module(f".{name}", __name__).register(server)
-        except Exception:
-            logging.exception("DiffuseIT: %s, because:", lost)
+def register_routes(server: Any) -> None:
+    """Add the routes that the front end uses to ComfyUI's server. The nodes need none of them."""
+    try:
+        import_module(".routes", __name__).register(server)
+    except Exception:
+        logging.exception("DiffuseIT: the sidebar and the estimates on samplers do not work, because:")

@@ -3,7 +3,9 @@
 from comfy_api.latest import io, ui
 
 from ..diffuseit.models.hub.catalog import bundles, catalog, format_size, members
-from . import runtime
+from .comfy.events import Progress, check_interruption
+from .comfy.folders import download_folder
+from .inputs import checked
 from .types import CATEGORY
 
 DEFAULT = "paper"
@@ -13,7 +15,7 @@ class DownloadModels(io.ComfyNode):
     """`diffuseit models download`."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         described = "; ".join(f"{name}: {bundle.purpose}" for name, bundle in bundles().items())
         return io.Schema(
             node_id="DiffuseITDownloadModels",
@@ -38,10 +40,11 @@ class DownloadModels(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model) -> io.NodeOutput:
+    @checked
+    def execute(cls, model: str) -> io.NodeOutput:
         from ..diffuseit.models.hub.download import download
 
-        progress = runtime.Progress(100)
+        progress = Progress(100)
         last = -1
 
         def show(file: str, done: int, total: int | None) -> None:
@@ -50,9 +53,9 @@ class DownloadModels(io.ComfyNode):
             if percent != last:
                 last = percent
                 progress.update(percent, 100)
-            runtime.check_interruption()
+            check_interruption()
 
-        paths = download(model, runtime.download_folder(), show)
+        paths = download(model, download_folder(), show)
         lines = [f"{path.name} ({format_size(path.stat().st_size)})" for path in paths]
         licences = sorted({f"{entry.name}: {entry.licence}" for entry in members(model)})
         text = "\n".join([*lines, "", *licences])

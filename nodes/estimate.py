@@ -1,48 +1,70 @@
-"""What a run will take, by what runs with the same models and losses took on this machine.
+"""What a run will take, judged by what runs with the same models and losses took on this machine.
 
-After each run its seconds per step, its memory and its network calls are written down under a key that holds what
-they depend on: model files, losses, method. The front end sends the prompt it would queue and gets back how many
-steps that is and what was measured, or null where there was no such run.
+After each run its seconds per step, its memory and its network calls are written down under a key that stands for what
+they depend on: model files, losses, method. The front end sends the prompt that it would queue and gets back how
+many steps that is and what was measured, or null if there was no such run.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from ..diffuseit.errors import InputError
-from ..diffuseit.images.atomic import atomic_path
-from ..diffuseit.presets import PRESETS
-from .settings import sampler_settings
+from comfy_api.latest import io
 
-SAMPLER = "DiffuseITSampler"
+from ..diffuseit.errors import InputError
+from ..diffuseit.presets import PRESETS
+from ..diffuseit.schema import shown
+from .comfy.decoration import Decoration
+from .comfy.devices import device_name
+from .comfy.events import executing
+from .inputs import check_inputs
+from .measurements import Figures, Measured, measured
+from .options import DEFAULTS, READERS, make_settings, values_of
+
 OURS = "DiffuseIT"
 PICTURES = ("image", "mask", "style_image", "reference")
-COSTS_OF_SAMPLER = ("method", "inner_steps", "view", "guide_from", "guide_until", "solver", "tail_steps")
-COSTS_OF_LOSSES = ("crops", "preset", "applies_to", "weight_before", "weight_after", "ramp_start", "ramp_end")
-LOADER = "DiffuseITLoad"
-KEPT = 100
+FREE = (
+    "seed",
+    "steps",
+    "skip",
+    "resample",
+    "step_size",
+    "start_color",
+    "tau",
+    "fit",
+    "size",
+    "to_text",
+    "from_text",
+    "scene",
+)
+"""Inputs that do not change what a step takes. Any other one does, as far as anybody knows."""
+
+WEIGHTS = (
+    "weight",
+    "self_similarity",
+    "contrastive",
+    "cls_token",
+    "pixels",
+    "mean",
+    "covariance",
+    "lambda_s",
+    "lambda_i",
+)
+"""Inputs of which one thing counts: whether they are 0, which leaves a network out."""
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """Nodes as ComfyUI's API has them, by id: `class_type` and `inputs`, where [id, slot] is a link."""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Of one run. `memory`: bytes of weights and run. `size`: (width, height) of each of its `pictures`."""
-
-    seconds_per_step: float
-    memory: int
-    calls: Mapping[str, float]
-    pictures: int
-    size: tuple[int, int]
-
-
 def key_of(prompt: Prompt, node: str, device: str) -> str:
-    """Everything in the graph before the sampler `node` that time and memory depend on, but for the pictures."""
+    """Return what stands for all in the graph before the sampler `node` that time and memory depend on.
+
+    Pictures are left out.
+    """
     parts = sorted(_costs(prompt[one]) for one in _before(prompt, node))
-    return json.dumps([device, *parts])
+    return hashlib.sha256(json.dumps([device, *parts]).encode()).hexdigest()
 
 
 def _before(prompt: Prompt, node: str) -> Iterator[str]:
@@ -53,100 +75,102 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
         yield one
         for name, value in prompt[one]["inputs"].items():
             other = None if name in PICTURES else _link(value)
-            if other in prompt and other not in seen and prompt[other]["class_type"].startswith(OURS):
+            if other is None or other not in prompt or other in seen:
+                continue
+            if prompt[other]["class_type"].startswith(OURS):
                 seen.add(other)
                 waiting.append(other)
 
 
 def _link(value: Any) -> str | None:
-    return str(value[0]) if isinstance(value, list) and len(value) == 2 else None
+    """The node that a value of a prompt comes from."""
+    return value[0] if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) else None
 
 
 def _costs(node: Mapping[str, Any]) -> str:
-    kind, inputs = node["class_type"], node["inputs"]
-    names = COSTS_OF_SAMPLER if kind == SAMPLER else COSTS_OF_LOSSES
     known = {
-        name: _plain(value)
-        for name, value in inputs.items()
-        if _link(value) is None and (kind.startswith(LOADER) or name in names)
+        name: value != 0 if name in WEIGHTS else _plain(value)
+        for name, value in node["inputs"].items()
+        if name not in FREE and isinstance(value, str | bool | int | float)
     }
-    off = [name for name, value in inputs.items() if value == 0 and kind != SAMPLER]  # a weight, most likely
-    return json.dumps([kind, known, off], sort_keys=True)
+    return json.dumps([node["class_type"], known], sort_keys=True)
 
 
 def _plain(value: Any) -> Any:
     """A number as a float: the front end sends 0 where ComfyUI then has 0.0."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return float(value) if type(value) is int and abs(value) < 2**53 else value
 
 
 def steps_of(prompt: Prompt, node: str) -> int | None:
-    """How many steps the sampler `node` will take; None where a link decides that."""
-    inputs = prompt[node]["inputs"]
-    preset = prompt.get(_link(inputs.get("settings")) or "")
-    if preset is not None:
-        chosen = PRESETS.get(str(preset["inputs"].get("preset")))
-        return None if chosen is None else chosen.sampler.visits
-    widgets = {name: value for name, value in inputs.items() if name in COUNTING}
-    if any(isinstance(value, list) for value in widgets.values()):
+    """Return how many steps the sampler `node` will take; None if a link decides that."""
+    widgets = prompt[node]["inputs"]
+    values = {name: widgets[name] for name in DEFAULTS if name in widgets} | _options_of(
+        prompt, widgets.get("options")
+    )
+    if any(isinstance(value, list) for value in values.values()):
         return None
     try:
-        return sampler_settings(**widgets).visits
-    except (InputError, TypeError):
+        return len(make_settings(values).timetable)
+    except (InputError, KeyError):
         return None
 
 
-COUNTING = ("steps", "skip", "resample", "method", "guide_until", "solver", "tail_steps")
+def _options_of(prompt: Prompt, link: Any) -> dict[str, Any]:
+    """What the option nodes and the preset behind a link set, as their nodes would."""
+    chain: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    while (one := _link(link)) in prompt and one not in seen:
+        assert one is not None
+        seen.add(one)
+        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
+        if kind in READERS:
+            names = inputs.keys() - {"previous"}
+            chain.append(READERS[kind]({name: inputs[name] for name in names}))
+        elif inputs.get("preset") in tuple(PRESETS):
+            chain.append(values_of(PRESETS[inputs["preset"]].sampler))
+        link = inputs.get("previous") if kind in READERS else None
+    values: dict[str, Any] = {}
+    for options in reversed(chain):
+        values |= options
+    return values
 
 
-class Measured:
-    """The figures of earlier runs, in a file. What is not readable there counts as not measured."""
+def answer(
+    asked: Any, nodes: Mapping[str, type[io.ComfyNode]], known: Measured, device: str
+) -> dict[str, Any]:
+    """Return `steps` and `measured` of the sampler that `asked` names in a prompt, None where unknown.
 
-    def __init__(self, path: Path):
-        self._path = path
-
-    def find(self, key: str) -> Figures | None:
-        """Those of the last run with `key`."""
-        try:
-            found = self._read()[key]
-            return Figures(**found | {"size": tuple(found["size"])})
-        except (KeyError, TypeError):
-            return None
-
-    def note(self, key: str, figures: Figures) -> None:
-        """Writes a run down, and forgets the oldest of too many."""
-        known = self._read()
-        known.pop(key, None)
-        known[key] = asdict(figures)
-        kept = dict(list(known.items())[-KEPT:])
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self._path) as path:
-            path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
-
-
-def answer(prompt: Prompt, node: str, measured: Measured, device: str) -> dict[str, Any]:
-    """`steps` and `measured` of the sampler `node`, null where unknown. Raises `KeyError` for a node not there."""
-    figures = measured.find(key_of(prompt, node, device))
+    `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` for what is not a prompt, and for widgets
+    whose values the nodes would refuse.
+    """
+    prompt, node = _asked(asked)
+    if prompt[node]["class_type"] not in nodes:
+        raise InputError(f"the node {shown(node)} is none of {OURS}'s")
+    for one in _before(prompt, node):
+        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
+        if kind in nodes:
+            check_inputs(nodes[kind], {name: value for name, value in inputs.items() if _link(value) is None})
+    figures = known.find(key_of(prompt, node, device))
     return {"steps": steps_of(prompt, node), "measured": None if figures is None else asdict(figures)}
 
 
-def register(server: Any) -> None:
-    """POST /diffuseit/estimate: a prompt and the id of a sampler in it."""
-    from aiohttp import web
+def _asked(asked: Any) -> tuple[Prompt, str]:
+    """The prompt, and the id of a node in it."""
+    if not isinstance(asked, dict) or not isinstance(prompt := asked.get("prompt"), dict):
+        raise InputError('send {"prompt": nodes by their ids, "node": the id of a sampler}')
+    for one in prompt.values():
+        inputs = one.get("inputs") if isinstance(one, dict) else None
+        if not isinstance(inputs, dict) or not isinstance(one.get("class_type"), str):
+            raise InputError('each node of the prompt is {"class_type": its class, "inputs": by their names}')
+    node = asked.get("node")
+    if not isinstance(node, str) or node not in prompt:
+        raise InputError(f"there is no node {shown(node)} in the prompt")
+    return prompt, node
 
-    from . import runtime
 
-    @server.routes.post("/diffuseit/estimate")
-    async def estimate(request: web.Request) -> web.Response:
-        try:
-            asked = await request.json()
-            told = answer(asked["prompt"], str(asked["node"]), runtime.measured(), runtime.device_name())
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return web.json_response({"error": "send a prompt, and the id of a sampler in it"}, status=400)
-        return web.json_response(told)
+def note(prompt: Prompt | None, figures: Figures) -> None:
+    """Write down what the running sampler took; without a prompt nobody knows what it was."""
+    with Decoration("a note of what the run took"):
+        _, node = executing()
+        if prompt and node in prompt:
+            measured().note(key_of(prompt, node, device_name()), figures)

@@ -5,8 +5,9 @@ from comfy_api.latest import io
 
 from ..diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from ..diffuseit.pocket.world.seeds import HELD_OUT
-from . import runtime
+from .comfy.devices import to_output
 from .images import to_comfy
+from .inputs import checked
 from .types import CATEGORY
 
 PICTURES = {f"{style} landscape": ("landscape", style) for style in STYLES["landscape"]} | {
@@ -21,7 +22,7 @@ class ExamplePicture(io.ComfyNode):
     """A scene of the pocket world that no pocket model was trained on."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITExamplePicture",
             display_name="DiffuseIT Example Picture",
@@ -58,14 +59,15 @@ class ExamplePicture(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, picture, scene, mask_of) -> io.NodeOutput:
+    @checked
+    def execute(cls, picture: str, scene: int, mask_of: str) -> io.NodeOutput:
         domain, style = PICTURES[picture]
         seed = HELD_OUT.start + scene
         geometry = sample_geometry(domain, [seed])
         image = render(geometry, [STYLES[domain].index(style)], [seed])
         behind = torch.tensor([SEGMENTS[domain].index(name) for name in BEHIND[domain]])
         mask = torch.isin(segment(geometry), behind) == (mask_of == BACKGROUND)
-        return io.NodeOutput(runtime.to_output(to_comfy(image)), runtime.to_output(mask.float()))
+        return io.NodeOutput(to_output(to_comfy(image)), to_output(mask.float()))
 
 
 NODES = [ExamplePicture]

@@ -4,7 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from ..diffuseit.errors import DiffuseITError
 from ..diffuseit.models.hub.catalog import Entry
@@ -82,9 +83,7 @@ class Fetcher:
                 job = self._jobs[entry.name] = replace(self._jobs[entry.name], state="running")
             self._tell(job)
             try:
-                self._fetch(
-                    entry, lambda file, done, total, entry=entry: self._report(entry, file, done, total)
-                )
+                self._fetch(entry, partial(self._report, entry))
                 self._change(entry, state="done", done=self._jobs[entry.name].total)
             except Stopped:
                 self._change(entry, state="stopped")
@@ -104,7 +103,7 @@ class Fetcher:
         if 100 * done // total != 100 * job.done // job.total:
             self._change(entry, done=done, total=total)
 
-    def _change(self, entry: Entry, **what) -> None:
+    def _change(self, entry: Entry, **what: Any) -> None:
         with self._lock:
             job = self._jobs[entry.name] = replace(self._jobs[entry.name], **what)
         self._tell(job)

@@ -1,8 +1,8 @@
 """What the front end is told while a sampler runs: losses, small pictures, times, each loss's share.
 
-Everything of a run goes out as events of one name, collected so that they come at most every so many seconds:
-`begin` with what holds for the run, `steps` with what has happened since the event before, `end`. Their fields are
-described in web/js/sampler/run.js, which reads them.
+Everything of a run goes out as events of one name, collected so that there is a pause between them: `begin` with what
+holds for the run, `steps` with what has happened since the event before, `end`. Their fields are described in
+web/js/sampler/run.js, which reads them. Nothing here raises: a run does not fail for what only shows it.
 """
 
 import base64
@@ -14,22 +14,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
 from torch import Tensor, nn
 
 from ..diffuseit.guidance.loop import Step
-from .estimate import Figures
+from ..diffuseit.images.io import to_pil
+from ..diffuseit.losses import Loss
+from .comfy.decoration import Decoration
+from .comfy.user_files import number_setting
+from .measurements import Figures
 
 EVENT = "diffuseit.run"
 THROTTLE_SETTING = "DiffuseIT.Live.Throttle"
 THROTTLE_MS = 150
+MAX_THROTTLE_MS = 60_000
+LONGEST_ID = 200
 FRAMES = 12
 FRAME_SIZE = 256
 LARGE_SIZE = 512
 MEASUREMENTS = 8
-"""How often in a run the shares are measured, which costs a way back through each feature network that losses share."""
+"""How often in a run the shares are measured. It costs a backward pass more through each network that losses share."""
 
 Send = Callable[[str, dict[str, Any]], None]
+
+
+def throttle() -> float:
+    """Return the user's pause between two events, in seconds."""
+    return number_setting(THROTTLE_SETTING, THROTTLE_MS, 0, MAX_THROTTLE_MS) / 1000
+
+
+def workflow_id(extra_pnginfo: Any) -> str:
+    """Return the id of the workflow that a prompt came from; empty if none did.
+
+    Prompts of scripts may hold anything in the place of a workflow.
+    """
+    workflow = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
+    found = workflow.get("id") if isinstance(workflow, dict) else None
+    return found if isinstance(found, str) and len(found) <= LONGEST_ID else ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,7 @@ class Facts:
 
     `workflow` and `node` are the front end's ids of the place where the run is shown, `prompt` is the server's of what
     was queued, `run` its own.
-    `chain`: for each loss the id of its node and the name of its class. `memory`: bytes of weights and run together.
+    `chain`: each loss with the id of its node. `memory`: bytes of weights and run together.
     `networks` by the name that their calls are counted under. `size`: (width, height) that they work on. `source`
     [3, H, W] in [-1, 1].
     """
@@ -49,7 +69,7 @@ class Facts:
     run: str
     total: int
     batch: int
-    chain: Sequence[tuple[str, str]]
+    chain: Sequence[tuple[str, Loss]]
     memory: int
     networks: Mapping[str, Sequence[nn.Module]]
     size: tuple[int, int]
@@ -57,7 +77,7 @@ class Facts:
 
 
 class Live:
-    """The reporter of one run; a context, so that an end is told however the run ends."""
+    """The reporter of one run: a context, so that an end is told however the run ends."""
 
     def __init__(
         self,
@@ -73,52 +93,63 @@ class Live:
         self._done, self._next_frame = 0, 0
         self._last: Step | None = None
         self._calls: Counter[str] = Counter()
-        self._calls_before = 0
         self._hooks: list[Any] = []
+        self._decoration = Decoration("what the page shows of a run")
 
     def __enter__(self) -> "Live":
-        for name, modules in self._facts.networks.items():
-            self._hooks += [module.register_forward_pre_hook(self._counter(name)) for module in modules]
-        self._began = self._told = self._clock()
-        self._tell(
-            "begin",
-            total=self._facts.total,
-            batch=self._facts.batch,
-            chain=[{"node": node, "loss": loss} for node, loss in self._facts.chain],
-            memory=self._facts.memory,
-            size=self._facts.size,
-            source=jpeg(self._facts.source, LARGE_SIZE),
-        )
+        with self._decoration:
+            for name, modules in self._facts.networks.items():
+                self._hooks += [module.register_forward_pre_hook(self._counter(name)) for module in modules]
+            self._began = self._told = self._clock()
+            labels = {name: label for _, loss in self._facts.chain for name, label in loss.labels.items()}
+            self._tell(
+                "begin",
+                total=self._facts.total,
+                frame_limit=FRAMES,
+                losses=[{"node": node, "terms": list(loss.labels)} for node, loss in self._facts.chain],
+                terms={name: {"label": label.text, "color": label.color} for name, label in labels.items()},
+                memory=self._facts.memory,
+                source=jpeg(self._facts.source, LARGE_SIZE),
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
-        self.flush()
-        self._ended = self._clock()
-        self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
+        with self._decoration:
+            self._flush()
+            self._ended = self._clock()
+            self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
 
-    def step(self, step: Step, values: Mapping[str, float], picture: Tensor) -> None:
-        """One step: the losses `values` by name, and the first picture [3, H, W] in [-1, 1], on the CPU."""
-        number, waiting = step.number, self._waiting
+    def step(self, step: Step, picture: Tensor) -> None:
+        """Tell of a step, and show its first picture [3, H, W] in [-1, 1], on the CPU."""
+        with self._decoration:
+            self._note(step, picture)
+            if self._clock() - self._told >= self._throttle or step.number == 0:
+                self._flush()
+
+    def _note(self, step: Step, picture: Tensor) -> None:
+        number, waiting, mark = step.number, self._waiting, self._mark(step)
+        if self._last is None:
+            self._calls.clear()  # those for source and targets
+        self._last, self._done = step, number + 1
         waiting.setdefault("from", number)
-        waiting.setdefault("values", []).append({name: rounded(value) for name, value in values.items()})
+        waiting.setdefault("values", []).append(
+            {name: rounded(value.mean().item()) for name, value in step.terms.items()}
+        )
         waiting["total"] = step.total
-        if mark := self._mark(step):
+        if mark:
             waiting.setdefault("marks", []).append([number, mark])
         if number >= self._next_frame or number == step.total - 1:
             waiting.setdefault("frames", []).append([number, jpeg(picture, FRAME_SIZE)])
             self._next_frame = number + math.ceil(step.total / FRAMES)
-        if step.pulls:
-            waiting["pulls"] = [[n, rounded(pull.mean().item())] for n, pull in sorted(step.pulls.items())]
-        if self._last is None:
-            self._calls.clear()  # those for source and targets
-        self._last, self._done = step, number + 1
-        if self._clock() - self._told >= self._throttle or number == 0:
-            self.flush()
+        if step.shares:
+            waiting["gradients"] = [
+                [n, rounded(norm.mean().item())] for n, norm in sorted(step.shares.items())
+            ]
 
     def figures(self) -> Figures:
-        """What the run took so far."""
+        """Return what the run took so far."""
         return Figures(
             seconds_per_step=self._elapsed() / max(1, self._done),
             memory=self._facts.memory,
@@ -127,15 +158,16 @@ class Live:
             size=self._facts.size,
         )
 
-    def flush(self) -> None:
-        """Sends what waits."""
+    def _flush(self) -> None:
+        """Send what waits."""
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
             self._tell("steps", **waiting, elapsed=self._elapsed())
 
     def result(self, picture: Tensor) -> None:
-        """The finished first picture [3, H, W] in [-1, 1], which may come after the end."""
-        self._tell("result", picture=jpeg(picture, LARGE_SIZE))
+        """Tell of the finished first picture [3, H, W] in [-1, 1], which may come after the end."""
+        with self._decoration:
+            self._tell("result", picture=jpeg(picture, LARGE_SIZE))
 
     def _mark(self, step: Step) -> str | None:
         """What makes a step stand out: a "restart" after it, a level seen again, another "picture" of the batch."""
@@ -146,7 +178,7 @@ class Live:
             return None
         if last.items != step.items:
             return "picture"
-        return "resample" if last.index == step.index else None
+        return "resample" if last.t == step.t else None
 
     def _counter(self, name: str) -> Callable[..., None]:
         def count(*_: object) -> None:
@@ -170,15 +202,14 @@ class Live:
         self._send(EVENT, {"kind": kind, **place, **what})
 
 
-def rounded(value: float) -> float:
-    """Six digits, which is more than a screen shows."""
-    return float(f"{value:.6g}")
+def rounded(value: float) -> float | None:
+    """Return six digits, which is more than a screen shows; None for what JSON has no number for."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def jpeg(picture: Tensor, size: int) -> str:
-    """The address of [3, H, W] in [-1, 1] as a picture with no side above `size`."""
-    pixels = picture.detach().add(1).mul(127.5).clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
-    image = Image.fromarray(pixels)
+    """Return a picture [3, H, W] in [-1, 1] as a data URL, with no side above `size`."""
+    image = to_pil(picture)
     image.thumbnail((size, size))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
@@ -186,7 +217,7 @@ def jpeg(picture: Tensor, size: int) -> str:
 
 
 def named(networks: Iterable[tuple[str, nn.Module]]) -> dict[str, list[nn.Module]]:
-    """Networks by name, each once."""
+    """Return the networks by name, each once."""
     found: dict[str, list[nn.Module]] = {}
     for name, network in networks:
         known = found.setdefault(name, [])

@@ -1,30 +1,43 @@
 """Loader nodes: the pocket models that ship with the pack first, then what lies in models/diffuseit."""
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from comfy_api.latest import io
+from torch import nn
 
-from . import runtime
+from .comfy import devices, folders
+from .inputs import checked
 from .types import CATEGORY, CLIP_ENSEMBLE, DDPM, VIT, Network
 
+if TYPE_CHECKING:
+    from ..diffuseit.models.clip import CLIPEnsemble
+    from ..diffuseit.models.ddpm import PixelDDPM
+    from ..diffuseit.models.vit import ViT
+
 POCKET = "pocket"
-NONE = "none"
+MOST_CLIPS = 16
 _FILES = "the built-in pocket model, or a file in models/diffuseit"
 
 
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
+
 def _choices() -> list[str]:
-    return [POCKET, *runtime.model_files()]
+    return [POCKET, *folders.model_paths()]
 
 
-def _load_file(kind, load, name, **options):
-    """A file by the catalogue's configuration where it is one of its `kind`, else by what the file itself tells."""
+def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options: Any) -> AnyNetwork:
+    """Load a file by the catalogue's configuration if it is one of its `kind`, else by what the file itself says."""
     from ..diffuseit.models.hub.catalog import entry_of_file
     from ..diffuseit.models.load import load_entry
 
-    path = Path(runtime.model_path(name))
+    path = folders.model_path(name)
     entry = entry_of_file(path.name)
     if entry is not None and entry.kind == kind:
-        return load_entry(entry, path, **options)
+        network: Any = load_entry(entry, path, **options)
+        return network  # of the class that `load` returns, for it is of the same kind
     return load(path, **options)
 
 
@@ -32,7 +45,7 @@ class LoadDDPM(io.ComfyNode):
     """A pixel-space diffusion model."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITLoadDDPM",
             display_name="DiffuseIT Load DDPM",
@@ -60,13 +73,14 @@ class LoadDDPM(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, dtype) -> io.NodeOutput:
-        with runtime.gradients():
-            network = _load_ddpm(model, runtime.choose_dtype(dtype))
-        return io.NodeOutput(Network(network, (runtime.manage(network),)))
+    @checked
+    def execute(cls, model: str, dtype: str) -> io.NodeOutput:
+        with devices.gradients():
+            network = _load_ddpm(model, devices.choose_dtype(dtype))
+        return io.NodeOutput(Network(network, (devices.manage(network),)))
 
 
-def _load_ddpm(model, dtype):
+def _load_ddpm(model: str, dtype: torch.dtype) -> "PixelDDPM":
     from ..diffuseit.models.ddpm_checkpoint import load_ddpm
     from ..diffuseit.pocket.models import pocket_ddpm
 
@@ -79,7 +93,7 @@ class LoadViT(io.ComfyNode):
     """A vision transformer, whose keys tell structure and whose [CLS] token tells style."""
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DiffuseITLoadViT",
             display_name="DiffuseIT Load ViT",
@@ -109,81 +123,77 @@ class LoadViT(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, layer) -> io.NodeOutput:
-        with runtime.gradients():
+    @checked
+    def execute(cls, model: str, layer: int) -> io.NodeOutput:
+        with devices.gradients():
             network = _load_vit(model, layer)
-        return io.NodeOutput(Network(network, (runtime.manage(network),)))
+        return io.NodeOutput(Network(network, (devices.manage(network),)))
 
 
-def _load_vit(model, layer):
+def _load_vit(model: str, layer: int) -> "ViT":
     from ..diffuseit.models.vit import load_vit
     from ..diffuseit.pocket.models import WEIGHTS
 
     if model == POCKET:
         return load_vit(WEIGHTS / "vit.safetensors", layer=layer)
-    return _load_file("vit", load_vit, model, layer=layer, dtype=runtime.choose_dtype("auto"))
+    return _load_file("vit", load_vit, model, layer=layer, dtype=devices.choose_dtype("auto"))
 
 
-class LoadCLIPEnsemble(io.ComfyNode):
-    """Any number of CLIP models."""
+class LoadCLIP(io.ComfyNode):
+    """A CLIP model, or an ensemble of several."""
 
     @classmethod
-    def define_schema(cls):
-        models = [
-            io.Combo.Input(
-                f"clip_{number}",
-                options=[NONE, *_choices()],
-                default=NONE,
-                advanced=number > 2,
-                tooltip="A further CLIP. More of them agree on what the words mean: pictures get cleaner, each "
-                "step slower.",
-            )
-            for number in range(2, 6)
-        ]
+    def define_schema(cls) -> io.Schema:
+        further = io.Autogrow.TemplatePrefix(
+            CLIP_ENSEMBLE.Input(
+                "clip",
+                optional=True,
+                tooltip="A further DiffuseIT Load CLIP. Up: more models agree on what the words mean, so images get "
+                "cleaner and each step slower.",
+            ),
+            prefix="clip",
+            min=1,
+            max=MOST_CLIPS,
+        )
         return io.Schema(
-            node_id="DiffuseITLoadCLIPEnsemble",
-            display_name="DiffuseIT Load CLIP Ensemble",
+            node_id="DiffuseITLoadCLIP",
+            display_name="DiffuseIT Load CLIP",
             category=f"{CATEGORY}/loaders",
-            description="Loads the CLIP models of the text style loss, which takes their mean: 'pocket', or CLIP "
-            "weights (OpenAI's or open_clip's) from models/diffuseit.",
-            search_aliases=["open_clip", "clip guided", "text encoder", "clip loader"],
+            description="Loads a CLIP model for the text style loss: 'pocket', or CLIP weights (OpenAI's or "
+            "open_clip's) from models/diffuseit. Connect further ones to make an ensemble, whose mean counts.",
+            search_aliases=["open_clip", "clip guided", "text encoder", "clip loader", "clip ensemble"],
             inputs=[
                 io.Combo.Input(
-                    "clip_1",
-                    options=_choices(),
-                    default=POCKET,
-                    tooltip=f"The first CLIP: {_FILES}.",
+                    "model", options=_choices(), default=POCKET, tooltip=f"The CLIP model: {_FILES}."
                 ),
-                *models,
-                CLIP_ENSEMBLE.Input(
-                    "previous",
-                    optional=True,
-                    tooltip="A further ensemble to put in front, for more than five models.",
-                ),
+                io.Autogrow.Input("further", template=further),
             ],
             outputs=[CLIP_ENSEMBLE.Output(display_name="clip", tooltip="For the text style loss.")],
         )
 
     @classmethod
-    def execute(cls, clip_1, clip_2, clip_3, clip_4, clip_5, previous=None) -> io.NodeOutput:
-        names = [name for name in (clip_1, clip_2, clip_3, clip_4, clip_5) if name != NONE]
-        with runtime.gradients():
-            return io.NodeOutput(_ensemble(names, previous))
+    @checked
+    def execute(cls, model: str, further: io.Autogrow.Type | None = None) -> io.NodeOutput:
+        with devices.gradients():
+            ensembles = [_load_clip(model), *((further or {}).values())]
+            return io.NodeOutput(_joined([one for one in ensembles if one is not None]))
 
 
-def _ensemble(names, previous):
+def _load_clip(name: str) -> "Network[CLIPEnsemble]":
     from ..diffuseit.models.clip import CLIPEnsemble, load_clip
     from ..diffuseit.pocket.models import pocket_clip
 
-    dtype = runtime.choose_dtype("auto")
-    models = [
-        pocket_clip().models[0] if name == POCKET else _load_file("clip", load_clip, name, dtype=dtype)
-        for name in names
-    ]
-    patchers = tuple(runtime.manage(model) for model in models)
-    if previous is not None:
-        models, patchers = [*previous.module.models, *models], previous.patchers + patchers
-    return Network(CLIPEnsemble(models), patchers)
+    if name == POCKET:
+        return Network(ensemble := pocket_clip(), (devices.manage(ensemble.models[0]),))
+    model = _load_file("clip", load_clip, name, dtype=devices.choose_dtype("auto"))
+    return Network(CLIPEnsemble([model]), (devices.manage(model),))
 
 
-NODES = [LoadDDPM, LoadViT, LoadCLIPEnsemble]
+def _joined(ensembles: "list[Network[CLIPEnsemble]]") -> "Network[CLIPEnsemble]":
+    from ..diffuseit.models.clip import CLIPEnsemble
+
+    models = [model for one in ensembles for model in one.module.models]
+    return Network(CLIPEnsemble(models), tuple(patcher for one in ensembles for patcher in one.patchers))
+
+
+NODES = [LoadDDPM, LoadViT, LoadCLIP]

@@ -1,7 +1,6 @@
 """Loss nodes. Each puts its loss behind those of `previous`, so that a chain reads from left to right."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, get_args
 
 from comfy_api.latest import io
@@ -23,6 +22,7 @@ from ..diffuseit.losses.base import LARGEST_WEIGHT
 from ..diffuseit.losses.source_anchor import Norm
 from ..diffuseit.presets import default_loss
 from .images import to_core
+from .inputs import checked
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, VIT, Losses, Network, NodeLoss
 
 MENU = f"{CATEGORY}/losses"
@@ -46,7 +46,8 @@ def common_inputs() -> list[io.Input]:
         LOSSES.Input(
             "previous",
             optional=True,
-            tooltip="The losses so far, to which this one is added. Bypass a loss node and the chain goes on without it.",
+            tooltip="The losses so far, to which this one is added. Bypass a loss node and the chain goes on "
+            "without it.",
         ),
         io.Mask.Input(
             "mask",
@@ -169,6 +170,7 @@ class StructureLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, vit: Network, previous: Losses | None = None, mask: Tensor | None = None, **settings: Any
     ) -> io.NodeOutput:
@@ -256,6 +258,7 @@ class TextStyleLossNode(io.ComfyNode):
         return why_not(lambda: TextStyleLoss(to=to_text))
 
     @classmethod
+    @checked
     def execute(
         cls,
         clip: Network,
@@ -308,6 +311,7 @@ class ImageStyleLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         vit: Network,
@@ -359,6 +363,7 @@ class SemanticDivergenceLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, vit: Network, previous: Losses | None = None, mask: Tensor | None = None, **settings: Any
     ) -> io.NodeOutput:
@@ -391,6 +396,7 @@ class RangeLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, weight: float, previous: Losses | None = None, mask: Tensor | None = None
     ) -> io.NodeOutput:
@@ -432,6 +438,7 @@ class SourceAnchorLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, weight: float, norm: Norm, previous: Losses | None = None, mask: Tensor | None = None
     ) -> io.NodeOutput:
@@ -486,6 +493,7 @@ class ColorStatisticsLossNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         mean: float,
@@ -521,6 +529,7 @@ class CombineLosses(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, inputs: io.Autogrow.Type) -> io.NodeOutput:
         combined = tuple(loss for losses in inputs.values() if losses for loss in losses)
         if not combined:

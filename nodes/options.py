@@ -14,6 +14,7 @@ from ..diffuseit.losses.base import View
 from ..diffuseit.methods import METHODS, AnyMethod, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from ..diffuseit.schema import bounds_of
+from .inputs import checked
 from .types import CATEGORY, OPTIONS, Options
 
 MENU = f"{CATEGORY}/options"
@@ -115,8 +116,8 @@ class GuidanceOptions(io.ComfyNode):
                 ),
                 _fraction(
                     "guide_until",
-                    "Where in the run the losses stop acting. Down: the last steps only clean up, which is smoother and "
-                    "faster, and a little further from style and structure.",
+                    "Where in the run the losses stop acting. Down: the last steps only clean up, which is "
+                    "smoother and faster, and a little further from style and structure.",
                 ),
                 _fraction(
                     "backward_until",
@@ -127,8 +128,8 @@ class GuidanceOptions(io.ComfyNode):
                     "view",
                     options=list(get_args(View)),
                     default=DEFAULTS["view"],
-                    tooltip="What structure and image style look at. noised: the prediction mixed with the noisy image, "
-                    "as in the paper. pred_xstart: the clean prediction.",
+                    tooltip="What structure and image style look at. noised: the prediction mixed with the "
+                    "noisy image, as in the paper. pred_xstart: the clean prediction.",
                 ),
                 io.Combo.Input(
                     "balance",
@@ -141,7 +142,8 @@ class GuidanceOptions(io.ComfyNode):
                     "solver",
                     options=[METHOD_ITSELF, *SOLVERS],
                     default=METHOD_ITSELF,
-                    tooltip="What takes the steps after guide_until. A solver needs fewer of them for the same quality.",
+                    tooltip="What takes the steps after guide_until. A solver needs fewer of them for the "
+                    "same quality.",
                 ),
                 io.Int.Input(
                     "tail_steps",
@@ -156,6 +158,7 @@ class GuidanceOptions(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, previous: Options | None = None, **widgets: Any) -> io.NodeOutput:
         return followed_by(previous, read_guidance(widgets))
 
@@ -170,7 +173,8 @@ class StartOptions(io.ComfyNode):
             node_id="DiffuseITStartOptions",
             display_name="DiffuseIT Start Options",
             category=MENU,
-            description="How an image of any shape meets the model, what the run starts with, and when it starts again.",
+            description="How an image of any shape meets the model, what the run starts with, and when it "
+            "starts again.",
             search_aliases=["fit", "crop", "stretch", "start color", "restart", "sampler options"],
             inputs=[
                 io.Combo.Input(
@@ -195,8 +199,8 @@ class StartOptions(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.01,
-                    tooltip="Start again with new noise if the weighted range loss exceeds this; 0 never does. The paper "
-                    "uses 0.01 with its own weights.",
+                    tooltip="Start again with new noise if the weighted range loss exceeds this; 0 never "
+                    "does. The paper uses 0.01 with its own weights.",
                 ),
                 io.Int.Input(
                     "max_restarts",
@@ -211,6 +215,7 @@ class StartOptions(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, previous: Options | None = None, **widgets: Any) -> io.NodeOutput:
         return followed_by(previous, read_start(widgets))
 
@@ -250,16 +255,16 @@ class MethodOptions(io.ComfyNode):
                     min=OWN,
                     max=1.0,
                     step=0.05,
-                    tooltip="Noise in each DDIM step (diffuseit-ddim, agg, mpgd, dsg); -1 is the method's own value. Up: "
-                    "more new detail. Down: smoother.",
+                    tooltip="Noise in each DDIM step (diffuseit-ddim, agg, mpgd, dsg); -1 is the method's "
+                    "own value. Up: more new detail. Down: smoother.",
                 ),
                 io.Int.Input(
                     "inner_steps",
                     default=OWN,
                     min=OWN,
                     max=100,
-                    tooltip="Further steps on the prediction within each step (agg, mpgd); -1 is the method's own value. "
-                    "Up: closer to the losses, slower.",
+                    tooltip="Further steps on the prediction within each step (agg, mpgd); -1 is the "
+                    "method's own value. Up: closer to the losses, slower.",
                 ),
                 io.Float.Input(
                     "inner_rate",
@@ -283,6 +288,7 @@ class MethodOptions(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, previous: Options | None = None, **widgets: Any) -> io.NodeOutput:
         return followed_by(previous, read_method(widgets))
 

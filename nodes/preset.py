@@ -7,6 +7,7 @@ from ..diffuseit.errors import InputError
 from ..diffuseit.losses import TextStyleLoss
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from .images import to_core
+from .inputs import checked
 from .losses import node_loss, own_id, why_not
 from .options import values_of
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, OPTIONS, VIT, Losses, Network, Options
@@ -79,6 +80,7 @@ class PresetNode(io.ComfyNode):
         return why_not(lambda: TextStyleLoss(to=to_text))
 
     @classmethod
+    @checked
     def execute(
         cls,
         preset: str,
@@ -102,7 +104,7 @@ class PresetNode(io.ComfyNode):
             )
             for loss in chosen.losses
         )
-        colors = to_core(style, "style_image") if chosen.color_match else None
+        colors = to_core(style, "style_image") if chosen.color_match and style is not None else None
         options = Options(values_of(chosen.sampler), colors)
         return io.NodeOutput((*(previous or ()), *own), options)
 

@@ -1,12 +1,12 @@
-"""What the sidebar asks ComfyUI's server: which models there are, and to fetch one of the catalogue's.
+"""What the pack's pages ask of ComfyUI's server: which models there are, to fetch one, and what a run will take.
 
-A request names a model or a bundle and nothing else: addresses and folders are the server's own. It must be JSON, which
-a page of another site cannot send without the server's leave.
+A request for a download names a model or a bundle of the catalogue and nothing else: addresses and folders are the
+server's own.
 """
 
-import asyncio
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -21,42 +21,69 @@ from ..diffuseit.models.hub.catalog import (
     members,
     missing_tokenizer_files,
 )
-from . import runtime
+from . import node_classes
+from .comfy.devices import device_name
+from .comfy.folders import download_folder, model_paths
+from .estimate import answer
 from .fetcher import Fetcher, Job, Report
+from .measurements import measured
+from .requests import Worker, check_origin, json_body, refusal
 
 EVENT = "diffuseit.download"
 """The websocket event that tells of a `Job`."""
 
+LONGEST_NAME = 200
 
-def register(server) -> None:
-    """Adds the routes to ComfyUI's `PromptServer`."""
-    fetcher = Fetcher(_fetch, lambda job: server.send_sync(EVENT, _described(job)))
+
+def register(server: Any) -> None:
+    """Add the routes to ComfyUI's `PromptServer`."""
+    fetcher = Fetcher(_fetch, lambda job: server.send_sync(EVENT, asdict(job)))
+    worker = Worker()
+    nodes = {node.define_schema().node_id: node for node in node_classes()}
     routes = server.routes
 
     @routes.get("/diffuseit/models")
     async def models(request: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(listing, fetcher.jobs()))
+        return web.json_response(await worker.run(listing, fetcher.jobs()))
 
     @routes.post("/diffuseit/downloads")
     async def start(request: web.Request) -> web.Response:
+        name = _name(await json_body(request))
+        if name is None:
+            return refusal(400, 'send {"name": a model or bundle of the catalogue}, and nothing else')
         try:
-            entries = await asyncio.to_thread(wanted, await _name(request))
+            entries = await worker.run(wanted, name)
         except InputError as error:
-            return _refusal(404, str(error))
+            return refusal(404, str(error))
         jobs = [fetcher.start(entry) for entry in entries]
-        return web.json_response({"jobs": [_described(job) for job in jobs]}, status=202)
+        return web.json_response({"jobs": [asdict(job) for job in jobs]}, status=202)
 
     @routes.delete("/diffuseit/downloads/{name}")
     async def stop(request: web.Request) -> web.Response:
+        check_origin(request)
         fetcher.stop(request.match_info["name"])
         return web.Response(status=204)
 
+    @routes.post("/diffuseit/estimate")
+    async def estimate(request: web.Request) -> web.Response:
+        asked = await json_body(request)
+        try:
+            return web.json_response(await worker.run(answer, asked, nodes, measured(), device_name()))
+        except InputError as error:
+            return refusal(400, str(error))
 
-def listing(jobs: dict[str, Job]) -> dict:
-    """All that the panel shows of the catalogue and of this machine."""
+
+def _name(asked: Any) -> str | None:
+    name = asked["name"] if isinstance(asked, dict) and set(asked) == {"name"} else None
+    return name if isinstance(name, str) and len(name) <= LONGEST_NAME else None
+
+
+def listing(jobs: dict[str, Job]) -> dict[str, Any]:
+    """Return all that the panel shows of the catalogue and of this machine."""
+    files = model_paths()
     return {
-        "folder": runtime.download_folder(),
-        "models": [_model(entry, jobs.get(entry.name)) for entry in catalog().values()],
+        "folder": str(download_folder()),
+        "models": [_model(entry, files, jobs.get(entry.name)) for entry in catalog().values()],
         "bundles": [
             {"name": bundle.name, "purpose": bundle.purpose, "members": bundle.members}
             for bundle in bundles().values()
@@ -64,8 +91,8 @@ def listing(jobs: dict[str, Job]) -> dict:
     }
 
 
-def _model(entry: Entry, job: Job | None) -> dict:
-    there = local_file(entry)
+def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, Any]:
+    there = local_file(entry, files)
     return {
         "name": entry.name,
         "kind": entry.kind,
@@ -78,49 +105,29 @@ def _model(entry: Entry, job: Job | None) -> dict:
         "manual": entry.manual,
         "present": there is not None,
         "file": there or entry.file,
-        "job": _described(job) if job else None,
+        "job": asdict(job) if job else None,
     }
 
 
-def local_file(entry: Entry) -> str | None:
-    """The name by which the loaders list a checkpoint; None if it, or a part of it, is nowhere."""
-    for name in runtime.model_files():
-        folder = Path(runtime.model_path(name)).parent
-        if Path(name).name in local_names(entry) and not missing_tokenizer_files(entry, folder):
+def local_file(entry: Entry, files: dict[str, Path]) -> str | None:
+    """Return the name by which the loaders list a checkpoint; None if a part of it is nowhere among `files`."""
+    names = local_names(entry)
+    for name, path in files.items():
+        if Path(name).name in names and not missing_tokenizer_files(entry, path.parent):
             return name
     return None
 
 
 def wanted(name: str) -> list[Entry]:
-    """What a download of the model or bundle `name` has to fetch. Raises `InputError` where that is nothing."""
-    entries = members(name)
-    if served := [entry for entry in entries if not entry.manual and local_file(entry) is None]:
+    """Return what a download of the model or bundle `name` has to fetch. Raise `InputError` if that is nothing."""
+    files = model_paths()
+    missing = [entry for entry in members(name) if local_file(entry, files) is None]
+    if served := [entry for entry in missing if not entry.manual]:
         return served
-    by_hand = next((entry for entry in entries if entry.manual and local_file(entry) is None), None)
-    raise InputError(f"{by_hand.name}: {by_hand.manual}" if by_hand else f"{name} is here already")
+    raise InputError(f"{missing[0].name}: {missing[0].manual}" if missing else f"{name} is here already")
 
 
 def _fetch(entry: Entry, report: Report) -> None:
     from ..diffuseit.models.hub.download import download_entry
 
-    download_entry(entry, runtime.download_folder(), report)
-
-
-async def _name(request: web.Request) -> str:
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="send JSON")
-    try:
-        body = await request.json()
-    except ValueError as error:
-        raise web.HTTPBadRequest(text="this is no JSON") from error
-    if not isinstance(body, dict) or set(body) != {"name"} or not isinstance(body["name"], str):
-        raise web.HTTPBadRequest(text='send {"name": a model or bundle of the catalogue}, and nothing else')
-    return body["name"]
-
-
-def _refusal(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status)
-
-
-def _described(job: Job) -> dict:
-    return asdict(job)
+    download_entry(entry, download_folder(), report)

@@ -3,7 +3,6 @@
 import logging
 import math
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +15,8 @@ from ..diffuseit.guidance.settings import SamplerSettings
 from ..diffuseit.images.resize import Fit, FitMode, cover
 from ..diffuseit.losses import BoundLoss
 from ..diffuseit.performance.options import Execution
-from . import live, runtime
+from . import live
+from .comfy import devices, events, memory
 from .images import mask_to_core
 from .types import Losses, Network, NodeLoss
 
@@ -73,7 +73,7 @@ class Run:
     def total_memory(self, options: Execution) -> int:
         """Estimated bytes on the device, weights included."""
         resident = self.networks if options.offload is None else self.networks[:1]
-        return runtime.weights_bytes(resident) + self.memory_required(options)
+        return devices.weights_bytes(resident) + self.memory_required(options)
 
 
 def prepare(
@@ -135,35 +135,35 @@ def execute(run: Run, workflow: str = "") -> tuple[Result, live.Live, Execution]
     `workflow` is the id of the workflow that shows the run. The result is at the model's size. Raise `RuntimeError` if
     even the plan with the least memory was not enough.
     """
-    plans = runtime.memory_plans(run.total_memory)
+    plans = memory.plans(run.total_memory)
     for number, options in enumerate(plans, start=1):
         try:
             return *_attempt(run, options, workflow), options
         except Exception as error:
-            if not runtime.out_of_memory(error):
+            if not memory.out_of_memory(error):
                 raise
             if number == len(plans):
-                raise RuntimeError(runtime.OUT_OF_MEMORY) from error
+                raise RuntimeError(memory.OUT_OF_MEMORY) from error
         logging.warning("DiffuseIT: out of memory; trying again, slower and with less")
-        runtime.free_memory()
+        memory.free()
     raise AssertionError("there is always a plan")
 
 
 def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.Live]:
-    memory = run.memory_required(options)
+    required = run.memory_required(options)
     if options.offload is None:
-        runtime.load(run.networks, memory)
+        devices.load(run.networks, required)
     else:
-        runtime.load_in_turns(run.networks[0], run.networks[1:], memory)
+        devices.load_in_turns(run.networks[0], run.networks[1:], required)
     visits = len(run.settings.timetable)
-    progress = runtime.Progress(len(run.source) * visits)
-    reporter = live.Live(_facts(run, options, workflow), runtime.tell, runtime.throttle())
+    progress = events.Progress(len(run.source) * visits)
+    reporter = live.Live(_facts(run, options, workflow), events.tell, live.throttle())
 
     def on_step(step: Step) -> None:
         progress.update(step.number + 1, step.total, step.pred_xstart[0])
         reporter.step(step, run.fit.undo(step.pred_xstart[:1].cpu())[0])
 
-    with reporter, runtime.interruptible(run.ddpm.module):
+    with reporter, events.interruptible(run.ddpm.module):
         result = translate_with(
             run.ddpm.module,
             run.source,
@@ -187,7 +187,7 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
     networks = [
         ("ViT" if isinstance(network, ViT) else "CLIP", network) for network, _ in run.feature_networks
     ]
-    prompt, node = runtime.executing()
+    prompt, node = events.executing()
     batch = len(run.source)
     return live.Facts(
         workflow=workflow,
@@ -202,9 +202,3 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         size=(run.source.shape[-1], run.source.shape[-2]),
         source=run.fit.undo(run.source[:1])[0],
     )
-
-
-def workflow_id(metadata: Mapping[str, Any] | None) -> str:
-    """The id of the workflow that a prompt came from; empty if there is none."""
-    workflow = (metadata or {}).get("workflow") or {}
-    return str(workflow.get("id") or "")

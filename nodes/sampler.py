@@ -1,6 +1,5 @@
 """The sampler node: one image, or a batch of them, from source to result."""
 
-import logging
 from typing import Any
 
 import torch
@@ -9,12 +8,13 @@ from torch import Tensor
 
 from ..diffuseit.guidance.settings import SamplerSettings
 from ..diffuseit.methods import METHODS
-from . import live, runtime
-from .estimate import Prompt, key_of
+from . import estimate, live
+from .comfy.devices import gradients, to_output
 from .images import to_comfy, to_core
+from .inputs import checked
 from .losses import why_not
 from .options import DEFAULTS, make_settings
-from .run import execute, prepare, workflow_id
+from .run import execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
 
 SIZES = ("model", "source")
@@ -137,6 +137,7 @@ class Sampler(io.ComfyNode):
         return why_not(lambda: SamplerSettings(steps=steps, skip=skip))
 
     @classmethod
+    @checked
     def execute(
         cls,
         ddpm: Network,
@@ -150,7 +151,7 @@ class Sampler(io.ComfyNode):
     ) -> io.NodeOutput:
         options = options or Options()
         values = {**DEFAULTS, **widgets, **options.values}
-        with runtime.gradients():
+        with gradients():
             run = prepare(
                 ddpm,
                 to_core(image),
@@ -161,27 +162,15 @@ class Sampler(io.ComfyNode):
                 mask,
                 options.colors,
             )
-            result, reporter, _ = execute(run, workflow_id(cls.hidden.extra_pnginfo))
+            result, reporter, _ = execute(run, live.workflow_id(cls.hidden.extra_pnginfo))
             if size == "source":
                 pictures = run.fit.restore(result.pictures, run.original, run.original_mask)
             else:
                 pictures = run.fit.undo(result.pictures)
             trajectory = run.fit.undo(torch.cat(result.trajectory))
             reporter.result(pictures[0])
-            _note(reporter, cls.hidden.prompt)
-        return io.NodeOutput(
-            runtime.to_output(to_comfy(pictures)), runtime.to_output(to_comfy(trajectory)), result.losses
-        )
-
-
-def _note(reporter: live.Live, prompt: Prompt | None) -> None:
-    """Write down what the run took, for estimates; without a prompt nobody knows what it was."""
-    _, node = runtime.executing()
-    if prompt and node in prompt:
-        try:
-            runtime.measured().note(key_of(prompt, node, runtime.device_name()), reporter.figures())
-        except OSError as error:
-            logging.warning("DiffuseIT: what the run took could not be written down: %s", error)
+            estimate.note(cls.hidden.prompt, reporter.figures())
+        return io.NodeOutput(to_output(to_comfy(pictures)), to_output(to_comfy(trajectory)), result.losses)
 
 
 NODES = [Sampler]

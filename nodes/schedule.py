@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..diffuseit.errors import InputError
 from ..diffuseit.losses import ImageStyleLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
 from ..diffuseit.losses.schedule import along, ramp
+from .inputs import checked
 from .losses import MENU, losses_output, why_not
 from .types import LOSSES, Losses
 
@@ -96,6 +97,7 @@ class LossSchedule(io.ComfyNode):
         return why_not(lambda: _check_ramp(ramp_start, ramp_end))
 
     @classmethod
+    @checked
     def execute(
         cls,
         losses: Losses,

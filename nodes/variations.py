@@ -4,8 +4,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffuseit.guidance.ranking import check_variations, grid, ranked, score
-from . import runtime
+from .comfy.devices import gradients, to_output
 from .images import to_comfy, to_core
+from .inputs import checked
 from .options import DEFAULTS, make_settings
 from .run import execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
@@ -27,7 +28,8 @@ class Variations(io.ComfyNode):
                 io.Image.Input("image", tooltip="The source: one picture of any size."),
                 LOSSES.Input(
                     "losses",
-                    tooltip="The end of a chain of loss nodes, or a preset's. They guide, and they tell which result is best.",
+                    tooltip="The end of a chain of loss nodes, or a preset's. They guide, and they tell "
+                    "which result is best.",
                 ),
                 OPTIONS.Input(
                     "options", tooltip="From DiffuseIT Preset or option nodes: steps, method and the rest."
@@ -63,6 +65,7 @@ class Variations(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         ddpm: Network,
@@ -73,7 +76,7 @@ class Variations(io.ComfyNode):
         count: int,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        with runtime.gradients():
+        with gradients():
             source = to_core(image)
             check_variations(count, source)
             values = {**DEFAULTS, **options.values}
@@ -90,7 +93,7 @@ class Variations(io.ComfyNode):
             found = ranked(run.fit.undo(result.pictures), scores, seed)
             pictures = to_comfy(found.pictures)
             sheet = to_comfy(grid(found.pictures))
-        return io.NodeOutput(*(runtime.to_output(part) for part in (pictures[:1], pictures, sheet)))
+        return io.NodeOutput(*(to_output(part) for part in (pictures[:1], pictures, sheet)))
 
 
 NODES = [Variations]

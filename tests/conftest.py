@@ -36,3 +36,31 @@ def cold_cache():
     from diffuseit.performance import cache
 
     cache.clear()
+
+
+@pytest.fixture(scope="module")
+def models():
+    """The pocket networks; each module has its own, since some tests watch or change them."""
+    from diffuseit import load_models
+
+    return load_models("pocket")
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    """Three pocket landscapes [3, 3, 64, 64]: summer, autumn and sunset."""
+    from diffuseit.pocket.world.render import render, sample_geometry
+
+    return render(sample_geometry("landscape", [1, 2, 3]), [0, 2, 4], [5, 6, 7])
+
+
+@pytest.fixture(scope="session")
+def pair(scenes):
+    """The first two scenes."""
+    return scenes[:2]
+
+
+@pytest.fixture(scope="session")
+def scene(scenes):
+    """The first scene."""
+    return scenes[:1]

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from nodes_alone import fake_comfy, import_node_module
+from nodes_alone import import_node_module
 
 from diffuseit.models.hub.catalog import entry_named
 
@@ -13,7 +13,7 @@ SECONDS = 20
 
 @pytest.fixture
 def fetcher_module(monkeypatch):
-    return import_node_module(monkeypatch, "fetcher", fake_comfy())
+    return import_node_module(monkeypatch, "fetcher")
 
 
 class Told:

@@ -1,66 +1,58 @@
 """What each guidance method does with a gradient, and what holds for all of them."""
 
-import dataclasses
 import math
 from collections import Counter
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from diffuseit.methods.inner import adamw
+from losses_alone import KnowingBackbone, guidance
 
-from diffuseit import api
 from diffuseit.errors import InputError
-from diffuseit.guidance.guidance import Objective
 from diffuseit.guidance.inversion import invert
-from diffuseit.guidance.loop import SamplerSettings, sample
-from diffuseit.guidance.rng import Seeded
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.settings import SamplerSettings
+from diffuseit.guidance.timetable import make_timetable
 from diffuseit.losses import (
     AnchorLoss,
     ImageStyleLoss,
-    OuterLoss,
     RangeLoss,
     SemanticDivergenceLoss,
     StructureLoss,
     TextStyleLoss,
+    bind,
 )
-from diffuseit.methods import METHODS, Control, State
+from diffuseit.methods import AGG, DSG, METHODS, MPGD, DiffuseIT, DiffuseITDDIM, OfficialAGG, State
+from diffuseit.methods.adamw import adamw
 from diffuseit.methods.steps import ddim_sigma
 from diffuseit.models.base import Prediction
-from diffuseit.models.ddpm import DiffusionConfig
 from diffuseit.models.schedule import make_schedule
-from diffuseit.pocket.world.render import render, sample_geometry
 
-QUICK = SamplerSettings(steps=5, skip=1, resample=1, step_rule="normalized", step_size=0.5)
-
-
-@pytest.fixture(scope="module")
-def models():
-    return api.load_models("pocket")
+QUICK = SamplerSettings(steps=5, skip=1, resample=1, method=DiffuseIT(step_rule="normalized", step_size=0.5))
 
 
-@pytest.fixture(scope="module")
-def scenes():
-    return render(sample_geometry("landscape", [1, 2]), [0, 2], [5, 6])
-
-
-def quick(method, **changes):
-    return dataclasses.replace(QUICK, method=method, **changes)
+def quick(name, **knobs):
+    """QUICK with a method by name and with those of the `knobs` that it has."""
+    known = {field.name for field in fields(METHODS[name])}
+    knobs = {"step_rule": "normalized", "step_size": 0.5} | knobs
+    own = {knob: value for knob, value in knobs.items() if knob in known}
+    return replace(QUICK, method=METHODS[name](**own))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_pictures_keep_to_themselves_and_outside_the_mask_to_the_source(models, scenes, method):
-    terms = [TextStyleLoss(clip=models.clip, to="winter", weight=1, crops=1), AnchorLoss(weight=0.1)]
+def test_pictures_keep_to_themselves_and_outside_the_mask_to_the_source(models, pair, method):
+    terms = bind([TextStyleLoss(to="winter", weight=1, crops=1), AnchorLoss(weight=0.1)], clip=models.clip)
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., :32] = 1
     settings = quick(method, inner_steps=2)
-    batch = list(sample(models.ddpm, scenes, terms, settings, 10, mask=mask))
-    alone = list(sample(models.ddpm, scenes[1:], terms, settings, 11, mask=mask))
+    batch = list(sample(models.ddpm, pair, terms, settings, 10, mask=mask))
+    alone = list(sample(models.ddpm, pair[1:], terms, settings, 11, mask=mask))
     for together, single in zip(batch, alone, strict=True):
         assert (together.pred_xstart[1] - single.pred_xstart[0]).abs().max() < 1e-2
-        assert torch.equal(together.pred_xstart[..., 32:], scenes[..., 32:])
-    assert (batch[-1].pred_xstart[..., :32] - scenes[..., :32]).abs().mean() > 0.02
+        assert torch.equal(together.pred_xstart[..., 32:], pair[..., 32:])
+    assert (batch[-1].pred_xstart[..., :32] - pair[..., :32]).abs().mean() > 0.02
 
 
 LENGTHS = {"variance": (1e4, 0.5), "normalized": (1.0, 0.5), "freedom": (1.0, 0.2)}
@@ -75,16 +67,16 @@ LENGTHS = {"variance": (1e4, 0.5), "normalized": (1.0, 0.5), "freedom": (1.0, 0.
         for rule in ("variance", "freedom")
     ],
 )
-def test_guidance_goes_downhill(models, scenes, method, rule):
+def test_guidance_goes_downhill(models, pair, method, rule):
     weight, length = LENGTHS[rule]
-    loss = ImageStyleLoss(vit=models.vit, target=scenes[1:], cls=0, pixels=weight)
-    settings = quick(method, steps=4, step_rule=rule, step_size=length, start="noise")
+    losses = bind([ImageStyleLoss(cls=0, pixels=weight)], vit=models.vit, style=pair[1:])
 
-    def distance(**changes):
-        run = sample(models.ddpm, scenes[:1], [loss], dataclasses.replace(settings, **changes), 0)
-        return (list(run)[-1].pred_xstart - scenes[1:]).square().mean().item()
+    def distance(step_size):
+        settings = replace(quick(method, step_rule=rule, step_size=step_size, start="noise"), steps=4)
+        run = sample(models.ddpm, pair[:1], losses, settings, 0)
+        return (list(run)[-1].pred_xstart - pair[1:]).square().mean().item()
 
-    assert distance() < distance(step_size=-length)
+    assert distance(length) < distance(0.0)
 
 
 def calls(models, settings, source, terms):
@@ -110,92 +102,72 @@ def calls(models, settings, source, terms):
 
 
 @pytest.mark.parametrize(
-    ("changes", "unet", "vit"),
+    ("method", "changes", "unet", "vit"),
     [
         # 4 levels; the ViT sees the source once more.
-        ({}, (4, 4), 4 + 1),
-        ({"method": "diffuseit-ddim"}, (4, 4), 4 + 1),
-        ({"guide_from": 0.25, "guide_until": 0.75}, (4, 2), 2 + 1),
-        ({"guide_every": 3}, (4, 2), 2 + 1),
-        ({"backward_until": 0.25}, (4, 1), 4 + 1),
-        ({"method": "mpgd"}, (4, 0), 4 + 1),
-        ({"method": "mpgd", "inner_steps": 2}, (4, 0), 3 * 4 + 1),
-        ({"method": "dsg", "guide_until": 0.75}, (4, 3), 3 + 1),
-        ({"method": "agg", "inner_steps": 2, "guide_until": 0.5}, (4 + 3, 2), 3 * 2 + 1),
-        ({"method": "agg-official", "guide_until": 0.5, "inner_steps": 3}, (4 + 3, 2), 3 * 2 + 1),
-        ({"travel": 3, "travel_from": 0.25, "travel_until": 0.5}, (4 + 2, 4 + 2), 4 + 2 + 1),
+        (DiffuseIT(), {}, (4, 4), 4 + 1),
+        (DiffuseITDDIM(), {}, (4, 4), 4 + 1),
+        (DiffuseIT(), {"guide_from": 0.25, "guide_until": 0.75}, (4, 2), 2 + 1),
+        (DiffuseIT(), {"backward_until": 0.25}, (4, 1), 4 + 1),
+        (MPGD(), {}, (4, 0), 4 + 1),
+        (MPGD(inner_steps=2), {}, (4, 0), 3 * 4 + 1),
+        (DSG(), {"guide_until": 0.75}, (4, 3), 3 + 1),
+        (AGG(inner_steps=2), {"guide_until": 0.5}, (4 + 3, 2), 3 * 2 + 1),
+        (OfficialAGG(inner_steps=3), {"guide_until": 0.5}, (4 + 3, 2), 3 * 2 + 1),
+        (DiffuseIT(), {"resample": 3}, (4 + 2, 4 + 2), 4 + 2 + 1),
     ],
 )
-def test_network_calls_are_the_fewest(models, scenes, changes, unet, vit):
-    settings = dataclasses.replace(QUICK, **changes)
-    loss = StructureLoss(vit=models.vit, self_similarity=1, contrastive=0)
-    counted, steps = calls(models, settings, scenes[:1], [loss])
+def test_network_calls_are_the_fewest(models, scene, method, changes, unet, vit):
+    settings = replace(QUICK, **({"method": method} | changes))
+    losses = bind([StructureLoss(self_similarity=1, contrastive=0)], vit=models.vit)
+    counted, steps = calls(models, settings, scene, losses)
     assert counted["unet"] == unet
     assert counted["vit"][0] == vit
-    assert len(steps) == settings.visits == steps[0].total
-    for step in steps:
-        assert bool(step.terms) == settings.guides(step.index) == bool(step.gradient.any())
+    assert len(steps) == len(settings.timetable) == steps[0].total
+    for step, visit in zip(steps, settings.timetable, strict=True):
+        assert bool(step.terms) == visit.guided == bool(step.gradient.any())
 
 
 @pytest.mark.slow
-def test_the_anchor_costs_the_inversion_only(models, scenes):
-    counted, steps = calls(models, quick("diffuseit"), scenes[:1], [AnchorLoss()])
+def test_the_anchor_costs_the_inversion_only(models, scene):
+    losses = bind([AnchorLoss()])
+    counted, steps = calls(models, quick("diffuseit"), scene, losses)
     assert counted["unet"] == (4 + 4, 4)
     assert all("anchor" in step.terms for step in steps)
-    counted, steps = calls(models, quick("agg"), scenes[:1], [AnchorLoss()])
+    counted, steps = calls(models, quick("agg"), scene, losses)
     assert counted["unet"] == (4 + 3, 4)
     assert steps[0].terms["anchor"] == 0  # the run starts on the inversion
 
 
 @pytest.mark.slow
-def test_inversion_leads_back_to_the_source(models, scenes):
-    settings = SamplerSettings(steps=25, skip=10, method="diffuseit-ddim", start="inversion", guide_until=0.0)
-    back = list(sample(models.ddpm, scenes, [RangeLoss()], settings, 0))[-1].pred_xstart
-    noisy = dataclasses.replace(settings, start="noise")
-    other = list(sample(models.ddpm, scenes, [RangeLoss()], noisy, 0))[-1].pred_xstart
-    assert (back - scenes).abs().mean() < 0.5 * (other - scenes).abs().mean()
-    assert (back - scenes).abs().mean() < 0.1
+def test_inversion_leads_back_to_the_source(models, pair):
+    def unguided(start):
+        # Without guidance AGG takes plain DDIM steps.
+        method = AGG(eta=0.0, start=start)
+        settings = SamplerSettings(steps=25, skip=10, resample=1, method=method, guide_until=0.0)
+        return list(sample(models.ddpm, pair, bind([RangeLoss()]), settings, 0))[-1].pred_xstart
+
+    back, other = unguided("inversion"), unguided("noise")
+    assert (back - pair).abs().mean() < 0.5 * (other - pair).abs().mean()
+    assert (back - pair).abs().mean() < 0.1
 
 
-class Knowing:
-    """A backbone that knows the picture: what it predicts is exact."""
-
-    device, image_size, size_multiple, num_classes = torch.device("cpu"), 64, 1, None
-
-    def __init__(self, picture):
-        self.picture = picture
-
-    def schedule(self, respacing):
-        return make_schedule("linear", DiffusionConfig().train_timesteps, respacing)
-
-    def predict(self, x_t, schedule, index, y=None):
-        x_start = self.picture.expand_as(x_t)
-        log_variance = torch.tensor(float(schedule.posterior_log_variance_clipped[index]))
-        return Prediction(x_start, schedule.posterior_mean(x_start, x_t, index), log_variance)
-
-    def encode(self, image):
-        return image
-
-    decode = encode
-
-
-@pytest.mark.parametrize("method", ["diffuseit", "agg", "mpgd", "dsg"])
-def test_unguided_steps_and_time_travel_keep_the_noise_of_each_level(scenes, method):
+@pytest.mark.parametrize("method", [DiffuseIT(), AGG(eta=1.0, start="noise"), MPGD(), DSG()], ids=str)
+def test_unguided_and_resampled_steps_keep_the_noise_of_each_level(method):
     picture = torch.zeros(1, 3, 256, 256)
-    settings = SamplerSettings(
-        steps=10, skip=2, resample=1, method=method, start="noise", eta=1.0, travel=3, guide_until=0.0
-    )
-    schedule = Knowing(picture).schedule(10)
-    steps = list(sample(Knowing(picture), picture, [RangeLoss()], settings, 0))
-    assert len(steps) == 1 + 7 * 3
+    backbone = KnowingBackbone(picture)
+    settings = SamplerSettings(steps=10, skip=2, resample=3, method=method, guide_until=0.0)
+    schedule = backbone.schedule(10)
+    steps = list(sample(backbone, picture, bind([RangeLoss()]), settings, 0))
+    assert len(steps) == 3 + 7
     for step in steps:
-        expected = float(schedule.sqrt_one_minus_alphas_cumprod[step.index])
+        expected = float(schedule.sqrt_one_minus_alphas_cumprod[step.t])
         assert step.x_t.std().item() == pytest.approx(expected, rel=0.02)
     assert torch.equal(steps[-1].pred_xstart, picture)
 
 
 def test_the_inversion_of_a_known_picture_is_its_noise():
-    backbone = Knowing(torch.zeros(1, 3, 8, 8))
+    backbone = KnowingBackbone(torch.zeros(1, 3, 8, 8))
     schedule = backbone.schedule(10)
     x = torch.full((1, 3, 8, 8), 0.01)
     result = invert(backbone, schedule, x, 5, keep={2, 5}, labels=lambda: None)
@@ -205,17 +177,16 @@ def test_the_inversion_of_a_known_picture_is_its_noise():
     torch.testing.assert_close(result.x, x * ratio)
 
 
-def state(method="diffuseit", index=4, **control):
+def state(t=4, level=0, levels=1):
     schedule = make_schedule("linear", 1000, 10)
     generator = torch.Generator().manual_seed(0)
     x_t, pred_xstart, noise = (torch.randn(2, 3, 16, 16, generator=generator) for _ in range(3))
     prediction = Prediction(
         pred_xstart,
-        schedule.posterior_mean(pred_xstart, x_t, index),
-        torch.tensor(float(schedule.posterior_log_variance_clipped[index])),
+        schedule.posterior_mean(pred_xstart, x_t, t),
+        torch.tensor(float(schedule.posterior_log_variance_clipped[t])),
     )
-    settings = {"eta": METHODS[method].eta} | control
-    return State(x_t, prediction, schedule, index, noise, Control(**settings))
+    return State(x_t, prediction, schedule, t, noise, level, levels)
 
 
 def rms(x):
@@ -224,12 +195,12 @@ def rms(x):
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_dsg_goes_to_the_sphere(rate):
-    now = state("dsg", step_size=rate)
+    now = state()
     gradient = 50 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    move = METHODS["dsg"].move(now, gradient, None)
+    move = DSG(step_size=rate).step(now, gradient, None)
     mean = now.prediction.mean  # with eta 1 the DDIM mean is the posterior's
-    sigma = ddim_sigma(now.schedule, now.index, 1.0)
-    assert sigma == pytest.approx(math.sqrt(now.schedule.posterior_variance[now.index]))
+    sigma = ddim_sigma(now.schedule, now.t, 1.0)
+    assert sigma == pytest.approx(math.sqrt(now.schedule.posterior_variance[now.t]))
     moved = move.sample - mean
     torch.testing.assert_close(rms(moved), torch.full((2,), sigma))
 
@@ -245,9 +216,9 @@ def test_dsg_goes_to_the_sphere(rate):
 
 
 def test_mpgd_moves_the_prediction_and_leaves_the_noise():
-    now = state("mpgd", step_size=2.0, eta=0.4)
+    now, method = state(), MPGD(step_size=2.0, eta=0.4)
     gradient = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    move = METHODS["mpgd"].move(now, gradient, None)
+    move = method.step(now, gradient, None)
     alpha, alpha_prev = now.schedule.alphas_cumprod[4], now.schedule.alphas_cumprod[3]
     eps = (now.x_t - alpha**0.5 * now.prediction.pred_xstart) / (1 - alpha) ** 0.5
     guided = now.prediction.pred_xstart - 2.0 * (1 - alpha) * gradient
@@ -255,41 +226,43 @@ def test_mpgd_moves_the_prediction_and_leaves_the_noise():
     sample = alpha_prev**0.5 * guided + (1 - alpha_prev - sigma**2) ** 0.5 * eps + sigma * now.noise
     torch.testing.assert_close(move.pred_xstart, guided.float())
     torch.testing.assert_close(move.sample, sample.float(), rtol=1e-4, atol=1e-4)
-    both = METHODS["mpgd"].move(
-        dataclasses.replace(now, control=dataclasses.replace(now.control, symmetric=True)), gradient, None
-    )
+    both = replace(method, symmetric=True).step(now, gradient, None)
     eps = (now.x_t - alpha**0.5 * guided) / (1 - alpha) ** 0.5
     sample = alpha_prev**0.5 * guided + (1 - alpha_prev - sigma**2) ** 0.5 * eps + sigma * now.noise
     torch.testing.assert_close(both.sample, sample.float(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["diffuseit", "mpgd"])
+@pytest.mark.parametrize("kind", [DiffuseIT, MPGD])
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_freedom_steps_are_as_long_as_the_predicted_noise(method, scale):
-    now = state(method, step_rule="freedom", step_size=0.2)
+def test_freedom_steps_are_as_long_as_the_predicted_noise(kind, scale):
+    now, method = state(), kind(step_rule="freedom", step_size=0.2)
     gradient = scale * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    guided, plain = (METHODS[method].move(now, g, None) for g in (gradient, None))
-    moved = guided.sample - plain.sample if method == "diffuseit" else guided.pred_xstart - plain.pred_xstart
-    eps = now.schedule.eps_from_xstart(now.x_t, now.prediction.pred_xstart, now.index)
+    guided, plain = (method.step(now, g, None) for g in (gradient, None))
+    moved = guided.sample - plain.sample if kind is DiffuseIT else guided.pred_xstart - plain.pred_xstart
+    eps = now.schedule.eps_from_xstart(now.x_t, now.prediction.pred_xstart, now.t)
     torch.testing.assert_close(rms(moved), 0.2 * rms(eps), rtol=1e-3, atol=1e-5)
     assert (torch.cosine_similarity(moved.flatten(1), -gradient.flatten(1)) > 0.999).all()
 
 
-def test_a_zero_gradient_moves_nothing():
-    for rule in ("normalized", "freedom"):
-        for name in ("diffuseit", "diffuseit-ddim", "mpgd", "agg"):
-            now = state(name, step_rule=rule, eta=0.5)
-            zero, none = (METHODS[name].move(now, g, None) for g in (torch.zeros_like(now.x_t), None))
-            torch.testing.assert_close(zero.sample, none.sample)
+@pytest.mark.parametrize("rule", ["normalized", "freedom"])
+@pytest.mark.parametrize(
+    "method", [DiffuseIT(), DiffuseITDDIM(eta=0.5), MPGD(eta=0.5), AGG(eta=0.5, inner_steps=0)], ids=str
+)
+def test_a_zero_gradient_moves_nothing(method, rule):
+    now, method = state(), replace(method, step_rule=rule)
+    zero, none = (method.step(now, g, None) for g in (torch.zeros_like(now.x_t), None))
+    torch.testing.assert_close(zero.sample, none.sample)
 
 
-def test_the_noise_may_count_as_fixed(models, scenes):
+def test_the_noise_may_count_as_fixed(models, scene):
     """Without the backward pass, d(pred_xstart)/d(x_t) is 1 / sqrt(abar): MPGD's gradient, scaled."""
-    loss = StructureLoss(vit=models.vit, self_similarity=1, contrastive=0)
-    seen = {"view": "pred_xstart"}
-    fixed = next(sample(models.ddpm, scenes, [loss], quick("diffuseit", backward_until=0.0, **seen), 0))
-    at_prediction = next(sample(models.ddpm, scenes, [loss], quick("mpgd", **seen), 0))
-    alpha = models.ddpm.schedule(QUICK.steps).sqrt_alphas_cumprod[fixed.index]
+    losses = bind([StructureLoss(self_similarity=1, contrastive=0)], vit=models.vit)
+
+    def first(settings):
+        return next(sample(models.ddpm, scene, losses, replace(settings, view="pred_xstart"), 0))
+
+    fixed, at_prediction = first(replace(quick("diffuseit"), backward_until=0.0)), first(quick("mpgd"))
+    alpha = models.ddpm.schedule(QUICK.steps).sqrt_alphas_cumprod[fixed.t]
     torch.testing.assert_close(fixed.gradient * float(alpha), at_prediction.gradient, rtol=1e-3, atol=1e-8)
 
 
@@ -297,11 +270,11 @@ def test_adamw_is_torchs():
     generator = torch.Generator().manual_seed(0)
     start, wanted = (torch.randn(1, 3, 8, 8, generator=generator) for _ in range(2))
     offset = torch.full_like(start, 1e-8).requires_grad_()
-    optimiser = torch.optim.AdamW([offset], lr=0.05)
+    optimizer = torch.optim.AdamW([offset], lr=0.05)
     for _ in range(7):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (start + offset - wanted).abs().pow(1.5).sum().backward()
-        optimiser.step()
+        optimizer.step()
 
     def gradient(y):
         return 1.5 * (y - wanted).abs().sqrt() * (y - wanted).sign()
@@ -309,83 +282,72 @@ def test_adamw_is_torchs():
     torch.testing.assert_close(adamw(start, gradient, 7, 0.05), start + offset.detach())
 
 
-def test_inner_evaluations_compare_with_no_earlier_step(models, scenes):
-    text = TextStyleLoss(clip=models.clip, to="winter", weight=1, crops=0, progressive_contrast=True)
-    terms = [
-        text,
-        SemanticDivergenceLoss(vit=models.vit, until=0, weight=1),
-        OuterLoss(ImageStyleLoss(vit=models.vit, target=scenes[1:], cls=1, pixels=0)),
-    ]
-    objective = Objective(terms, scenes[:1], "pred_xstart")
-    views = {"pred_xstart": scenes[1:], "noised": scenes[1:]}
-    first = objective.evaluate(views, 5, Seeded(0, 1))
+def test_inner_evaluations_compare_with_no_earlier_step(models, pair):
+    source, other = pair.split(1)
+    text = TextStyleLoss(to="winter", weight=1, crops=0, progressive_contrast=True)
+    losses = bind(
+        [text, SemanticDivergenceLoss(until=1.0, weight=1), ImageStyleLoss(cls=1, pixels=0)],
+        vit=models.vit,
+        clip=models.clip,
+        style=other,
+    )
+    losses[2] = replace(losses[2], inner=False)
+    guided = guidance(losses, source, view="pred_xstart")
+    now, later = make_timetable(levels=6)[:2]
+    views = {"pred_xstart": other, "noised": other}
+    first = guided.evaluate(views, now)
     assert set(first.terms) == {"text_style", "divergence", "style_cls"}
-    moved = dict.fromkeys(views, scenes[1:] + 0.2)
-    inner = objective.evaluate(moved, 5, Seeded(0, 1), inner=True)
+    moved = dict.fromkeys(views, other + 0.2)
+    inner = guided.evaluate(moved, now, inner=True)
     assert set(inner.terms) == {"text_style"}
-    assert objective.remembers
     # The next step compares with the first one's view, not with the inner one's.
-    again = objective.evaluate(views, 4, Seeded(0, 1))
+    again = guided.evaluate(views, later)
     assert again.terms["divergence"].abs().item() == pytest.approx(0, abs=1e-9)
     # Inside, the weight is the plain one; outside it followed the value before (above -0.5: content halved).
-    plain = Objective([dataclasses.replace(text, progressive_contrast=False)], scenes[:1], "pred_xstart")
-    expected = plain.evaluate(moved, 5, Seeded(0, 1)).terms["text_style"]
+    plain = guidance(bind([replace(text, progressive_contrast=False)], clip=models.clip), source)
+    expected = plain.evaluate(moved, now).terms["text_style"]
     torch.testing.assert_close(inner.terms["text_style"], expected)
     assert expected.item() > -0.5
-    at_views = plain.evaluate(views, 5, Seeded(0, 1)).terms["text_style"]
+    at_views = plain.evaluate(views, now).terms["text_style"]
     torch.testing.assert_close(again.terms["text_style"], at_views / 0.5)
 
 
-def test_looking_costs_nothing_where_no_weight_follows(models, scenes):
+@pytest.mark.parametrize(("follows", "observed"), [(False, 0), (True, 4)])
+def test_observing_costs_nothing_where_no_weight_follows(models, scene, follows, observed):
+    """OfficialAGG shows the losses where its last inner step starts; here that is its only one."""
     looked = SimpleNamespace(count=0)
     handle = models.vit.register_forward_hook(lambda *_: setattr(looked, "count", looked.count + 1))
-    loss = StructureLoss(vit=models.vit, self_similarity=1, contrastive=0)
+    loss = StructureLoss(self_similarity=1, contrastive=1, progressive_contrast=follows)
+    settings = quick("agg-official", inner_steps=1)
     try:
-        list(sample(models.ddpm, scenes[:1], [loss], quick("agg-official", inner_steps=1), 0))
+        list(sample(models.ddpm, scene, bind([loss], vit=models.vit), settings, 0))
     finally:
         handle.remove()
-    assert looked.count == 4 + 1
+    assert looked.count == 4 + 1 + observed
 
 
-def test_levels_guidance_and_eta_follow_fractions_of_the_run():
-    settings = SamplerSettings(
-        steps=12,
-        skip=2,
-        resample=3,
-        travel=2,
-        travel_from=0.2,
-        travel_until=0.4,
-        guide_from=0.1,
-        guide_until=0.6,
-        guide_every=2,
-        eta=((0.3, 0.7), (1.0, 0.2)),
-        method="mpgd",
-    )
-    assert settings.levels == [9, 9, 9, 8, 7, 7, 6, 6, 5, 4, 3, 2, 1, 0]
-    assert [i for i in range(10) if settings.guides(i)] == [4, 6, 8]
-    assert [settings.control(i).eta for i in (9, 7, 6, 0)] == [0.7, 0.7, 0.2, 0.2]
-    assert SamplerSettings(method="diffuseit-ddim", travel=5).visits == 60
+def test_eta_follows_fractions_of_the_run():
+    method = MPGD(eta=((0.3, 0.7), (1.0, 0.2)))
+    etas = [method.eta_at(state(level=level, levels=10)) for level in range(10)]
+    assert etas == [0.7] * 3 + [0.2] * 7
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("kind", "knobs"),
     [
-        {"guide_from": -0.1},
-        {"guide_until": 1.1},
-        {"guide_every": 0},
-        {"backward_until": float("nan")},
-        {"start_colour": 1.5},
-        {"travel": 0},
-        {"start": "middle"},
-        {"eta": 1.5},
-        {"eta": ((0.5, 0.5),)},
-        {"eta": ()},
-        {"method": "dsg", "eta": 0.0},
-        {"inner_steps": -1},
-        {"inner_rate": 0.0},
-        {"step_rule": "x"},
+        (MPGD, {"eta": 1.5}),
+        (MPGD, {"eta": ((0.5, 0.5),)}),
+        (MPGD, {"eta": ()}),
+        (MPGD, {"eta": ((0.5, 0.5), (1.0, 1.5))}),
+        (DSG, {"eta": 0.0}),
+        (AGG, {"start": "middle"}),
+        (AGG, {"inner_steps": -1}),
+        (AGG, {"inner_rate": 0.0}),
+        (DiffuseIT, {"step_rule": "x"}),
+        (DiffuseIT, {"step_size": float("nan")}),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings):
-    with pytest.raises(InputError):
-        SamplerSettings(**settings)
+def test_knobs_that_cannot_work_are_refused(kind, knobs):
+    (knob,) = knobs
+    with pytest.raises(InputError, match=rf"{kind.__name__}\.{knob}"):
+        kind(**knobs)

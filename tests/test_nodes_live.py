@@ -1,4 +1,4 @@
-"""What the front end is told of a run, and what an estimate says: without a ComfyUI."""
+"""What the front end is told of a run, without a ComfyUI."""
 
 import base64
 import io
@@ -6,22 +6,16 @@ import json
 
 import pytest
 import torch
-from nodes_alone import fake_comfy, import_node_module
+from nodes_alone import import_node_module
 from PIL import Image
 from torch import nn
 
-from diffuseit.guidance.loop import SamplerSettings, Step
-from diffuseit.presets import PRESETS
+from diffuseit.guidance.loop import Step
 
 
 @pytest.fixture
 def live(monkeypatch):
-    return import_node_module(monkeypatch, "live", fake_comfy())
-
-
-@pytest.fixture
-def estimate(monkeypatch):
-    return import_node_module(monkeypatch, "estimate", fake_comfy())
+    return import_node_module(monkeypatch, "live")
 
 
 class Clock:
@@ -109,7 +103,7 @@ def test_large_pictures_are_made_smaller(live):
     address = live.jpeg(torch.zeros(3, 600, 1200), live.FRAME_SIZE)
     picture = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
     assert picture.size == (live.FRAME_SIZE, live.FRAME_SIZE // 2)
-    assert picture.getpixel((9, 9)) == (127, 127, 127)
+    assert picture.getpixel((9, 9)) == (128, 128, 128)
 
 
 def test_resampling_restarts_and_the_next_picture_are_marked(told):
@@ -154,95 +148,53 @@ def test_a_run_that_fails_says_so(live):
     assert events[-1]["ok"] is False
 
 
-@pytest.fixture
-def prompt():
-    """As the front end sends it: a chain of two losses, the sampler in a subgraph."""
-    nodes = {
-        "1": ("DiffuseITLoadDDPM", {"model": "pocket", "dtype": "auto"}),
-        "2": ("DiffuseITLoadViT", {"model": "pocket", "layer": -1}),
-        "3": ("DiffuseITRangeLoss", {"weight": 0.2, "previous": ["4", 0]}),
-        "4": ("DiffuseITStructureLoss", {"vit": ["2", 0], "self_similarity": 1.0, "contrastive": 0.1}),
-        "5": ("DiffuseITExamplePicture", {"picture": "lion", "scene": 0}),
-        "6": ("LoadImage", {"image": "a.png"}),
-        "9:7": (
-            "DiffuseITSampler",
-            {
-                "ddpm": ["1", 0],
-                "image": ["5", 0],
-                "losses": ["3", 0],
-                "seed": 3,
-                "steps": 20,
-                "skip": 5,
-                "resample": 4,
-                "method": "diffuseit",
-            },
-        ),
-    }
-    return {id: {"class_type": kind, "inputs": inputs} for id, (kind, inputs) in nodes.items()}
+@pytest.mark.parametrize("place", ["begin", "steps", "end", "result"])
+def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+
+    def send(_, data):
+        if data["kind"] == place:
+            raise OSError("the socket is gone")
+
+    with live.Live(facts, send) as reporter:
+        for number in range(4):
+            reporter.step(step(number, 4), {"range": 1.0}, torch.zeros(3, 4, 4))
+    reporter.result(torch.zeros(3, 4, 4))
+    assert caplog.text.count("goes on without what the page shows of a run") == 1
+    assert reporter.figures().pictures == 1
 
 
-def changed(prompt, node, **inputs):
-    return {**prompt, node: {**prompt[node], "inputs": prompt[node]["inputs"] | inputs}}
+def test_a_step_that_cannot_be_shown_counts_all_the_same(live, caplog):
+    """Figures of a run are noted for estimates, also where the page was not told of it."""
+    clock = Clock()
+    facts = live.Facts("w", "p", "1", "r", 2, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    with live.Live(facts, lambda *_: None, clock=clock) as reporter:
+        for number in range(2):
+            clock.now += 3
+            reporter.step(step(number, 2), {"range": 1.0}, torch.zeros(0))
+    assert reporter.figures().seconds_per_step == 3
+    assert "goes on without" in caplog.text
+
+
+def test_losses_that_json_has_no_number_for_are_null(told):
+    events = told([step(0, 1)], values={"range": float("nan"), "style": float("inf"), "anchor": 0.1234567})
+    assert events[1]["values"] == [{"range": None, "style": None, "anchor": 0.123457}]
 
 
 @pytest.mark.parametrize(
-    ("node", "inputs", "same"),
+    ("metadata", "id"),
     [
-        ("9:7", {"seed": 4, "steps": 99}, True),
-        ("5", {"scene": 7}, True),
-        ("3", {"weight": 0.3}, True),
-        ("2", {"layer": -1.0}, True),
-        ("3", {"weight": 0.0}, False),
-        ("2", {"model": "dino_b8.pth"}, False),
-        ("9:7", {"method": "mpgd"}, False),
-        ("3", {"previous": None}, False),
+        ({"workflow": {"id": "0b5c"}}, "0b5c"),
+        ({"workflow": {"id": 5}}, ""),
+        ({"workflow": {"id": "x" * 10**6}}, ""),
+        ({"workflow": {}}, ""),
+        ({"workflow": "abc"}, ""),
+        ({"workflow": [1]}, ""),
+        ({}, ""),
+        ([{}], ""),
+        ("x", ""),
+        (None, ""),
     ],
 )
-def test_an_estimate_holds_for_what_costs_the_same(estimate, prompt, node, inputs, same):
-    one, other = (estimate.key_of(graph, "9:7", "cpu") for graph in (prompt, changed(prompt, node, **inputs)))
-    assert (one == other) is same
-    assert one != estimate.key_of(prompt, "9:7", "cuda")
-
-
-def test_steps_are_those_of_the_core(estimate, prompt):
-    assert estimate.steps_of(prompt, "9:7") == SamplerSettings(steps=20, skip=5, resample=4).visits
-    assert estimate.steps_of(changed(prompt, "9:7", skip=30), "9:7") is None
-    assert estimate.steps_of(changed(prompt, "9:7", steps=["6", 0]), "9:7") is None
-    by_preset = {
-        **changed(prompt, "9:7", settings=["8", 1]),
-        "8": {"class_type": "DiffuseITPreset", "inputs": {"preset": "pocket-text"}},
-    }
-    assert estimate.steps_of(by_preset, "9:7") == PRESETS["pocket-text"].sampler.visits
-
-
-def test_what_was_measured_is_found_again(estimate, prompt, tmp_path):
-    measured = estimate.Measured(tmp_path / "user" / "runs.json")
-    key = estimate.key_of(prompt, "9:7", "cpu")
-    assert estimate.answer(prompt, "9:7", measured, "cpu")["measured"] is None
-    figures = estimate.Figures(0.5, 7, {"DDPM": 1.0}, 1, (64, 64))
-    measured.note(key, figures)
-    assert measured.find(key) == figures
-    assert estimate.answer(prompt, "9:7", measured, "cpu") == {
-        "steps": 18,
-        "measured": {
-            "seconds_per_step": 0.5,
-            "memory": 7,
-            "calls": {"DDPM": 1.0},
-            "pictures": 1,
-            "size": (64, 64),
-        },
-    }
-    with pytest.raises(KeyError):
-        estimate.answer(prompt, "8", measured, "cpu")
-
-
-def test_a_broken_file_of_figures_is_none(estimate, tmp_path):
-    path = tmp_path / "runs.json"
-    for text in ("", "[]", '{"k": 3}', '{"k": {"memory": 1}}'):
-        path.write_text(text)
-        assert estimate.Measured(path).find("k") is None
-    measured = estimate.Measured(path)
-    for number in range(estimate.KEPT + 5):
-        measured.note(str(number), estimate.Figures(1, 1, {}, 1, (1, 1)))
-    assert measured.find("4") is None
-    assert measured.find("5") is not None
+def test_a_workflow_is_known_by_its_id_or_not_at_all(live, metadata, id):
+    assert live.workflow_id(metadata) == id

@@ -100,7 +100,7 @@ def test_pictures_call_default_what_the_node_starts_with(schemas):
     for name, setting in settings.items():
         node, shown = name.split("/")
         (slot,) = (slot for slot in schemas[node].inputs if slot.id == shown)
-        assert setting.default == slot.options["default"], name
+        assert setting.default == slot.default, name
 
 
 def test_a_loss_that_the_preset_lacks_is_added_for_its_picture():

@@ -71,12 +71,12 @@ def _tables(schema: Schema, words: Definitions, language: str) -> str:
 
 def _row(slot: Slot, words: Definitions, language: str) -> list[str]:
     """Name with type and default under it, for the help panel is narrow, and what it does."""
-    own = slot.id or slot.options.get("display_name") or slot.kind
+    own = slot.id or slot.display_name or slot.kind
     shown = words.get("name", own)  # beside it the name in workflow files and messages, where that is another
     details = [slot.kind]
-    if (default := slot.options.get("default", "")) != "":
-        details.append(f"`{default}`")
-    if slot.options.get("optional"):
+    if slot.default not in (None, ""):
+        details.append(f"`{slot.default}`")
+    if slot.optional:
         details.append(_OPTIONAL[language])
     name = f"`{own}`" if shown == own else f"{shown} `{own}`"
     return [f"{name}<br>{', '.join(details)}", words.get("tooltip", "")]

@@ -35,8 +35,7 @@ def english(schemas: dict[str, Schema]) -> Definitions:
 def _definition(schema: Schema) -> Definitions:
     inputs = {str(slot.id): _words(slot.id, slot.tooltip) for slot in schema.inputs}
     outputs = {
-        str(number): _words(slot.options.get("display_name"), slot.tooltip)
-        for number, slot in enumerate(schema.outputs)
+        str(number): _words(slot.display_name, slot.tooltip) for number, slot in enumerate(schema.outputs)
     }
     return {
         "display_name": schema.display_name,
@@ -108,7 +107,7 @@ def _compare(source: Definitions, other: Definitions, schemas: dict[str, Schema]
 def _choices(schemas: dict[str, Schema]) -> dict[str, list[str]]:
     """The options of each combo by the key of its tooltip: they are the same in every language."""
     return {
-        f"{schema.node_id}.inputs.{slot.id}.tooltip": slot.options["options"]
+        f"{schema.node_id}.inputs.{slot.id}.tooltip": list(slot.options)
         for schema in schemas.values()
         for slot in schema.inputs
         if slot.kind == "COMBO"

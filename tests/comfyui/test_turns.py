@@ -22,8 +22,8 @@ class Crowd:
     INPUT_TYPES = classmethod(lambda cls: {"required": {}})
 
     def crowd(self):
-        (runtime,) = [m for name, m in list(sys.modules.items()) if name.endswith(".nodes.runtime")]
-        turns = sys.modules[runtime.OneAtATime.__module__]
+        (memory,) = [m for name, m in list(sys.modules.items()) if name.endswith(".nodes.comfy.memory")]
+        turns = sys.modules[memory.OneAtATime.__module__]
 
         def fetched(tensors, device):
             logging.info("a copy of %d tensors", len(tensors))
@@ -31,8 +31,8 @@ class Crowd:
 
         turns._fetched = fetched
         turn = turns.OneAtATime("cpu")
-        runtime.ways = lambda: [runtime.BALANCED, replace(runtime.LOW_MEMORY, turn=turn)]
-        runtime.management.get_total_memory = lambda device: 1
+        memory.plans = lambda: [memory.BALANCED, replace(memory.LOW_MEMORY, turn=turn)]
+        memory.management.get_total_memory = lambda device: 1
         return {}
 
 NODE_CLASS_MAPPINGS = {"Crowd": Crowd}

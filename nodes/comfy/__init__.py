@@ -1,0 +1,1 @@
+"""The bridge to ComfyUI: nothing else in `nodes` imports its internals (`comfy`, `folder_paths`, `server`)."""

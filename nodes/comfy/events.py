@@ -1,0 +1,73 @@
+"""What a running node tells the user, and hears: progress, events for the front end, interruptions."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management as management
+import comfy.utils
+from comfy_execution.utils import get_executing_context
+from torch import Tensor, nn
+
+from ...diffuseit.images.io import to_pil
+from .decoration import Decoration
+
+PREVIEW_SIZE = 512
+
+
+def server() -> Any | None:
+    """Return ComfyUI's `PromptServer`; None under a tool that only lists the nodes."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+class Progress:
+    """The bar and the preview on the running node; also the place where an interruption is answered."""
+
+    def __init__(self, total: int):
+        self._bar = comfy.utils.ProgressBar(total)
+        self._decoration = Decoration("the progress on the node")
+
+    def update(self, done: int, total: int, picture: Tensor | None = None) -> None:
+        """Show that `done` of `total` is over, and `picture` [3, H, W] in [-1, 1].
+
+        Raise ComfyUI's interruption if the user asked for it.
+        """
+        with self._decoration:
+            preview = None if picture is None else ("JPEG", to_pil(picture), PREVIEW_SIZE)
+            self._bar.update_absolute(done, total, preview)
+        check_interruption()
+
+
+def executing() -> tuple[str, str]:
+    """Return the ids of the running (prompt, node) that the server's events name; empty if nothing runs."""
+    context = get_executing_context()
+    return ("", "") if context is None else (str(context.prompt_id), str(context.node_id))
+
+
+def tell(event: str, data: dict[str, Any]) -> None:
+    """Send an event to the front end that queued the running prompt, without waiting for it to arrive.
+
+    A prompt that came without a client's id is told to nobody: the server would tell every page that is open.
+    """
+    prompt_server = server()
+    if prompt_server is not None and prompt_server.client_id is not None:
+        prompt_server.send_sync(event, data, prompt_server.client_id)
+
+
+def check_interruption() -> None:
+    """Raise ComfyUI's interruption if the user asked for it."""
+    management.throw_exception_if_processing_interrupted()
+
+
+@contextmanager
+def interruptible(backbone: nn.Module) -> Iterator[None]:
+    """Answer an interruption before each call of the diffusion model: an inversion has no steps to answer in."""
+    hooks = [
+        network.register_forward_pre_hook(lambda *_: check_interruption()) for network in backbone.children()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

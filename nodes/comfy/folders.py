@@ -1,0 +1,44 @@
+"""The folder of models, `models/diffuseit`, and what else `extra_model_paths.yaml` names for it."""
+
+from pathlib import Path
+
+import folder_paths
+
+from ...diffuseit.errors import InputError
+from ...diffuseit.schema import shown
+
+FOLDER = "diffuseit"
+SUFFIXES = {".safetensors", ".pt", ".pth", ".bin"}
+
+
+def register() -> None:
+    """Make `models/diffuseit` known to ComfyUI, beside the folders that it may already know by this name."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir, FOLDER)))
+    paths, _ = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, SUFFIXES)
+
+
+def model_paths() -> dict[str, Path]:
+    """Return the files by the names that the loaders list.
+
+    Hidden files, such as unfinished downloads, are left out, and so is what has no regular file behind its name: links
+    to a drive that is not there, pipes.
+    """
+    names = (name for name in folder_paths.get_filename_list(FOLDER) if not Path(name).name.startswith("."))
+    found = ((name, folder_paths.get_full_path(FOLDER, name)) for name in names)
+    return {name: Path(path) for name, path in found if path is not None}
+
+
+def model_path(name: str) -> Path:
+    """Return the file of a listed name. Raise `InputError` if it is no longer there."""
+    path = folder_paths.get_full_path(FOLDER, name)
+    if path is None:
+        raise InputError(
+            f"{shown(name)} is not in models/{FOLDER}: press R, and choose a file that is listed"
+        )
+    return Path(path)
+
+
+def download_folder() -> Path:
+    """Return the folder that downloaded models go to."""
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])

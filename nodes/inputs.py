@@ -1,0 +1,179 @@
+"""What reaches a node is held to the node's schema.
+
+ComfyUI checks the widgets of a prompt before it runs. It does not check values that come along links, NaN, or literals
+in place of links, as a script may send them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..diffuseit.errors import InputError
+from ..diffuseit.models.ddpm import PixelDDPM
+from ..diffuseit.schema import LONGEST_TEXT, shown
+from .types import CLIP_ENSEMBLE, DDPM, LOSSES, OPTIONS, VIT, Network, NodeLoss, Options
+
+Execute = Callable[..., io.NodeOutput]
+LISTED = 20
+"""Options of a combo that an error names."""
+
+
+def checked(execute: Execute) -> Execute:
+    """Decorate a node's `execute`, below `@classmethod`: inputs that break the schema raise `InputError` first."""
+
+    @wraps(execute)
+    def run(cls: type[io.ComfyNode], **inputs: Any) -> io.NodeOutput:
+        check_inputs(cls, inputs)
+        return execute(cls, **inputs)
+
+    return run
+
+
+def check_inputs(node: type[io.ComfyNode], values: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a value that breaks the type or the bounds of the input of its name.
+
+    Inputs without a value are passed over, and so are values of no input.
+    """
+    for entry in node.define_schema().inputs:
+        if entry.id in values:
+            _check(entry, values[entry.id], entry.id)
+
+
+def _check(entry: Any, value: Any, name: str) -> None:
+    kind = entry.get_io_type()
+    if kind == io.Autogrow.io_type:
+        _check_grown(entry, value, name)
+    elif kind in _WIDGETS:
+        _WIDGETS[kind](entry, value, name)
+    elif kind in _SOCKETS and not (value is None and entry.optional):
+        _SOCKETS[kind].check(value, name)
+
+
+def _check_grown(entry: Any, value: Any, name: str) -> None:
+    if not isinstance(value, dict):
+        raise InputError(f"{name} cannot be {_described(value)}: connect its sockets")
+    for own, item in value.items():
+        _check(entry.template.input, item, own)
+
+
+def _check_int(entry: Any, value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} cannot be {_described(value)}: it is a whole number")
+    _check_bounds(entry, value, name)
+
+
+def _check_float(entry: Any, value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name} cannot be {_described(value)}: it is a number")
+    # A comparison, for `math.isfinite` cannot take every whole number.
+    if not -math.inf < value < math.inf:  # type: ignore[operator]
+        raise InputError(f"{name} is {value}: use a finite number")
+    _check_bounds(entry, value, name)
+
+
+def _check_bounds(entry: Any, value: Any, name: str) -> None:
+    low = -math.inf if entry.min is None else entry.min
+    high = math.inf if entry.max is None else entry.max
+    if not low <= value <= high:
+        raise InputError(f"{name} is {_described(value)}: use {low} to {high}")
+
+
+def _check_text(entry: Any, value: Any, name: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{name} cannot be {_described(value)}: it is a text")
+    if len(value) > LONGEST_TEXT:
+        raise InputError(f"{name} has {len(value)} characters: at most {LONGEST_TEXT} are allowed")
+
+
+def _check_boolean(entry: Any, value: Any, name: str) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} cannot be {_described(value)}: it is on or off")
+
+
+def _check_choice(entry: Any, value: Any, name: str) -> None:
+    if not isinstance(value, str) or value not in entry.options:
+        listed = ", ".join([*entry.options[:LISTED], *(["..."] if entry.options[LISTED:] else [])])
+        raise InputError(f"{name} is {_described(value)}: use one of {listed}")
+
+
+_WIDGETS: dict[str, Callable[[Any, Any, str], None]] = {
+    io.Int.io_type: _check_int,
+    io.Float.io_type: _check_float,
+    io.String.io_type: _check_text,
+    io.Boolean.io_type: _check_boolean,
+    io.Combo.io_type: _check_choice,
+}
+
+
+@dataclass(frozen=True)
+class _Socket:
+    """What a socket takes, and what to connect to it."""
+
+    fits: Callable[[Any], bool]
+    source: str
+
+    def check(self, value: Any, name: str) -> None:
+        if value is None:
+            raise InputError(f"{name} is not connected: connect {self.source} to it")
+        if not self.fits(value):
+            raise InputError(f"{name} cannot be {_described(value)}: connect {self.source} to it")
+        if isinstance(value, Tensor) and not value.is_nested and not torch.isfinite(value).all():
+            raise InputError(f"{name} holds values that are not finite: look at the node that it comes from")
+
+
+def _is_ddpm(value: Any) -> bool:
+    return isinstance(value, Network) and isinstance(value.module, PixelDDPM)
+
+
+def _is_vit(value: Any) -> bool:
+    if not isinstance(value, Network):
+        return False
+    from ..diffuseit.models.vit import ViT  # brings timm, which must not come with the pack
+
+    return isinstance(value.module, ViT)
+
+
+def _is_clip(value: Any) -> bool:
+    if not isinstance(value, Network):
+        return False
+    from ..diffuseit.models.clip import CLIPEnsemble  # brings open_clip
+
+    return isinstance(value.module, CLIPEnsemble)
+
+
+def _are_losses(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, NodeLoss) for one in value)
+
+
+def _are_images(value: Any) -> bool:
+    # A list where a batch has several sizes, which the node then says.
+    return isinstance(value, Tensor) or (
+        isinstance(value, list) and all(isinstance(one, Tensor) for one in value)
+    )
+
+
+_SOCKETS = {
+    DDPM.io_type: _Socket(_is_ddpm, "DiffuseIT Load DDPM"),
+    VIT.io_type: _Socket(_is_vit, "DiffuseIT Load ViT"),
+    CLIP_ENSEMBLE.io_type: _Socket(_is_clip, "DiffuseIT Load CLIP Ensemble"),
+    LOSSES.io_type: _Socket(_are_losses, "a loss node, or a preset,"),
+    OPTIONS.io_type: _Socket(lambda value: isinstance(value, Options), "an option node, or a preset,"),
+    io.Image.io_type: _Socket(_are_images, "an image"),
+    io.Mask.io_type: _Socket(lambda value: isinstance(value, Tensor), "a mask"),
+    # By the method that is used: older versions of ComfyUI do not have the type.
+    "CURVE": _Socket(lambda value: callable(getattr(value, "interp", None)), "a Curve Editor"),
+}
+
+
+def _described(value: Any) -> str:
+    """A literal as it is, and another object by its class."""
+    plain = isinstance(value, str | bool | Real | list | tuple | dict) or value is None
+    return shown(value) if plain else f"of the type {type(value).__name__}"

@@ -1,0 +1,105 @@
+"""Networks on ComfyUI's devices, with a fake of ComfyUI; the real one is in tests/comfyui."""
+
+import pytest
+import torch
+from nodes_alone import import_node_module
+from torch import nn
+
+from tools import fake_comfyui
+
+
+@pytest.fixture
+def comfy():
+    return fake_comfyui.modules()
+
+
+@pytest.fixture
+def devices(monkeypatch, comfy):
+    return import_node_module(monkeypatch, "comfy.devices", comfy)
+
+
+@pytest.fixture
+def management(comfy):
+    return comfy["comfy.model_management"]
+
+
+def network():
+    """Weights in two depths, a buffer that is saved and one that is not."""
+    inner = nn.Linear(3, 3)
+    inner.register_buffer("scale", torch.tensor(2.0))
+    inner.register_buffer("mean", torch.tensor(0.5), persistent=False)
+    return nn.Sequential(inner, nn.Linear(3, 1)).requires_grad_(False)
+
+
+def gradient(module):
+    picture = torch.ones(1, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(module(picture).square().sum(), picture)
+    return gradient
+
+
+def test_weights_that_moved_under_inference_mode_can_be_differentiated_after_thaw(devices):
+    module = network()
+    before, saved = gradient(module), set(module.state_dict())
+    with torch.inference_mode():
+        module.to(torch.float64).to(torch.float32)
+    with devices.gradients():
+        with pytest.raises(RuntimeError, match="Inference tensors"):
+            gradient(module)
+        devices.thaw(module)
+        torch.testing.assert_close(gradient(module), before)
+    assert not any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers()))
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert set(module.state_dict()) == saved
+
+
+def test_thaw_leaves_ordinary_weights_where_they_are(devices):
+    module = network()
+    places = [tensor.data_ptr() for tensor in (*module.parameters(), *module.buffers())]
+    devices.thaw(module)
+    assert [tensor.data_ptr() for tensor in (*module.parameters(), *module.buffers())] == places
+
+
+def test_gradients_work_inside_the_inference_mode_of_a_server(devices):
+    with torch.inference_mode(), devices.gradients():
+        assert gradient(network()).abs().sum() > 0
+
+
+def test_load_asks_for_each_network_once_and_whole(devices, management):
+    handles = [devices.manage(network()) for _ in range(2)]
+    networks = [
+        devices.Network(None, (handles[0],)),
+        devices.Network(None, tuple(handles)),
+    ]
+    handles[1].loaded = False  # as --novram leaves it
+    with torch.inference_mode():
+        handles[0].model.to(torch.float64)
+    devices.load(networks, 1000)
+    assert management.calls == [(handles, {"memory_required": 1000, "force_full_load": True})]
+    assert handles[1].loaded
+    assert not any(weight.is_inference() for weight in handles[0].model.parameters())
+
+
+def test_comfyui_may_write_on_its_handle_of_a_network(devices):
+    module = network()
+    handle = devices.manage(module)
+    handle.model.device = torch.device("cpu")
+    assert type(handle.model).__name__ == "Sequential"
+    assert handle.model.network is module
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_auto_is_half_precision_where_the_device_is_good_at_it(devices, management, fast):
+    management.should_use_fp16 = lambda device: fast
+    assert devices.choose_dtype("auto") is (torch.float16 if fast else torch.float32)
+    assert devices.choose_dtype("bfloat16") is torch.bfloat16
+
+
+def test_networks_that_take_turns_wait_off_the_device_and_can_be_differentiated(devices, management):
+    resident, guest = (devices.Network(None, (devices.manage(network()),)) for _ in range(2))
+    with torch.inference_mode():
+        guest.patchers[0].model.to(torch.float64)
+    devices.load_in_turns(resident, [guest], 1000)
+    unloaded, (loaded, _) = management.calls
+    assert unloaded == "unload_all_models"
+    assert loaded == list(resident.patchers)
+    assert not any(weight.is_inference() for weight in guest.patchers[0].model.parameters())
