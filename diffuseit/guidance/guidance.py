@@ -191,13 +191,13 @@ class Guidance:
                     with torch.set_grad_enabled(differentiate):
                         features = leaf if group.network is None else group.network(leaf, *crops)
                         summands = self._summands(terms, group, features, share, visit, inner)
+                        if differentiate and self._balance is not None:
+                            _add_parts(parts, summands, features, leaf, group, name)
+                        elif differentiate:
+                            _add_gradients(found, summands, features, leaf, group, name, each)
                     for one in summands:
                         _accumulate(values, one.term, one.value.detach())
                         _accumulate(found.terms, one.term, one.weighted.detach())
-                    if differentiate and self._balance is not None:
-                        _add_parts(parts, summands, features, leaf, group, name)
-                    elif differentiate:
-                        _add_gradients(found, summands, features, leaf, group, name, each)
             if group.previous is not None and not inner:
                 group.previous = _detached(features)
         self._last.update(values)
