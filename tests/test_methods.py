@@ -249,8 +249,8 @@ def test_freedom_steps_are_as_long_as_the_predicted_noise(kind, scale):
     "method", [DiffuseIT(), DiffuseITDDIM(eta=0.5), MPGD(eta=0.5), AGG(eta=0.5, inner_steps=0)], ids=str
 )
 def test_a_zero_gradient_moves_nothing(method, rule):
-    now, method = state(), replace(method, step_rule=rule)
-    zero, none = (method.step(now, g, None) for g in (torch.zeros_like(now.x_t), None))
+    now, method, inner = state(), replace(method, step_rule=rule), SimpleNamespace(gradient=None)
+    zero, none = (method.step(now, g, inner) for g in (torch.zeros_like(now.x_t), None))
     torch.testing.assert_close(zero.sample, none.sample)
 
 

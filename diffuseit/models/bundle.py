@@ -2,16 +2,19 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import ModelError
 from .base import Backbone
-from .clip import CLIPEnsemble
 from .hub.catalog import bundles, members, require_models
 from .load import load_entry
-from .vit import ViT
+
+# These modules bring timm and open_clip, which are slow to import.
+if TYPE_CHECKING:
+    from .clip import CLIPEnsemble
+    from .vit import ViT
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,8 @@ class Models:
     """The networks of a translation, and the names of the presets that suit them."""
 
     ddpm: Backbone
-    vit: ViT
-    clip: CLIPEnsemble
+    vit: "ViT"
+    clip: "CLIPEnsemble"
     text_preset: str = "official-text"
     image_preset: str = "official-image"
 
@@ -33,6 +36,8 @@ def load_bundle(
     `folder` defaults to $DIFFUSEIT_MODELS, else the user's cache. Nothing is downloaded. Raise `ModelError` for another
     name, and for missing files, with the way to get them.
     """
+    from .clip import CLIPEnsemble
+
     if name not in bundles():
         raise ModelError(
             f"there are no models {name!r}: use 'pocket', which ships with the package, or one of the bundles "

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from .vit import ViT
 
 Network = Union["PixelDDPM", "ViT", "CLIP"]
-LAYOUTS = {
-    "ddpm": "adm-unet",
-    "vit": "vit",
-    "clip": "clip-openai",
-}  # kinds as `checkpoint.describe` names them
+
+LAYOUTS = {"ddpm": "adm-unet", "vit": "vit", "clip": "clip-openai"}
+"""The kinds of the catalog as `checkpoint.describe` names them."""
 
 
 def load_model(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> Network:
@@ -31,28 +29,6 @@ def load_model(name: str, folder: str | os.PathLike[str] | None = None, **option
     """
     entry = entry_named(name)
     return load_entry(entry, require_models([entry], folder)[name], **options)
-
-
-def load_ddpm_named(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> PixelDDPM:
-    """`load_model` for a diffusion model."""
-    return _of_kind("ddpm", name, folder, options)
-
-
-def load_vit_named(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> ViT:
-    """`load_model` for a vision transformer."""
-    return _of_kind("vit", name, folder, options)
-
-
-def load_clip_named(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> CLIP:
-    """`load_model` for a CLIP."""
-    return _of_kind("clip", name, folder, options)
-
-
-def _of_kind(kind: str, name: str, folder: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> Any:
-    entry = entry_named(name)
-    if entry.kind != kind:
-        raise InputError(f"{name} is a {entry.kind} checkpoint; here a {kind} one is needed")
-    return load_model(name, folder, **options)
 
 
 def load_entry(entry: Entry, path: Path, **options: Any) -> Network:

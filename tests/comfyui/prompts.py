@@ -5,7 +5,7 @@ from comfyui.server import Prompt
 LOADERS: Prompt = {
     "ddpm": ("DiffuseITLoadDDPM", {}),
     "vit": ("DiffuseITLoadViT", {}),
-    "clip": ("DiffuseITLoadCLIPEnsemble", {}),
+    "clip": ("DiffuseITLoadCLIP", {}),
     "source": ("LoadImage", {"image": "a.png"}),
 }
 STEPS, SKIP = 8, 3
@@ -47,7 +47,7 @@ def image_prompt(**inputs) -> Prompt:
         "structure": ("DiffuseITStructureLoss", {"vit": ["vit", 0], "previous": ["style", 0]}),
         "divergence": (
             "DiffuseITSemanticDivergenceLoss",
-            {"vit": ["vit", 0], "previous": ["structure", 0], "until": 2},
+            {"vit": ["vit", 0], "previous": ["structure", 0], "until": 0.4},
         ),
         "range": ("DiffuseITRangeLoss", {"previous": ["divergence", 0]}),
         **sampler(**inputs),
