@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from diffuseit.errors import ModelError
 from diffuseit.models.checkpoint import read_checkpoint
-from diffuseit.pocket.benchmark.judge import CLASSES, class_index, load_judge
+from diffuseit.pocket.judge import CLASSES, class_index, load_judge
 from diffuseit.pocket.models import WEIGHTS, pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
 from diffuseit.pocket.train.export import export
 from diffuseit.pocket.train.loop import fit

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from diffuseit.errors import InputError
-from diffuseit.pocket.world.captions import ADJECTIVES, COATS, ENDINGS
-from diffuseit.pocket.world.render import DOMAINS, SEGMENTS, STYLES, caption, render, sample_geometry, segment
+from diffuseit.pocket.world.captions import ADJECTIVES, COATS, ENDINGS, caption
+from diffuseit.pocket.world.render import DOMAINS, SEGMENTS, STYLES, render, sample_geometry, segment
 
 BATCH = 36  # more than one chunk of the renderer
 

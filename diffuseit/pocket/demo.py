@@ -10,11 +10,11 @@ from torch import Tensor
 from ..api import load_models
 from ..cli.progress import step_bar
 from ..images.io import save_picture, to_pil
-from .benchmark.judge import Judge
 from .benchmark.metrics import edge_f1, ssim
 from .benchmark.run import VARIANTS, translate_tasks
 from .benchmark.sheet import save_sheet
 from .benchmark.tasks import Spec, Tasks, build_tasks
+from .judge import Judge
 from .models import pocket_judge
 from .world.render import STYLES
 from .world.seeds import HELD_OUT

@@ -10,7 +10,7 @@ from ..models.ddpm import PixelDDPM
 from ..models.ddpm_checkpoint import load_ddpm
 from ..models.vit import ViT, load_vit
 from ..presets import IMAGE_DEFAULT, TEXT_DEFAULT
-from .benchmark.judge import Judge, load_judge
+from .judge import Judge, load_judge
 
 WEIGHTS = Path(__file__).parent / "weights"
 

@@ -5,8 +5,8 @@ import torch
 from comfyui.workflows import example
 
 from diffuseit.images.resize import resize
-from diffuseit.pocket.benchmark.judge import CLASSES
 from diffuseit.pocket.benchmark.metrics import ssim
+from diffuseit.pocket.judge import CLASSES
 from diffuseit.pocket.models import pocket_judge
 
 pytestmark = pytest.mark.comfyui

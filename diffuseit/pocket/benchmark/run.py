@@ -22,10 +22,10 @@ from ...images.atomic import atomic_path
 from ...losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
 from ...models.bundle import Models
 from ...presets import PRESETS, Preset
+from ..judge import Judge
 from ..models import pocket_judge
 from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
-from .judge import Judge
 from .sheet import save_sheet
 from .tasks import Tasks, build_tasks, draw_specs, reference_renders
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ..judge import class_index
 from ..world.render import DOMAINS, STYLES, render, sample_geometry
 from ..world.seeds import HELD_OUT
-from .judge import class_index
 
 _SEEDS_PER_TASK = 8
 _REFERENCE = 1 << 32  # offset of the renders that the Frechet distance compares with

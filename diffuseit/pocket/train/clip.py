@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...models.clip import CLIP, CLIPConfig, normalise
 from ...models.crops import Crops, draw_crops
 from ...models.templates import TEMPLATES
-from ..benchmark.judge import CLASSES, class_index
+from ..judge import CLASSES, class_index
 from ..world.captions import ADJECTIVES, COATS, ENDINGS, SCENES, caption
 from ..world.render import DOMAINS, SIZE
 from ..world.seeds import TRAINING

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...models.clip import CLIP
 from ...models.vit import ViT
-from ..benchmark.judge import CLASSES, class_index
+from ..judge import CLASSES, class_index
 from ..models import WEIGHTS, pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
 from ..world.render import DOMAINS, STYLES, render
 from ..world.seeds import TUNING

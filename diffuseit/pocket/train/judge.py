@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..benchmark.judge import Judge, class_index
+from ..judge import Judge, class_index
 from ..world.render import DOMAINS
 from ..world.seeds import JUDGE
 from .augment import corrupt

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.vit import ViT, ViTConfig
-from ..benchmark.judge import CLASSES, class_index
+from ..judge import CLASSES, class_index
 from ..world.render import DOMAINS, SEGMENTS, segment
 from ..world.seeds import TRAINING
 from .augment import attack, corrupt, mix_styles

@@ -2,15 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from . import animals, landscape
-
-if TYPE_CHECKING:
-    from .render import Geometry
+from .render import Geometry
 
 MEDIA = ("a photo of", "a picture of", "a drawing of", "an image of", "an illustration of", "a painting of")
 ADJECTIVES = {
@@ -40,7 +37,7 @@ COATS = {
 }
 
 
-def caption(geometry: "Geometry", styles: Sequence[int] | Tensor, rng: random.Random | None) -> list[str]:
+def caption(geometry: Geometry, styles: Sequence[int] | Tensor, rng: random.Random | None) -> list[str]:
     """One caption per picture; without rng the canonical one."""
     indices = [int(style) for style in styles]
     if geometry.domain == "landscape":

@@ -10,7 +10,6 @@ from torch import Tensor
 from ...errors import InputError
 from . import animals, landscape
 from .canvas import SIZE, Canvas, uniforms
-from .captions import caption
 
 __all__ = [
     "DOMAINS",
@@ -18,7 +17,6 @@ __all__ = [
     "SIZE",
     "STYLES",
     "Geometry",
-    "caption",
     "render",
     "sample_geometry",
     "segment",

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import ModelError
-from ...models.checkpoint import config_from_json, read_checkpoint, read_config
-from ..world.render import DOMAINS, STYLES
+from ..errors import ModelError
+from ..models.checkpoint import config_from_json, read_checkpoint, read_config
+from .world.render import DOMAINS, STYLES
 
 CLASSES = tuple((domain, style) for domain in DOMAINS for style in STYLES[domain])
 
