@@ -2,7 +2,7 @@
 
 Everything of a run goes out as events of one name, collected so that they come at most every so many seconds:
 `begin` with what holds for the run, `steps` with what has happened since the event before, `end`. Their fields are
-described in web/js/sampler/run.js, which reads them.
+described in web/js/node/run.js and bounded in web/js/node/schema.js.
 """
 
 import base64
@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
@@ -19,10 +19,13 @@ from torch import Tensor, nn
 
 from ..diffuseit.guidance.loop import Step
 from .estimate import Figures
+from .terms import TERMS
 
 EVENT = "diffuseit.run"
 THROTTLE_SETTING = "DiffuseIT.Live.Throttle"
-THROTTLE_MS = 150
+THROTTLE = 0.15
+"""Seconds between events, unless the user has chosen another number."""
+
 FRAMES = 12
 FRAME_SIZE = 256
 LARGE_SIZE = 512
@@ -63,7 +66,7 @@ class Live:
         self,
         facts: Facts,
         send: Send,
-        throttle: float = THROTTLE_MS / 1000,
+        throttle: float = THROTTLE,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._facts, self._send, self._throttle, self._clock = facts, send, throttle, clock
@@ -80,13 +83,14 @@ class Live:
         for name, modules in self._facts.networks.items():
             self._hooks += [module.register_forward_pre_hook(self._counter(name)) for module in modules]
         self._began = self._told = self._clock()
+        losses = [(node, TERMS.get(loss, {})) for node, loss in self._facts.chain]
         self._tell(
             "begin",
             total=self._facts.total,
-            batch=self._facts.batch,
-            chain=[{"node": node, "loss": loss} for node, loss in self._facts.chain],
+            frame_limit=FRAMES,
+            losses=[{"node": node, "terms": list(own)} for node, own in losses],
+            terms={name: asdict(term) for _, own in losses for name, term in own.items()},
             memory=self._facts.memory,
-            size=self._facts.size,
             source=jpeg(self._facts.source, LARGE_SIZE),
         )
         return self
@@ -110,7 +114,7 @@ class Live:
             waiting.setdefault("frames", []).append([number, jpeg(picture, FRAME_SIZE)])
             self._next_frame = number + math.ceil(step.total / FRAMES)
         if step.pulls:
-            waiting["pulls"] = [[n, rounded(pull.mean().item())] for n, pull in sorted(step.pulls.items())]
+            waiting["gradients"] = [[n, rounded(pull.mean().item())] for n, pull in sorted(step.pulls.items())]
         if self._last is None:
             self._calls.clear()  # those for source and targets
         self._last, self._done = step, number + 1
@@ -170,9 +174,15 @@ class Live:
         self._send(EVENT, {"kind": kind, **place, **what})
 
 
-def rounded(value: float) -> float:
-    """Six digits, which is more than a screen shows."""
-    return float(f"{value:.6g}")
+def throttle_seconds(setting: object) -> float:
+    """Return the seconds between events for the value of the setting, in milliseconds; 0 and nonsense: `THROTTLE`."""
+    is_number = isinstance(setting, int | float) and not isinstance(setting, bool)
+    return setting / 1000 if is_number and 0 < setting else THROTTLE
+
+
+def rounded(value: float) -> float | None:
+    """Return six digits, which is more than a screen shows; None for NaN and infinity, which JSON does not have."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def jpeg(picture: Tensor, size: int) -> str:

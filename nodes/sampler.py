@@ -234,7 +234,7 @@ class Sampler(io.ComfyNode):
                 io.Float.Input(
                     "start_colour",
                     optional=True,
-                    default=default.start_colour,  # web/js/sampler/saved.js: 1 in graphs that were saved without it
+                    default=default.start_colour,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -338,7 +338,7 @@ class Run:
         frames: list[list[Tensor]] = [[] for _ in self.source]
         history: dict[str, list[float]] = {"loss": []}
         progress = runtime.Progress(len(self.source) * self.settings.sampler.visits)
-        throttle = runtime.setting(live.THROTTLE_SETTING, live.THROTTLE_MS) / 1000
+        throttle = live.throttle_seconds(runtime.setting(live.THROTTLE_SETTING, None))
         self.live = live.Live(self._facts(self.needs(execution)), runtime.tell, throttle)
         steps = sample(
             self.ddpm.module,
