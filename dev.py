@@ -34,6 +34,7 @@ COMMANDS = {
         [PYTHON, "-m", "ruff", "check"],
         [PYTHON, "-m", "ruff", "format", "--check"],
         [PYTHON, "-m", "mypy"],
+        [NODE, NODE_MODULES / "prettier" / "bin" / "prettier.cjs", "--check", Path("web", "js")],
         [NODE, NODE_MODULES / "eslint" / "bin" / "eslint.js", "--max-warnings", "0"],
         [NODE, NODE_MODULES / "typescript" / "bin" / "tsc"],
     ],

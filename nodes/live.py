@@ -2,7 +2,7 @@
 
 Everything of a run goes out as events of one name, collected so that there is a pause between them: `begin` with what
 holds for the run, `steps` with what has happened since the event before, `end`. Their fields are described in
-web/js/sampler/run.js, which reads them. Nothing here raises: a run does not fail for what only shows it.
+web/js/node/run.js and bounded in web/js/node/schema.js. Nothing here raises: a run does not fail for what only shows it.
 """
 
 import base64
@@ -25,7 +25,9 @@ from .measurements import Figures
 
 EVENT = "diffuseit.run"
 THROTTLE_SETTING = "DiffuseIT.Live.Throttle"
-THROTTLE_MS = 150
+THROTTLE = 0.15
+"""Seconds between two events, unless the user has chosen another number."""
+
 MAX_THROTTLE_MS = 60_000
 LONGEST_ID = 200
 FRAMES = 12
@@ -38,8 +40,8 @@ Send = Callable[[str, dict[str, Any]], None]
 
 
 def throttle() -> float:
-    """Return the user's pause between two events, in seconds."""
-    return number_setting(THROTTLE_SETTING, THROTTLE_MS, 0, MAX_THROTTLE_MS) / 1000
+    """Return the pause between two events, in seconds: the user's if it is above 0."""
+    return number_setting(THROTTLE_SETTING, 0, 0, MAX_THROTTLE_MS) / 1000 or THROTTLE
 
 
 def workflow_id(extra_pnginfo: Any) -> str:
@@ -83,7 +85,7 @@ class Live:
         self,
         facts: Facts,
         send: Send,
-        throttle: float = THROTTLE_MS / 1000,
+        throttle: float = THROTTLE,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._facts, self._send, self._throttle, self._clock = facts, send, throttle, clock

@@ -1,92 +1,130 @@
-"""The front end's words and plans, read where there is no browser."""
+"""The front end as far as it can be tested without a browser: its modules, words, graphs and style sheets."""
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from diffuseit.models.hub.catalog import bundles, catalog
+from diffuseit.losses import AnyLoss
 from diffuseit.presets import PRESETS
 from tools.help_pages import LANGUAGES
 from tools.schemas import node_schemas
 
-WEB = Path(__file__).parents[1] / "web" / "js"
-PANEL, SAMPLER = (
+ROOT = Path(__file__).parents[1]
+WEB = ROOT / "web" / "js"
+NODE, SIDEBAR = (
     {path.stem: path.read_text(encoding="utf-8") for path in (WEB / folder).glob("*.js")}
-    for folder in ("panel", "sampler")
+    for folder in ("node", "sidebar")
 )
-ROOMS = ("panel", "run", "terms")
+SECTIONS = ("sidebar", "run")
+ONLY_TRANSLATED = ("terms", "catalog")
+"""The sections of words whose English is elsewhere: with the losses, and in the catalog."""
 
 
 def words(language):
-    return json.loads((WEB / "words" / f"{language}.json").read_text(encoding="utf-8"))
+    return json.loads((WEB / "shared" / "words" / f"{language}.json").read_text(encoding="utf-8"))
 
 
-def blanks(text):
-    """What is filled into a text."""
+def placeholders(text):
     return sorted(re.findall(r"\{(\w+)\}", text))
 
 
-@pytest.mark.parametrize("room", ROOMS)
+def test_modules_that_need_no_browser():
+    """The tests of tests/front_end.test.mjs."""
+    node = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.which("node")
+    if node is None:
+        pytest.skip("needs Node: run `python dev.py lint` once, which installs it")
+    command = [node, "--test", "--test-reporter=tap", str(ROOT / "tests" / "front_end.test.mjs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^# pass [1-9]", done.stdout, re.M), done.stdout
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_language_says_everything(language, room):
-    english, other = words("en")[room], words(language)[room]
+def test_every_language_has_every_text(language, section):
+    english, other = words("en")[section], words(language)[section]
     assert list(other) == list(english)
-    assert {key: blanks(text) for key, text in other.items()} == {
-        key: blanks(text) for key, text in english.items()
+    assert {key: placeholders(text) for key, text in other.items()} == {
+        key: placeholders(text) for key, text in english.items()
     }
     assert all(text.strip() for text in other.values())
 
 
-@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
-def test_every_language_knows_the_catalogue(language):
-    said = {text for entry in catalog().values() for text in (entry.purpose, entry.terms, entry.limits)}
-    said |= {bundle.purpose for bundle in bundles().values()}
-    assert set(words(language)["catalogue"]) == said
-
-
-def test_the_panel_says_what_there_are_words_for():
-    source = "".join(PANEL.values())
-    asked = set(re.findall(r'(?:say\(|: )"([a-z]\w*(?:\.[\w-]+)*)"', source))
-    made = {f"{start}." for start in re.findall(r"say\(`(\w+)\.\$", source)}
-    named = set(re.findall(r'"(help\.\w+)"', source)) | set(
-        re.findall(r'(?:active|again) \? "(\w+)"', source)
-    )
-    known = set(words("en")["panel"])
-    direct = set(re.findall(r'say\("([^"]+)"', source))
-    assert direct <= known
-    unused = {key for key in known if key not in asked | named and not key.startswith(tuple(made))}
-    assert not unused - {"download"}
-
-
-def test_the_nodes_say_what_there_are_words_for():
-    source = "".join(SAMPLER.values())
-    asked = set(re.findall(r'say\("(\w+)"', source))
-    (kinds,) = re.findall(r"@typedef \{(.*)\} MarkKind", source)
-    assert "say(kind)" in source
-    assert set(words("en")["run"]) == asked | set(re.findall(r'"(\w+)"', kinds))
-    (terms,) = re.findall(r"const OF_TERMS = \{(.*?)\}", source, re.S)
-    assert set(words("en")["terms"]) == set(re.findall(r"(\w+): ", terms))
-
-
-def test_there_are_no_rooms_but_these():
+def test_there_are_no_other_sections():
     for language in LANGUAGES:
-        assert set(words(language)) == {*ROOMS, *(["catalogue"] if language != "en" else [])}
+        assert set(words(language)) == {*SECTIONS, *(ONLY_TRANSLATED if language != "en" else ())}
 
 
-def test_the_graphs_name_what_there_is():
-    source = PANEL["graphs"]
-    schemas = node_schemas()
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
+def test_every_language_has_the_texts_of_the_catalog(language):
+    texts = {text for entry in catalog().values() for text in (entry.purpose, entry.terms, entry.limits)}
+    texts |= {bundle.purpose for bundle in bundles().values()}
+    assert set(words(language)["catalog"]) == texts
+
+
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
+def test_every_language_has_the_terms_of_the_losses(language):
+    assert set(words(language)["terms"]) == {
+        name for loss in get_args(AnyLoss) for name in loss.labels
+    }
+
+
+def keys(source):
+    """The keys that the source looks up as they are, and the beginnings of those that it puts together."""
+    direct = set(re.findall(r'\bt\(\s*"([^"]+)"', source))
+    chosen = {
+        key
+        for choice in re.findall(r"\bt\((\w+ \?[^)]*)\)", source)
+        for key in re.findall(r'"(\w+)"', choice)
+    }
+    return direct | chosen, tuple(f"{start}." for start in re.findall(r"\bt\(`(\w+)\.\$", source))
+
+
+def test_the_sidebar_uses_every_text_and_no_other():
+    source = "".join(SIDEBAR.values())
+    used, starts = keys(source)
+    used |= set(re.findall(r'"(help\.\w+)"', source)) | set(
+        re.findall(r'translator\("sidebar"\)\("(\w+)"', source)
+    )
+    known = set(words("en")["sidebar"])
+    assert used <= known
+    assert {key for key in known - used if not key.startswith(starts)} == set()
+
+
+def test_the_nodes_use_every_text_and_no_other():
+    source = "".join(NODE.values())
+    used, _ = keys(source)
+    (kinds,) = re.findall(r"@typedef \{(.*)\} MarkKind", source)
+    assert "t(kind)" in source and "t(run.state" in source
+    used |= set(re.findall(r'"(\w+)"', kinds)) | {"silent", "failed"}
+    assert set(words("en")["run"]) == used
+
+
+def test_the_graphs_use_what_there_is():
+    source = SIDEBAR["starter_graphs"]
     ours = set(re.findall(r'"(DiffuseIT\w+)"', source))
-    assert ours and ours <= set(schemas)
+    assert ours and ours <= set(node_schemas())
     assert set(re.findall(r'preset: "([^"]+)"', source)) <= set(PRESETS)
     paper = bundles()["paper"]
-    named = set(re.findall(r'(?:model|clip_\d): "([^"]+)"', source))
+    named = set(re.findall(r'model: "([^"]+)"', source)) | set(re.findall(r'"(clip-[^"]+)"', source))
     assert named == set(paper.members)
 
 
+def test_the_names_that_python_shares_with_the_page():
+    live = (ROOT / "nodes" / "live.py").read_text(encoding="utf-8")
+    event, setting = re.findall(r'^(?:EVENT|THROTTLE_SETTING) = ("[\w.]+")', live, re.M)
+    assert event in NODE["index"]
+    assert setting in (WEB / "shared" / "settings.js").read_text(encoding="utf-8")
+
+
 def test_the_style_sheets_share_no_class():
-    sheets = [(WEB / name).read_text(encoding="utf-8") for name in ("panel/panel.css", "sampler/live.css")]
-    panel, live = (set(re.findall(r"\.diffuseit-[\w-]+", sheet)) for sheet in sheets)
-    assert panel and live and not panel & live
+    sheets = [(WEB / name).read_text(encoding="utf-8") for name in ("sidebar/sidebar.css", "node/node.css")]
+    sidebar, node = (set(re.findall(r"\.diffuseit-[\w-]+", sheet)) for sheet in sheets)
+    assert sidebar and node and not sidebar & node

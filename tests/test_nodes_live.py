@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import math
+import re
 
 import pytest
 import torch
@@ -55,7 +57,7 @@ def told(live):
 
         def send(name, data):
             assert name == live.EVENT
-            json.dumps(data)  # travels as JSON
+            json.dumps(data, allow_nan=False)  # travels as JSON
             events.append(data)
 
         with live.Live(facts, send, throttle, clock) as reporter:
@@ -80,6 +82,24 @@ def test_every_step_is_told_once_in_order_with_its_place(told):
     assert [len(event["values"]) for event in steps] == [1, 3, 3, 1]
     assert steps[0]["values"] == [{"range": 1.23457}]
     assert events[-1]["elapsed"] == 8
+
+
+def test_the_beginning_names_the_terms_of_each_loss(told):
+    begin = told([step(0)])[0]
+    assert begin["losses"] == [{"node": "4", "terms": ["range"]}]
+    assert set(begin["terms"]) == {"range"}
+    assert begin["terms"]["range"]["label"] == "range"
+    assert re.fullmatch("#[0-9a-f]{6}", begin["terms"]["range"]["color"])
+
+
+def test_a_value_that_json_does_not_have_is_sent_as_none(told):
+    assert told([step(0)], values={"range": math.nan})[1]["values"] == [{"range": None}]
+
+
+def test_the_interval_between_events_is_that_of_the_setting(live):
+    assert live.throttle_seconds(400) == 0.4
+    for nonsense in (None, 0, -5, "150", [], {}, True, math.nan):
+        assert live.throttle_seconds(nonsense) == live.THROTTLE
 
 
 def test_a_quick_run_sends_few_events(told):
@@ -119,9 +139,9 @@ def test_resampling_restarts_and_the_next_picture_are_marked(told):
     assert marks == [[1, "resample"], [2, "restart"], [5, "picture"]]
 
 
-def test_pulls_are_the_mean_over_the_batch(told):
+def test_gradients_are_the_mean_over_the_batch(told):
     events = told([step(0, 1, pulls={1: torch.tensor([1.0, 3.0]), 0: torch.tensor([0.5])})])
-    assert events[1]["pulls"] == [[0, 0.5], [1, 2.0]]
+    assert events[1]["gradients"] == [[0, 0.5], [1, 2.0]]
 
 
 def test_calls_are_counted_per_step_without_those_for_the_source(told):

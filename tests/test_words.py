@@ -132,7 +132,7 @@ def test_reworded_english_is_told(tmp_path, monkeypatch, schemas):
 
 
 def test_settings_are_named_in_every_language():
-    text = (ROOT / "web" / "js" / "settings.js").read_text(encoding="utf-8")
+    text = (ROOT / "web" / "js" / "shared" / "settings.js").read_text(encoding="utf-8")
     ids = {found.replace(".", "_") for found in re.findall(r"\"(DiffuseIT\.[\w.]+)\"", text)}
     for language in set(LANGUAGES) - {"en"}:
         assert set(read(language, "settings")) == ids

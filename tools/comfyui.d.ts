@@ -1,4 +1,4 @@
-// As much of ComfyUI's front end as web/js uses, and no more: what is not here is not relied on.
+// The part of ComfyUI's front end that web/js uses. What is not declared here must not be relied on.
 
 interface Slot {
   name: string;
@@ -11,18 +11,37 @@ interface Widget {
   callback?(value: unknown): void;
 }
 
+interface DOMWidget extends Widget {
+  serialize: boolean; // false: its value is not saved in the workflow
+}
+
+interface DOMWidgetOptions {
+  serialize: boolean; // false: its value is not sent in the prompt
+  margin: number;
+  getMinHeight(): number;
+  getMaxHeight(): number;
+}
+
 interface LGraphNode {
   id: number | string;
   type: string;
+  comfyClass: string;
   title: string;
   pos: [number, number];
   size: [number, number];
-  readonly boundingRect: ArrayLike<number>; // x, y, width and height with the title, when last drawn
+  readonly boundingRect: ArrayLike<number>; // x, y, width and height with the title, as last drawn
+  graph: LGraph | null;
+  subgraph?: LGraph;
+  properties: Record<string, unknown>;
+  outputs?: Slot[];
   widgets?: Widget[];
   computeSize(): [number, number];
   setSize(size: [number, number]): void;
   findInputSlot(name: string): number;
   connect(output: number, target: LGraphNode, input: number): unknown;
+  addDOMWidget(name: string, type: string, element: HTMLElement, options: DOMWidgetOptions): DOMWidget;
+  onConfigure?(...args: unknown[]): void;
+  onRemoved?(...args: unknown[]): void;
 }
 
 interface LGraphGroup {
@@ -32,8 +51,10 @@ interface LGraphGroup {
 }
 
 interface LGraph {
+  id?: string;
   nodes: LGraphNode[];
   groups: LGraphGroup[];
+  getNodeById(id: string): LGraphNode | null | undefined;
   add(item: LGraphNode | LGraphGroup): void;
   updateExecutionOrder(): void;
   setDirtyCanvas(foreground: boolean, background: boolean): void;
@@ -47,6 +68,10 @@ interface LGraphCanvas {
   emitBeforeChange(): void;
   emitAfterChange(): void;
   setDirty(foreground: boolean, background: boolean): void;
+  processMouseWheel(event: WheelEvent): void;
+  processMouseDown(event: PointerEvent): void;
+  processMouseMove(event: PointerEvent): void;
+  processMouseUp(event: PointerEvent): void;
 }
 
 declare const LiteGraph: {
@@ -55,19 +80,33 @@ declare const LiteGraph: {
   LGraphGroup: new (title: string) => LGraphGroup;
 };
 
+interface Setting {
+  id: string;
+  name: string;
+  category: string[];
+  tooltip: string;
+  type: string;
+  defaultValue: unknown;
+  attrs?: Record<string, number>;
+  onChange?(): void;
+}
+
 interface SidebarTab {
   id: string;
   icon: string;
   title: string;
   tooltip: string;
   type: "custom";
-  render(room: HTMLElement): void;
+  render(container: HTMLElement): void;
   destroy(): void;
 }
 
 interface Extension {
   name: string;
+  settings?: Setting[];
   setup?(): Promise<void> | void;
+  nodeCreated?(node: LGraphNode): void;
+  afterConfigureGraph?(): void;
 }
 
 interface Question {
@@ -77,10 +116,13 @@ interface Question {
   hint?: string;
 }
 
+/** Nodes by execution id. */
+type Prompt = Record<string, { class_type?: string; inputs: Record<string, unknown> }>;
+
 interface App {
   canvas: LGraphCanvas;
   graph: LGraph;
-  rootGraph: LGraph;
+  rootGraph?: LGraph; // missing in older front ends
   extensionManager: {
     setting: { get(name: string): unknown };
     dialog: { confirm(question: Question): Promise<boolean | null> };
@@ -89,14 +131,15 @@ interface App {
   };
   registerExtension(extension: Extension): void;
   refreshComboInNodes(): Promise<void>;
+  graphToPrompt(): Promise<{ output: Prompt }>;
 }
 
 interface Api {
-  fetchApi(path: string, request?: RequestInit): Promise<Response>;
-  addEventListener(event: string, listener: (event: CustomEvent) => void): void;
+  fetchApi(path: string, options?: RequestInit): Promise<Response>;
+  addEventListener(type: string, listener: (event: CustomEvent) => void): void;
 }
 
-// Served by ComfyUI at /scripts/, however many folders above a module that is.
+// ComfyUI serves these at /scripts/.
 declare module "*/scripts/app.js" {
   export const app: App;
 }

@@ -51,7 +51,7 @@ class ColorStatisticsLoss(Loss):
     uses = ("style",)
     labels: ClassVar[Labels] = {
         "color_mean": Label("mean color", "#d65a7f"),
-        "color_covariance": Label("color range", "#b8912a"),
+        "color_covariance": Label("color spread", "#b8912a"),
     }
 
     mean: float = weight_field(200.0)

@@ -30,8 +30,8 @@ class ImageStyleLoss(Loss):
 
     needs = ("vit", "style")
     labels: ClassVar[Labels] = {
-        "style_cls": Label("style ([CLS])", "#e8853d"),
-        "style_pixels": Label("style (pixels)", "#d65a7f"),
+        "style_cls": Label("style", "#e8853d"),
+        "style_pixels": Label("style colors", "#d65a7f"),
     }
 
     cls: float = weight_field(2000.0)

@@ -1,0 +1,59 @@
+/** Runs whose last events were missed: asks the server what became of them. */
+
+import { api } from "../../../../scripts/api.js";
+import { activeRuns, setState } from "./registry.js";
+
+/** Marks the runs that were running when the connection was lost. */
+export function onDisconnect() {
+  for (const run of activeRuns()) setState(run, "silent");
+}
+
+/** Asks the server, which can be reached again, what became of these runs. */
+export async function onReconnect() {
+  await Promise.all(
+    activeRuns().map(async (run) => {
+      const state = run.state === "silent" && run.place ? await stateOf(run.place.prompt) : null;
+      // An event of the run may have arrived while we were waiting.
+      if (state && run.state === "silent") setState(run, state);
+    }),
+  );
+}
+
+/**
+ * Ends the runs of a prompt that has ended, in case their own last event was missed.
+ * @param {string} prompt
+ * @param {boolean} ok
+ */
+export function onPromptEnd(prompt, ok) {
+  for (const run of activeRuns()) {
+    if (run.place?.prompt === prompt) setState(run, ok ? "done" : "failed");
+  }
+}
+
+/**
+ * @param {string} prompt the server's id of what was queued
+ * @returns {Promise<"running" | "done" | "failed" | null>} null if the server does not answer. A server that was
+ * restarted does not know the prompt, which has failed then.
+ */
+async function stateOf(prompt) {
+  const queue = await getJson("/queue");
+  if (!queue) return null;
+  const isRunning = queue.queue_running.some((/** @type {unknown[]} */ item) => item[1] === prompt);
+  if (isRunning) return "running";
+  const history = await getJson(`/history/${encodeURIComponent(prompt)}`);
+  if (!history) return null;
+  return history[prompt]?.status?.completed ? "done" : "failed";
+}
+
+/**
+ * @param {string} path
+ * @returns {Promise<any>} null if the server does not answer
+ */
+async function getJson(path) {
+  try {
+    const response = await api.fetchApi(path);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,51 @@
+/** Small images of a run, from the first step to the last. */
+
+import { html } from "../shared/dom.js";
+import { translator } from "../shared/words.js";
+
+/** @typedef {import("./run.js").Frame} Frame */
+
+const t = translator("run");
+
+/** A row of buttons that show an image each. */
+export class Filmstrip {
+  element = html("div", { class: "diffuseit-filmstrip", role: "group", "aria-label": t("frames") });
+  #onOpen;
+  /** @type {Map<Frame, HTMLButtonElement>} */
+  #buttons = new Map();
+
+  /** @param {(frame: Frame) => void} onOpen */
+  constructor(onOpen) {
+    this.#onOpen = onOpen;
+  }
+
+  /**
+   * @param {Frame[]} frames
+   * @param {Frame} [current] the one to mark
+   */
+  show(frames, current) {
+    this.#buttons = new Map(frames.map((frame) => [frame, this.#buttons.get(frame) ?? this.#button(frame)]));
+    const buttons = [...this.#buttons.values()];
+    const { children } = this.element;
+    // Replacing the buttons would take the focus from them.
+    if (buttons.length !== children.length || buttons.some((button, i) => children[i] !== button)) {
+      this.element.replaceChildren(...buttons);
+    }
+    for (const [frame, button] of this.#buttons) {
+      if (frame === current) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    }
+  }
+
+  /**
+   * @param {Frame} frame
+   * @returns {HTMLButtonElement}
+   */
+  #button(frame) {
+    const name = t("enlarge", { step: frame.step + 1 });
+    const image = html("img", { src: frame.src, alt: "", draggable: "false" });
+    const button = html("button", { type: "button", title: name, "aria-label": name }, image);
+    button.addEventListener("click", () => this.#onOpen(frame));
+    return button;
+  }
+}

@@ -1,0 +1,39 @@
+/** Registers the sidebar tab. */
+
+import { app } from "../../../../scripts/app.js";
+import { loadStyles } from "../shared/dom.js";
+import { translator } from "../shared/words.js";
+import { catalog } from "./catalog.js";
+import { openPanel } from "./panel.js";
+
+/** @type {{ container: HTMLElement, controller: AbortController } | null} */
+let open = null;
+
+function close() {
+  open?.controller.abort();
+  open = null;
+}
+
+app.registerExtension({
+  name: "DiffuseIT.Panel",
+
+  setup() {
+    loadStyles(new URL("./sidebar.css", import.meta.url));
+    catalog.listen();
+    app.extensionManager.registerSidebarTab({
+      id: "diffuseit",
+      icon: "diffuseit-icon",
+      title: "DiffuseIT",
+      tooltip: translator("sidebar")("tooltip"),
+      type: "custom",
+      render(container) {
+        // ComfyUI calls this whenever it redraws the sidebar.
+        if (open?.container === container) return;
+        close();
+        open = { container, controller: new AbortController() };
+        void openPanel(container, open.controller.signal);
+      },
+      destroy: close,
+    });
+  },
+});
