@@ -44,13 +44,18 @@ function vit(files) {
  */
 function clip(files = []) {
   const last = Math.max(files.length, 1) - 1;
-  return Array.from({ length: last + 1 }, (_, i) => ({
-    id: i === last ? "clip" : `clip${i}`,
-    type: "DiffuseITLoadCLIP",
-    width: WIDTH,
-    files: files.length ? { model: files[i] } : undefined,
-    inputs: i ? { "further.clip0": /** @type {[string, number]} */ ([`clip${i - 1}`, 0]) } : {},
-  }));
+  return Array.from({ length: last + 1 }, (_, i) => {
+    /** @type {Record<string, [string, number]>} */
+    const inputs = i ? { "further.clip0": [`clip${i - 1}`, 0] } : {};
+    const id = i === last ? "clip" : `clip${i}`;
+    return {
+      id,
+      type: "DiffuseITLoadCLIP",
+      width: WIDTH,
+      files: files.length ? { model: files[i] } : undefined,
+      inputs,
+    };
+  });
 }
 
 /**
