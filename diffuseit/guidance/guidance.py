@@ -238,7 +238,8 @@ class Guidance:
 
     def _active(self, visit: Visit, inner: bool) -> list[tuple[_Group, list[_Weighted]]]:
         """The groups that have something to do at `visit`, with the terms that do and their weights."""
-        factors = [bound.loss.factor(visit.progress) for bound in self.losses]
+        losses = [bound.loss for bound in self.losses]
+        factors = [loss.factor(visit.progress) if loss.schedules else 1.0 for loss in losses]
         active = []
         for group in self._groups:
             terms = []

@@ -121,13 +121,8 @@ def sample(
 
 def walk(run: Run) -> Iterator[Step]:
     """Take the source to noise and back: the algorithm from the first step to the last."""
-    backbone, guidance, method, schedule = (
-        run.backbone,
-        run.guidance,
-        run.settings.method,
-        run.guidance.schedule,
-    )
-    timetable = run.settings.timetable
+    backbone, guidance, schedule = run.backbone, run.guidance, run.guidance.schedule
+    method, timetable = run.settings.method, run.settings.timetable
     solver = None if run.settings.solver is None else SOLVERS[run.settings.solver](schedule)
     x = start(run)
     for number, visit in enumerate(timetable):
