@@ -47,16 +47,25 @@ def test_a_picture_does_not_depend_on_its_neighbours(models, scenes):
     assert (batch[2] - other[0]).abs().max() > 0.1
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlwaysOutside(Loss):
+    """A range loss of 1 for any picture, so that every one restarts."""
+
+    def terms(self, source, inputs, features_of):
+        return [Term("range", 1.0, lambda look: 1 + 0 * look.features.sum(dim=(1, 2, 3)))]
+
+
 @pytest.mark.slow
 def test_restarts_keep_pictures_independent(models, scenes):
-    settings = replace(QUICK, restart_above=0.0, max_restarts=1)
-    losses = text_losses(models, to=("winter", "desert", "night"))
+    settings = replace(QUICK, restart_above=0.5, max_restarts=1)
+    losses = [*text_losses(models, to=("winter", "desert", "night")), *bind([AlwaysOutside()])]
     steps = list(sample(models.ddpm, scenes, losses, settings, 3))
     assert {step.items for step in steps} == {range(i, i + 1) for i in range(3)}
     assert sum(step.restarted for step in steps) == 3
     assert [step.number for step in steps] == list(range(len(steps)))
     assert steps[-1].total == len(steps)
-    alone = final(models, scenes[1:2], text_losses(models, to="desert"), settings, 4)
+    losses = [*text_losses(models, to="desert"), *bind([AlwaysOutside()])]
+    alone = final(models, scenes[1:2], losses, settings, 4)
     batch = [step for step in steps if step.items == range(1, 2)][-1].pred_xstart
     assert (alone - batch).abs().max() < 1e-2
 
@@ -164,8 +173,10 @@ def test_a_mask_that_lets_nothing_change_has_no_color():
 
 def test_masks_of_a_batch_go_with_their_pictures_through_restarts(models, scenes):
     masks = torch.cat([half(scenes), 1 - half(scenes), half(scenes)])
-    settings = replace(QUICK, restart_above=-1.0, max_restarts=1)
-    steps = list(sample(models.ddpm, scenes, text_losses(models), settings, 0, mask=masks))
+    settings = replace(QUICK, restart_above=0.5, max_restarts=1)
+    losses = [*text_losses(models), *bind([AlwaysOutside()])]
+    steps = list(sample(models.ddpm, scenes, losses, settings, 0, mask=masks))
+    assert any(step.restarted for step in steps)
     second = [step for step in steps if step.items == range(1, 2)][-1].pred_xstart
     assert torch.equal(second[..., :32], scenes[1:2, ..., :32])
 

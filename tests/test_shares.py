@@ -102,8 +102,6 @@ def test_the_gradients_of_each_loss_add_up(pair, losses, options):
 
 
 def test_only_the_steps_that_were_asked_for_measure(models, scene):
-    losses = bind(
-        [RangeLoss(weight=20), StructureLoss(self_similarity=1, contrastive=0.1)], vit=models.vit
-    )
+    losses = bind([RangeLoss(weight=20), StructureLoss(self_similarity=1, contrastive=0.1)], vit=models.vit)
     steps = run(models, scene, losses, measure_every=2)
     assert [bool(step.shares) for step in steps] == [step.number % 2 == 0 for step in steps]
