@@ -21,8 +21,9 @@ from ..diffuseit.models.hub.catalog import (
     members,
     missing_tokenizer_files,
 )
+from ..diffuseit.models.hub.http import OnProgress
 from . import runtime
-from .fetcher import Fetcher, Job, Report
+from .fetcher import Fetcher, Job
 
 EVENT = "diffuseit.download"
 """The websocket event that tells of a `Job`."""
@@ -100,10 +101,10 @@ def wanted(name: str) -> list[Entry]:
     raise InputError(f"{by_hand.name}: {by_hand.manual}" if by_hand else f"{name} is here already")
 
 
-def _fetch(entry: Entry, report: Report) -> None:
+def _fetch(entry: Entry, on_progress: OnProgress) -> None:
     from ..diffuseit.models.hub.download import download_entry
 
-    download_entry(entry, runtime.download_folder(), report)
+    download_entry(entry, runtime.download_folder(), on_progress)
 
 
 async def _name(request: web.Request) -> str:

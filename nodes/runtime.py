@@ -200,6 +200,14 @@ def tell(event: str, data: dict[str, Any]) -> None:
         server.send_sync(event, data, server.client_id)
 
 
+def show_text(text: str) -> None:
+    """Show a line of text on the running node, and in ComfyUI's log."""
+    from server import PromptServer
+
+    logging.info("DiffuseIT: %s", text)
+    PromptServer.instance.send_progress_text(text, executing()[1])
+
+
 def setting(name: str, default: Any) -> Any:
     """What the user chose in ComfyUI's settings, `default` where nothing."""
     path = Path(folder_paths.get_user_directory(), "default", "comfy.settings.json")

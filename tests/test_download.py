@@ -61,9 +61,9 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
 def test_one_file(server: Server, tmp_path: Path) -> None:
     server.acts = [serve(CONTENT)]
     seen = []
-    path = download_entry(entry_at(server), tmp_path / "new", lambda *state: seen.append(state))
+    path = download_entry(entry_at(server), tmp_path / "new", seen.append)
     assert path == tmp_path / "new" / "w.pt" and path.read_bytes() == CONTENT
-    assert seen[-1] == ("w.pt", len(CONTENT), len(CONTENT))
+    assert (seen[-1].file, seen[-1].done, seen[-1].total) == ("w.pt", len(CONTENT), len(CONTENT))
     assert visible(path.parent) == ["w.pt"]
     download_entry(entry_at(server), path.parent)
     assert len(server.requests) == 1  # what is there is not asked for again
@@ -99,7 +99,7 @@ from diffuseit.models.hub.catalog import entry_named
 from diffuseit.models.hub.download import download_entry
 url, sha256, folder = sys.argv[1:]
 entry = replace(entry_named("adm256-uncond"), url=url, file="w.pt", sha256=sha256, bytes=None)
-download_entry(entry, folder, lambda name, done, total: print(done, flush=True))
+download_entry(entry, folder, lambda state: print(state.done, flush=True))
 """
 
 
@@ -276,7 +276,7 @@ def test_show(name: str, tmp_path: Path) -> None:
     assert result.returncode == 0 and max(map(len, result.stdout.splitlines())) <= 80
     words = "".join(result.stdout.split())
     entry = entry_named(name)
-    for fact in (entry.limits, entry.licence, entry.address or entry.manual, str(tmp_path / entry.file)):
+    for fact in (entry.limits, entry.license, entry.address or entry.manual, str(tmp_path / entry.file)):
         assert "".join(fact.split()) in words
 
 

@@ -6,6 +6,7 @@ import pytest
 from nodes_alone import fake_comfy, import_node_module
 
 from diffuseit.models.hub.catalog import entry_named
+from diffuseit.models.hub.http import Progress
 
 FIRST, SECOND = entry_named("dino-s16"), entry_named("clip-b32")
 SECONDS = 20
@@ -51,7 +52,7 @@ class Transfer:
         try:
             for quarter in range(1, 5):
                 assert self.pieces.acquire(timeout=SECONDS)
-                report(entry.file, 250 * quarter, 1000)
+                report(Progress(entry.file, 250 * quarter, 1000))
         finally:
             self.running.remove(entry.name)
 
