@@ -35,9 +35,17 @@ class HubFile:
     file: str
 
     @property
+    def page(self) -> str:
+        """What to open in a browser to see the repository."""
+        return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{self.repo}"
+
+    @property
     def address(self) -> str:
-        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-        return f"{endpoint}/{self.repo}/resolve/main/{self.file}"
+        return self.address_at("main")
+
+    def address_at(self, revision: str) -> str:
+        """Return the address of the file at a commit or branch."""
+        return f"{self.page}/resolve/{revision}/{self.file}"
 
 
 @dataclass(frozen=True)

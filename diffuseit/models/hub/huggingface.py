@@ -40,44 +40,37 @@ def locate(
 
     Raise `DownloadError` if it cannot be had, or if it is another file than the one with `sha256`.
     """
-    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    page = _page(file)
     metadata = _metadata(file, target, report, patience)
     etag = (metadata.etag or "").strip('"')
     # The ETag of a large file is its SHA-256, that of a small one is git's.
     published = etag if re.fullmatch("[0-9a-f]{64}", etag) else None
     if sha256 and published and sha256 != published:
         raise DownloadError(
-            f"{file.file} of {page} is not the file that the catalog knows (checksum {published[:16]}... instead of "
-            f"{sha256[:16]}...): nothing was fetched"
+            f"{file.file} of {file.page} is not the file that the catalog knows (checksum {published[:16]}... "
+            f"instead of {sha256[:16]}...): nothing was fetched"
         )
+    commit = metadata.commit_hash or ""
     return Source(
-        url=hf_hub_url(file.repo, file.file, revision=metadata.commit_hash),
+        url=file.address_at(commit if re.fullmatch("[0-9a-f]{40}", commit) else "main"),
         headers=build_hf_headers(library_name="diffuseit"),
         sha256=sha256 or published,
         size=size or max(metadata.size or 0, 0) or None,
         most=most,
-        page=page,
+        page=file.page,
         name=f"its {file.file}",
     )
 
 
-def _page(file: HubFile) -> str:
-    """What to open in a browser."""
-    return file.address.partition("/resolve/")[0]
-
-
 def _metadata(file: HubFile, target: Path, report: Report, patience: Patience) -> HfFileMetadata:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata
 
     host = urlsplit(file.address).hostname
-    url = hf_hub_url(file.repo, file.file)
 
     def ask() -> HfFileMetadata | Exception:
         try:
-            return get_hf_file_metadata(url, timeout=patience.connect)
+            return get_hf_file_metadata(file.address, timeout=patience.connect)
         except Exception as error:
             # The exceptions of its HTTP library change with its version.
             return error
@@ -100,7 +93,7 @@ def _metadata(file: HubFile, target: Path, report: Report, patience: Patience) -
 def _explain(error: Exception, status: object, file: HubFile, target: Path) -> DownloadError:
     from huggingface_hub import errors
 
-    page, host = _page(file), urlsplit(file.address).hostname
+    page, host = file.page, urlsplit(file.address).hostname
     if isinstance(error, errors.GatedRepoError):
         return DownloadError(
             f"{page} asks for agreement: accept its terms there, then set HF_TOKEN to a token of your account",
