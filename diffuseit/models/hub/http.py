@@ -484,11 +484,11 @@ def _host(url: str) -> str:
 
 def _short(text: object) -> str:
     """Words of a server, or of a library about one, on one line."""
-    return schema.printable(str(text)[:200])
+    return schema.printable(str(text)[:120])
 
 
 def _status(response: requests.Response) -> str:
-    return _short(f"{response.status_code} {response.reason}"[:80]).strip()
+    return _short(f"{response.status_code} {response.reason}").strip()
 
 
 def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
