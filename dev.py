@@ -3,9 +3,10 @@
     python dev.py demo [options of `diffuseit demo`]
     python dev.py test [options of pytest]
     python dev.py lint
+    python dev.py audit
 
-Each makes `.venv` from `uv.lock` first, and lint `node_modules` from `package-lock.json` with the Node of `.venv`,
-where that is not done yet; the second time starts at once.
+Each makes `.venv` from `uv.lock` first, and lint makes `node_modules` from `package-lock.json` with the Node of
+`.venv`; the second time starts at once. Audit asks PyPI and npm for known vulnerabilities of what the locks name.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ UV = VENV / "uv" / "bin" / f"uv{EXE}"
 NODE = SCRIPTS / f"node{EXE}"
 NPM = SCRIPTS / f"npm{EXE}"
 NODE_MODULES = ROOT / "node_modules"
+LOCKED = VENV / "locked.txt"
+UV_VERSION = "0.13.9"
 
 COMMANDS = {
     "demo": [[SCRIPTS / f"diffuseit{EXE}", "demo", "-o", Path("output", "demo")]],
@@ -38,11 +41,18 @@ COMMANDS = {
         [NODE, NODE_MODULES / "eslint" / "bin" / "eslint.js", "--max-warnings", "0"],
         [NODE, NODE_MODULES / "typescript" / "bin" / "tsc"],
     ],
+    "audit": [
+        [UV, "export", "--locked", "--quiet", "--no-emit-project", "--all-groups", "--output-file", LOCKED],
+        # --strict: a package that cannot be looked up is a failure too.
+        [UV, "run", "--isolated", "--locked", "--only-group", "audit"]
+        + ["pip-audit", "--strict", "--disable-pip", "--require-hashes", "--requirement", LOCKED],
+        [NPM, "audit"],
+    ],
 }
 
 
 def run(command: list, **environment: str) -> int:
-    """The exit code of `command`. Ctrl-C goes to the command too, which is given the time to tidy up."""
+    """Return the exit code of `command`. Ctrl-C goes to the command too, which is given the time to tidy up."""
     with subprocess.Popen([str(part) for part in command], cwd=ROOT, env=os.environ | environment) as process:
         while True:
             try:
@@ -57,7 +67,7 @@ def require(command: list, **environment: str) -> None:
 
 
 def create() -> None:
-    """`.venv` with uv in a folder of its own; pip is the caller's, so Debian's missing ensurepip is no matter."""
+    """Make `.venv`, with uv in a folder of its own. pip is the caller's: Debian's Python has no ensurepip."""
     if not find_spec("pip"):
         sys.exit(
             f"{sys.executable} has no pip: install it (Debian, Ubuntu: apt install python3-pip) and run again."
@@ -65,18 +75,19 @@ def create() -> None:
     print(f"Creating {VENV} with Python {sys.version.split()[0]}", flush=True)
     venv.create(VENV, clear=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    require([*pip, "--target", UV.parent.parent, "uv"], PIP_USER="0", PIP_ROOT_USER_ACTION="ignore")
+    uv = [f"uv=={UV_VERSION}", "--only-binary", "uv", "--target", UV.parent.parent]
+    require([*pip, *uv], PIP_USER="0", PIP_ROOT_USER_ACTION="ignore")
 
 
 def digest(*names: str) -> str:
-    """What tells one state of these files from another."""
+    """Return a checksum of the contents of files."""
     return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
 
 
-def synchronise(development: bool) -> None:
-    """Install what the lock says: the product alone, or with the tools of its developers."""
+def synchronize(development: bool) -> None:
+    """Install what uv.lock says: the product alone, or with the tools of its developers."""
     wanted = digest("uv.lock", "pyproject.toml")
-    stamps = [VENV / "synchronised-dev"] + ([] if development else [VENV / "synchronised"])
+    stamps = [VENV / "synchronized-dev"] + ([] if development else [VENV / "synchronized"])
     healthy = UV.exists() and PYTHON.exists() and run([PYTHON, "-c", ""]) == 0
     if healthy and any(stamp.exists() and stamp.read_text() == wanted for stamp in stamps):
         return
@@ -88,9 +99,9 @@ def synchronise(development: bool) -> None:
     stamps[-1].write_text(wanted)
 
 
-def synchronise_front_end() -> None:
-    """Install what checks web/js, as package-lock.json says; no script of a package is run."""
-    wanted, stamp = digest("package-lock.json", "package.json"), NODE_MODULES / "synchronised"
+def synchronize_front_end() -> None:
+    """Install the checkers of web/js that package-lock.json names; no script of a package is run."""
+    wanted, stamp = digest("package-lock.json", "package.json"), NODE_MODULES / "synchronized"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     print("Installing what package-lock.json says", flush=True)
@@ -108,9 +119,9 @@ def main() -> None:
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
         sys.exit(f"Python 3.10 to 3.13 is needed, and this is {sys.version.split()[0]} ({sys.executable}).")
     name, *options = sys.argv[1:]
-    synchronise(development=name != "demo")
+    synchronize(development=name != "demo")
     if name == "lint":
-        synchronise_front_end()
+        synchronize_front_end()
     codes = [run([*command, *options]) for command in COMMANDS[name]]
     sys.exit(next((code for code in codes if code), 0))
 

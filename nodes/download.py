@@ -1,9 +1,10 @@
-"""Downloads for those who live in the graph: runs only when it is queued, and touches nothing else."""
+"""Downloads from within a graph, when the node is queued and at no other time."""
 
 from comfy_api.latest import io, ui
 
 from ..diffuseit.models.hub.catalog import bundles, catalog, format_size, members
-from .comfy.events import Progress, check_interruption
+from ..diffuseit.models.hub.http import Progress
+from .comfy import events
 from .comfy.folders import download_folder
 from .inputs import checked
 from .types import CATEGORY
@@ -31,11 +32,11 @@ class DownloadModels(io.ComfyNode):
                     "model",
                     options=[*bundles(), *catalog()],
                     default=DEFAULT,
-                    tooltip=f"What to fetch. Bundles: {described}. Mind the licences: many are for research only.",
+                    tooltip=f"What to fetch. Bundles: {described}. Mind the licenses: many are for research only.",
                 )
             ],
             outputs=[
-                io.String.Output(display_name="files", tooltip="The files, one a line, with their licences.")
+                io.String.Output(display_name="files", tooltip="The files, one a line, with their licenses.")
             ],
         )
 
@@ -44,22 +45,31 @@ class DownloadModels(io.ComfyNode):
     def execute(cls, model: str) -> io.NodeOutput:
         from ..diffuseit.models.hub.download import download
 
-        progress = Progress(100)
-        last = -1
-
-        def show(file: str, done: int, total: int | None) -> None:
-            nonlocal last
-            percent = 100 * done // total if total else 0
-            if percent != last:
-                last = percent
-                progress.update(percent, 100)
-            check_interruption()
-
-        paths = download(model, download_folder(), show)
+        paths = download(model, download_folder(), _Display())
         lines = [f"{path.name} ({format_size(path.stat().st_size)})" for path in paths]
-        licences = sorted({f"{entry.name}: {entry.licence}" for entry in members(model)})
-        text = "\n".join([*lines, "", *licences])
+        licenses = sorted({f"{entry.name}: {entry.license}" for entry in members(model)})
+        text = "\n".join([*lines, "", *licenses])
         return io.NodeOutput(text, ui=ui.PreviewText(text))
+
+
+class _Display:
+    """Shows a download on the running node, and answers an interruption."""
+
+    def __init__(self) -> None:
+        self._bar = events.Progress(100)
+        self._percent = -1
+        self._text = ""
+
+    def __call__(self, progress: Progress) -> None:
+        events.check_interruption()
+        percent = 100 * progress.done // progress.total if progress.total else 0
+        if percent != self._percent:
+            self._percent = percent
+            self._bar.update(percent, 100)
+        text = f"{progress.file}: {progress.note or 'downloading'}"
+        if text != self._text:
+            self._text = text
+            events.show_text(text)
 
 
 NODES = [DownloadModels]

@@ -1,4 +1,4 @@
-"""Downloads in the background: one after the other, in a thread that ends with ComfyUI."""
+"""The sidebar's queue of downloads: one at a time, in a thread that ends with ComfyUI."""
 
 import logging
 import threading
@@ -9,24 +9,28 @@ from typing import Any, Literal
 
 from ..diffuseit.errors import DiffuseITError
 from ..diffuseit.models.hub.catalog import Entry
-
-Report = Callable[[str, int, int | None], None]
-"""The file, the bytes that are there, the bytes there will be. Raises `Stopped` where the user wants no more."""
+from ..diffuseit.models.hub.http import OnProgress, Progress
 
 
-class Stopped(Exception):  # noqa: N818 (it is what the user asked for)
-    """The user stopped a download; what came stays for the next time."""
+class Stopped(Exception):  # noqa: N818
+    """The user stopped a download; the bytes that came are kept for the next time."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """How far the download of one checkpoint has come, in bytes; `error` says in words why it failed."""
+    """How far the download of one checkpoint has come, in bytes.
+
+    `note` says what a running one is doing while no bytes come. `error` says in one sentence why one failed, and
+    `details` is what the libraries said about that.
+    """
 
     name: str
     state: Literal["waiting", "running", "stopping", "stopped", "failed", "done"] = "waiting"
     done: int = 0
     total: int = 0
+    note: str | None = None
     error: str | None = None
+    details: str | None = None
 
     @property
     def active(self) -> bool:
@@ -34,76 +38,96 @@ class Job:
 
 
 class Fetcher:
-    """The queue. `fetch(entry, report)` gets one checkpoint; `tell(job)` hears of every change, in any thread."""
+    """A queue of downloads and the last job of each checkpoint.
 
-    def __init__(self, fetch: Callable[[Entry, Report], object], tell: Callable[[Job], None]):
+    `fetch(entry, on_progress)` gets one checkpoint. `tell(job)` is called, in any thread, whenever a job changes.
+    """
+
+    def __init__(self, fetch: Callable[[Entry, OnProgress], object], tell: Callable[[Job], None]):
         self._fetch, self._tell = fetch, tell
         self._jobs: dict[str, Job] = {}
-        self._waiting: list[Entry] = []
+        self._queue: list[Entry] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def jobs(self) -> dict[str, Job]:
-        """The last job of each checkpoint that was asked for, by name."""
+        """Return the last job of each checkpoint that was asked for, by name."""
         with self._lock:
             return dict(self._jobs)
 
     def start(self, entry: Entry) -> Job:
-        """Queues a checkpoint, unless it is on its way already; its job."""
+        """Queue a checkpoint, unless it is queued or running already, and return its job."""
         with self._lock:
             job = self._jobs.get(entry.name)
             if job and job.active:
                 return job
             job = self._jobs[entry.name] = Job(entry.name, total=entry.size)
-            self._waiting.append(entry)
+            self._queue.append(entry)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="DiffuseIT downloads", daemon=True)
                 self._thread.start()
-        self._tell(job)
+        self._announce(job)
         return job
 
     def stop(self, name: str) -> None:
-        """Takes a checkpoint out of the queue, or ends its download at the next piece that comes."""
+        """Take a checkpoint out of the queue, or have its download end in a moment."""
         with self._lock:
             job = self._jobs.get(name)
             if job is None or not job.active:
                 return
-            waits = any(entry.name == name for entry in self._waiting)
-            self._waiting = [entry for entry in self._waiting if entry.name != name]
-            job = self._jobs[name] = replace(job, state="stopped" if waits else "stopping")
-        self._tell(job)
+            queued = [entry for entry in self._queue if entry.name == name]
+            self._queue = [entry for entry in self._queue if entry.name != name]
+            job = self._jobs[name] = replace(job, state="stopped" if queued else "stopping")
+        self._announce(job)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                entry = self._waiting.pop(0)
-                job = self._jobs[entry.name] = replace(self._jobs[entry.name], state="running")
-            self._tell(job)
+        while (entry := self._next()) is not None:
             try:
-                self._fetch(entry, partial(self._report, entry))
-                self._change(entry, state="done", done=self._jobs[entry.name].total)
+                self._fetch(entry, partial(self._on_progress, entry))
+                self._change(entry, state="done", note=None, done=self._jobs[entry.name].total)
             except Stopped:
-                self._change(entry, state="stopped")
+                self._change(entry, state="stopped", note=None)
             except DiffuseITError as error:
-                self._change(entry, state="failed", error=str(error))
+                self._fail(entry, str(error), getattr(error, "details", None))
             except Exception as error:
                 logging.exception("DiffuseIT: the download of %s failed, because:", entry.name)
-                self._change(entry, state="failed", error=f"{type(error).__name__}: {error}")
+                self._fail(entry, f"{type(error).__name__}: {error}")
 
-    def _report(self, entry: Entry, file: str, done: int, total: int | None) -> None:
+    def _next(self) -> Entry | None:
+        """Return the next checkpoint of the queue, now running; None if there is none and the thread is over."""
+        with self._lock:
+            if not self._queue:
+                self._thread = None
+                return None
+            entry = self._queue.pop(0)
+            job = self._jobs[entry.name] = replace(self._jobs[entry.name], state="running")
+        self._announce(job)
+        return entry
+
+    def _fail(self, entry: Entry, error: str, details: str | None = None) -> None:
+        self._change(entry, state="failed", note=None, error=error, details=details)
+
+    def _on_progress(self, entry: Entry, progress: Progress) -> None:
+        """Pass on what a person can see: whole percents of the network itself, and what is waited for."""
         job = self._jobs[entry.name]
         if job.state == "stopping":
             raise Stopped
-        if file != entry.file:  # a tokenizer, which is small
-            return
-        total = total or entry.size
-        if 100 * done // total != 100 * job.done // job.total:
-            self._change(entry, done=done, total=total)
+        if progress.note != job.note:
+            self._change(entry, note=progress.note)
+        # A tokenizer is small.
+        if progress.file == entry.file:
+            total = progress.total or entry.size
+            if 100 * progress.done // total != 100 * job.done // job.total:
+                self._change(entry, done=progress.done, total=total)
 
-    def _change(self, entry: Entry, **what: Any) -> None:
+    def _change(self, entry: Entry, **changes: Any) -> None:
         with self._lock:
-            job = self._jobs[entry.name] = replace(self._jobs[entry.name], **what)
-        self._tell(job)
+            job = self._jobs[entry.name] = replace(self._jobs[entry.name], **changes)
+        self._announce(job)
+
+    def _announce(self, job: Job) -> None:
+        """A page that cannot be told is no reason to end a download."""
+        try:
+            self._tell(job)
+        except Exception:
+            logging.exception("DiffuseIT: nobody could be told of the download of %s, because:", job.name)

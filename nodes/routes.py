@@ -21,11 +21,12 @@ from ..diffuseit.models.hub.catalog import (
     members,
     missing_tokenizer_files,
 )
+from ..diffuseit.models.hub.http import OnProgress
 from . import node_classes
 from .comfy.devices import device_name
 from .comfy.folders import download_folder, model_paths
 from .estimate import answer
-from .fetcher import Fetcher, Job, Report
+from .fetcher import Fetcher, Job
 from .measurements import measured
 from .requests import Worker, check_origin, json_body, refusal
 
@@ -127,7 +128,7 @@ def wanted(name: str) -> list[Entry]:
     raise InputError(f"{missing[0].name}: {missing[0].manual}" if missing else f"{name} is here already")
 
 
-def _fetch(entry: Entry, report: Report) -> None:
+def _fetch(entry: Entry, on_progress: OnProgress) -> None:
     from ..diffuseit.models.hub.download import download_entry
 
-    download_entry(entry, download_folder(), report)
+    download_entry(entry, download_folder(), on_progress)

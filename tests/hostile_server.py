@@ -1,6 +1,7 @@
 """A web server on the loopback address that does what servers should not."""
 
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,13 @@ class Server(ThreadingHTTPServer):
         self.acts: list[Act] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path, headers in lower case
         self.lock = threading.Lock()
+        self.sent = 0  # bytes of bodies without end
+        self.closing = threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what these tests are about."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -77,6 +85,7 @@ def running() -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.closing.set()
         server.shutdown()
         server.server_close()
 
@@ -88,31 +97,78 @@ def serve(
     etag: str | None = '"v1"',
     stop: int | None = None,
     pause: float = 0,
+    piece: int = 1 << 16,
+    heeds_if_range: bool = True,
+    shift: int = 0,
+    total: int | None = None,
+    **others: str,
 ) -> Act:
-    """A right answer, with or without ranges; `stop` hangs up after so many bytes of the body, and `pause`
-    seconds lie between its 64 kB pieces."""
+    """A right answer, with or without ranges, and with the `others` as headers.
+
+    `stop` hangs up after so many bytes of the body, and `pause` seconds lie between its pieces. Wrong it is if it does
+    not heed If-Range, or for ranges `shift`s the first byte or announces another `total`.
+    """
 
     def act(handler: Handler) -> None:
         wanted = handler.headers.get("Range")
-        same = handler.headers.get("If-Range") in (None, etag)
-        headers: dict[str, object] = {"ETag": etag} if etag else {}
+        same = not heeds_if_range or handler.headers.get("If-Range") in (None, etag)
+        headers: dict[str, object] = {name.replace("_", "-"): value for name, value in others.items()}
+        if etag:
+            headers["ETag"] = etag
         start = 0
         if ranges and wanted and same:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) + shift
             if start >= len(content):
                 handler.head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": 0})
                 return
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{total or len(content)}"
         body = content[start:]
-        handler.head(206 if start else 200, {**headers, "Content-Length": len(body)})
+        handler.head(206 if "Content-Range" in headers else 200, {**headers, "Content-Length": len(body)})
         if handler.command == "HEAD":
             return
         sent = body[:stop]
-        for i in range(0, len(sent), 1 << 16):
-            handler.wfile.write(sent[i : i + (1 << 16)])
+        for i in range(0, len(sent), piece):
+            handler.wfile.write(sent[i : i + piece])
             time.sleep(pause)
         if stop is not None:
             handler.hang_up()
+
+    return act
+
+
+def endless(code: int = 200, chunked: bool = False, **headers: str) -> Act:
+    """Sends a body without end, until the client hangs up or 2 GB are out."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    piece = bytes(1 << 16)
+
+    def act(handler: Handler) -> None:
+        handler.head(
+            code, {**named, **({"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"})}
+        )
+        while handler.server.sent < 2 << 30:
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            handler.server.sent += len(piece)
+        handler.hang_up()
+
+    return act
+
+
+def raw(answer: bytes) -> Act:
+    """Sends these bytes, whatever they are, and hangs up."""
+
+    def act(handler: Handler) -> None:
+        handler.wfile.write(answer)
+        handler.hang_up()
+
+    return act
+
+
+def silence(seconds: float) -> Act:
+    """Does not even send a head."""
+
+    def act(handler: Handler) -> None:
+        handler.server.closing.wait(seconds)
+        handler.hang_up()
 
     return act
 
@@ -137,17 +193,6 @@ def without_length(content: bytes) -> Act:
     return act
 
 
-def wrong_range(content: bytes) -> Act:
-    """Answers any range with the first bytes."""
-
-    def act(handler: Handler) -> None:
-        total = len(content)
-        handler.head(206, {"Content-Length": total, "Content-Range": f"bytes 0-{total - 1}/{total}"})
-        handler.wfile.write(content)
-
-    return act
-
-
 def status(code: int, body: bytes = b"no", **headers: str) -> Act:
     """An answer without the file; underscores of header names become dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -167,16 +212,25 @@ def stall(content: bytes, sent: int, seconds: float) -> Act:
         handler.head(200, {"Content-Length": len(content), "ETag": '"v1"'})
         handler.wfile.write(content[:sent])
         handler.wfile.flush()
-        time.sleep(seconds)
+        handler.server.closing.wait(seconds)
         handler.hang_up()
 
     return act
 
 
-def hub(files: dict[str, bytes], pause: float = 0) -> Act:
+def dripping_head(handler: Handler) -> None:
+    """Sends a head without end, a byte a moment."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-More: ")
+    while not handler.server.closing.wait(0.05):
+        handler.wfile.write(b"x")
+    handler.hang_up()
+
+
+def hub(files: dict[str, bytes], pause: float = 0, published: dict[str, bytes] | None = None) -> Act:
     """Answers as the Hugging Face hub does: metadata at /resolve/, the bytes behind a redirect.
 
-    `pause` seconds lie between pieces of 64 kB.
+    `pause` seconds lie between pieces of 64 kB. `published` has the files that the metadata is about, if these are
+    others.
     """
 
     def act(handler: Handler) -> None:
@@ -189,7 +243,7 @@ def hub(files: dict[str, bytes], pause: float = 0) -> Act:
         if key not in files:
             status(404, X_Error_Code="EntryNotFound")(handler)
             return
-        content = files[key]
+        content = (published or files)[key]
         etag = hashlib.sha256(content).hexdigest()
         headers = {
             # Another host, as the hub's storage is.

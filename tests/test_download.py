@@ -1,4 +1,4 @@
-"""Downloads by name: the catalogue's addresses replaced by a server here, the hub by one that speaks like it."""
+"""Downloads by name: the catalog's addresses replaced by a server here, the hub by one that speaks like it."""
 
 import hashlib
 import json
@@ -6,12 +6,15 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_server import COMMIT, Act, Server, hub, running, serve, status
+from filelock import FileLock
+from hostile_server import COMMIT, Act, Server, dripping_head, hub, running, serve, status
 from typer.testing import CliRunner
 
 from diffuseit.cli import app
@@ -24,11 +27,13 @@ from diffuseit.models.hub.catalog import (
     models_folder,
     require_models,
 )
-from diffuseit.models.hub.download import download, download_entry, verify
+from diffuseit.models.hub.download import WAITING, download, download_entry, verify
+from diffuseit.models.hub.http import DownloadError, Patience, Progress
 
 ROOT = Path(__file__).parents[1]
 CONTENT = random.Random(0).randbytes(700_001)
 SHA = hashlib.sha256(CONTENT).hexdigest()
+HURRY = Patience(connect=0.3, window=0.3, attempts=3, pause=0.01, longest_pause=1)
 PLAIN = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
 
 
@@ -61,9 +66,9 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
 def test_one_file(server: Server, tmp_path: Path) -> None:
     server.acts = [serve(CONTENT)]
     seen = []
-    path = download_entry(entry_at(server), tmp_path / "new", lambda *state: seen.append(state))
+    path = download_entry(entry_at(server), tmp_path / "new", seen.append)
     assert path == tmp_path / "new" / "w.pt" and path.read_bytes() == CONTENT
-    assert seen[-1] == ("w.pt", len(CONTENT), len(CONTENT))
+    assert (seen[-1].file, seen[-1].done, seen[-1].total) == ("w.pt", len(CONTENT), len(CONTENT))
     assert visible(path.parent) == ["w.pt"]
     download_entry(entry_at(server), path.parent)
     assert len(server.requests) == 1  # what is there is not asked for again
@@ -99,7 +104,7 @@ from diffuseit.models.hub.catalog import entry_named
 from diffuseit.models.hub.download import download_entry
 url, sha256, folder = sys.argv[1:]
 entry = replace(entry_named("adm256-uncond"), url=url, file="w.pt", sha256=sha256, bytes=None)
-download_entry(entry, folder, lambda name, done, total: print(done, flush=True))
+download_entry(entry, folder, lambda state: print(state.done, flush=True))
 """
 
 
@@ -137,6 +142,144 @@ def test_a_killed_process_leaves_a_part_to_go_on_from(server: Server, tmp_path: 
     process.communicate(timeout=60)
     assert (tmp_path / "w.pt").read_bytes() == CONTENT
     assert server.ranges[-1] is not None
+
+
+def test_a_second_download_says_that_it_waits_and_can_be_interrupted(server: Server, tmp_path: Path) -> None:
+    server.acts = [serve(CONTENT)]
+    entry, told = entry_at(server), []
+
+    class StopError(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        told.append(progress)
+        if len(told) == 3:
+            raise StopError
+
+    with FileLock(tmp_path / ".w.pt.lock"):
+        start = time.monotonic()
+        with pytest.raises(StopError):
+            download_entry(entry, tmp_path, stop)
+        assert time.monotonic() - start < 2
+    assert {(progress.file, progress.note) for progress in told} == {("w.pt", WAITING)}
+    assert server.requests == []
+    download_entry(entry, tmp_path)
+
+
+@pytest.mark.parametrize("act", [serve(CONTENT), status(404)])
+def test_the_lock_is_let_go(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act
+) -> None:
+    """Not only when the garbage collector comes by."""
+    kept = []
+    monkeypatch.setattr(
+        "diffuseit.models.hub.download.FileLock", lambda path: kept.append(FileLock(path)) or kept[-1]
+    )
+    server.acts = [act]
+    with suppress(ModelError):
+        download_entry(entry_at(server), tmp_path)
+    assert len(kept) == 1
+    with FileLock(tmp_path / ".w.pt.lock", timeout=0):
+        pass
+
+
+def test_what_is_no_file_is_no_checkpoint(server: Server, tmp_path: Path) -> None:
+    """A link to an unplugged drive, a pipe, a folder: fetched as if nothing were there, where that is possible."""
+    entry = entry_at(server)
+    server.acts = [serve(CONTENT)]
+    for make in (lambda path: path.symlink_to("/gone/w.pt"), os.mkfifo, Path.mkdir):
+        path = tmp_path / make.__name__ / "w.pt"
+        path.parent.mkdir()
+        make(path)
+        assert find_model(entry, path.parent) is None
+        if make is Path.mkdir:
+            with pytest.raises(ModelError, match="cannot write"):
+                download_entry(entry, path.parent)
+        else:
+            assert download_entry(entry, path.parent).read_bytes() == CONTENT
+    assert find_model(entry, tmp_path / ("n" * 300)) is None
+
+
+@pytest.mark.parametrize("note", ["", "x" * 64, "\xe9", None])
+def test_a_checksum_note_that_is_damaged_is_as_none(server: Server, tmp_path: Path, note: str | None) -> None:
+    server.acts = [serve(CONTENT)]
+    entry = entry_at(server, sha256=None)
+    path = download_entry(entry, tmp_path)
+    assert verify(entry, path) is None
+    (tmp_path / ".w.pt.sha256").unlink()
+    if note is None:
+        (tmp_path / ".w.pt.sha256").mkdir()
+    else:
+        (tmp_path / ".w.pt.sha256").write_text(note, encoding="latin-1")
+    # Read instead, which finds no network in it.
+    assert "damaged" in verify(entry, path)
+
+
+@pytest.fixture
+def hub_here(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The hub of this process, with an empty cache."""
+    import huggingface_hub.constants
+
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return server
+
+
+ON_HUB = entry_named("dinov2-s14")
+KEY = f"{ON_HUB.hub.repo}/{ON_HUB.hub.file}"
+
+
+def test_the_hub_has_another_file_than_the_catalog_knows(hub_here: Server, tmp_path: Path) -> None:
+    hub_here.acts = [hub({KEY: CONTENT})]
+    with pytest.raises(ModelError, match="not the file that the catalog knows"):
+        download_entry(replace(ON_HUB, sha256="0" * 64), tmp_path)
+    assert [method for method, _, _ in hub_here.requests] == ["HEAD"]
+    assert visible(tmp_path) == []
+
+
+def test_the_hubs_checksum_and_size_are_held_against_what_comes(hub_here: Server, tmp_path: Path) -> None:
+    swapped = CONTENT[:-1] + b"x"
+    for content, message in ((swapped, "checksum"), (CONTENT[:-1], f"{len(CONTENT)} are expected")):
+        hub_here.acts = [hub({KEY: content}, published={KEY: CONTENT})]
+        with pytest.raises(ModelError, match=message):
+            download_entry(ON_HUB, tmp_path)
+        assert visible(tmp_path) == []
+    hub_here.acts = [hub({KEY: CONTENT})]
+    assert download_entry(ON_HUB, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_hub_that_says_next_to_nothing(hub_here: Server, tmp_path: Path) -> None:
+    hub_here.acts = [dripping_head]
+    start, notes = time.monotonic(), []
+    with pytest.raises(DownloadError) as caught:
+        download_entry(ON_HUB, tmp_path, lambda progress: notes.append(progress.note), patience=HURRY)
+    assert time.monotonic() - start < 5
+    assert set(notes) == {"waiting for 127.0.0.1"}
+    assert str(caught.value) == (
+        f"{ON_HUB.file} was not downloaded (no answer from 127.0.0.1): try again, or open {ON_HUB.hub.page} in a "
+        f"browser and save its {ON_HUB.hub.file} as {tmp_path / ON_HUB.file}"
+    )
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        download_entry(ON_HUB, tmp_path, stop)
+    assert time.monotonic() - start < 1
+
+
+def test_a_busy_hub_is_asked_again_and_an_unknown_one_is_not(
+    hub_here: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_here.acts = [status(503)]
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1 answered 503"):
+        download_entry(ON_HUB, tmp_path, patience=HURRY)
+    assert len(hub_here.requests) == HURRY.attempts
+    monkeypatch.setenv("HF_ENDPOINT", "https://models.invalid")
+    with pytest.raises(ModelError, match=r"no connection to models\.invalid") as caught:
+        download_entry(ON_HUB, tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def hub_environment(server: Server, tmp_path: Path) -> dict[str, str]:
@@ -276,7 +419,7 @@ def test_show(name: str, tmp_path: Path) -> None:
     assert result.returncode == 0 and max(map(len, result.stdout.splitlines())) <= 80
     words = "".join(result.stdout.split())
     entry = entry_named(name)
-    for fact in (entry.limits, entry.licence, entry.address or entry.manual, str(tmp_path / entry.file)):
+    for fact in (entry.limits, entry.license, entry.address or entry.manual, str(tmp_path / entry.file)):
         assert "".join(fact.split()) in words
 
 

@@ -1,11 +1,13 @@
 """The sidebar's downloads: one after the other, stopped when asked, and told in words when they fail."""
 
+import importlib
 import threading
 
 import pytest
 from nodes_alone import import_node_module
 
 from diffuseit.models.hub.catalog import entry_named
+from diffuseit.models.hub.http import Progress
 
 FIRST, SECOND = entry_named("dino-s16"), entry_named("clip-b32")
 SECONDS = 20
@@ -29,8 +31,11 @@ class Told:
             self.changed.notify_all()
 
     def wait(self, name, state):
+        return self.wait_for(lambda job: (job.name, job.state) == (name, state))
+
+    def wait_for(self, wanted):
         def found():
-            return next((job for job in self.jobs if (job.name, job.state) == (name, state)), None)
+            return next((job for job in self.jobs if wanted(job)), None)
 
         with self.changed:
             assert self.changed.wait_for(found, SECONDS), [(job.name, job.state) for job in self.jobs]
@@ -51,7 +56,7 @@ class Transfer:
         try:
             for quarter in range(1, 5):
                 assert self.pieces.acquire(timeout=SECONDS)
-                report(entry.file, 250 * quarter, 1000)
+                report(Progress(entry.file, 250 * quarter, 1000))
         finally:
             self.running.remove(entry.name)
 
@@ -113,8 +118,53 @@ def test_a_failure_is_said_in_words_and_holds_up_no_other(fetcher_module, caplog
     assert "the download of clip-b32 failed, because" in caplog.text
 
 
+def test_a_download_to_which_nothing_comes_can_be_stopped(fetcher_module):
+    """`OnProgress` is called while nothing comes, too; what is waited for is told once."""
+    told = Told()
+
+    def wait(entry, on_progress):
+        while True:
+            on_progress(Progress(entry.file, note="waiting for a server"))
+
+    fetcher = fetcher_module.Fetcher(wait, told)
+    fetcher.start(FIRST)
+    told.wait(FIRST.name, "running")
+    told.wait_for(lambda job: job.note == "waiting for a server")
+    fetcher.stop(FIRST.name)
+    assert told.wait(FIRST.name, "stopped").note is None
+    assert len(told.jobs) == 5
+
+
+def test_a_failed_download_has_details_apart(fetcher_module):
+    http = importlib.import_module("..diffuseit.models.hub.http", fetcher_module.__package__)
+
+    def fail(entry, on_progress):
+        raise http.DownloadError("no connection to models.invalid", "NameResolutionError(...)")
+
+    told = Told()
+    fetcher_module.Fetcher(fail, told).start(FIRST)
+    job = told.wait(FIRST.name, "failed")
+    assert (job.error, job.details) == ("no connection to models.invalid", "NameResolutionError(...)")
+
+
+def test_a_page_that_cannot_be_told_holds_up_nothing(fetcher_module, caplog):
+    told, transfer = Told(), Transfer()
+
+    def tell(job):
+        told(job)
+        raise ConnectionError("the page is gone")
+
+    fetcher = fetcher_module.Fetcher(transfer, tell)
+    fetcher.start(FIRST)
+    fetcher.start(SECOND)
+    for _ in range(8):
+        transfer.pieces.release()
+    told.wait(SECOND.name, "done")
+    assert fetcher.start(FIRST).state == "waiting"
+    for _ in range(4):
+        transfer.pieces.release()
+
+
 def import_errors(module):
     """The pack's own `diffuseit.errors`, which is another than the tests' under the pack's name."""
-    import importlib
-
     return importlib.import_module("..diffuseit.errors", module.__package__)

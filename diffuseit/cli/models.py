@@ -33,7 +33,7 @@ from ..models.hub.catalog import (
 )
 
 if TYPE_CHECKING:
-    from ..models.hub.download import OnProgress
+    from ..models.hub import http as hub
 
 console = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
@@ -57,7 +57,7 @@ def list_models(
     if kind is not None and kind not in _KINDS:
         raise InputError(f"there is no kind {kind!r}: use {', '.join(_KINDS)}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("model", "size", "here", "licence"):
+    for title in ("model", "size", "here", "license"):
         table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
     table.add_column("what it is for")
     for each, title in _KINDS.items():
@@ -118,7 +118,7 @@ def _facts(entry: Entry, folder: Path | None) -> dict[str, str]:
         "model": entry.name,
         "kind": f"{entry.kind} ({_KINDS[entry.kind]})",
         "what it is for": entry.purpose,
-        "licence": entry.licence,
+        "license": entry.license,
         "limits": entry.limits,
         "size": f"{approximate}{format_size(entry.size)}, {entry.parameters / 1e6:.1f} M parameters",
         "SHA-256": entry.sha256 or ("the hub's own" if entry.hub else "none published"),
@@ -149,7 +149,7 @@ def download(
     for name in names:
         for entry in members(name):
             if not find_model(entry, folder):
-                _line(f"{entry.name}: {entry.licence}. {entry.limits}", messages)
+                _line(f"{entry.name}: {entry.license}. {entry.limits}", messages)
         with download_bar() as show_progress:
             paths = fetch(name, folder, show_progress)
         for path in paths:
@@ -157,7 +157,7 @@ def download(
 
 
 @contextmanager
-def download_bar() -> Iterator[OnProgress]:
+def download_bar() -> Iterator[hub.OnProgress]:
     """Bars on stderr, one a file."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
@@ -170,10 +170,11 @@ def download_bar() -> Iterator[OnProgress]:
     tasks = {}
     with progress:
 
-        def update(file: str, done: int, total: int | None) -> None:
-            if file not in tasks:
-                tasks[file] = progress.add_task(file, total=total)
-            progress.update(tasks[file], completed=done, total=total)
+        def update(state: hub.Progress) -> None:
+            if state.file not in tasks:
+                tasks[state.file] = progress.add_task(state.file)
+            text = f"{state.file} ({state.note})" if state.note else state.file
+            progress.update(tasks[state.file], description=text, completed=state.done, total=state.total)
 
         yield update
 

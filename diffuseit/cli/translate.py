@@ -384,7 +384,7 @@ def _ref(path: Path | None, folder: Path) -> FileRef | None:
 
 def _find(made: Path, name: str, ref: FileRef | None, given: Path | None) -> Path | None:
     """Where the picture `ref` of the result `made` is; raises `InputError` where it is not, or is another."""
-    from ..images.recipe import sha256_of
+    from ..checksum import sha256_of
 
     if ref is None:
         if given is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import nn
 
+from ..checksum import sha256_of
 from ..errors import InputError
 from ..presets import Preset
 from ..schema import from_json, to_json
@@ -138,18 +139,6 @@ def sha256_of_network(network: nn.Module) -> str:
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes; raises `InputError` where it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened: {error.strerror or error}") from None
     return digest.hexdigest()
 
 

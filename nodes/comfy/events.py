@@ -1,5 +1,6 @@
 """What a running node tells the user, and hears: progress, events for the front end, interruptions."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,14 @@ def tell(event: str, data: dict[str, Any]) -> None:
     prompt_server = server()
     if prompt_server is not None and prompt_server.client_id is not None:
         prompt_server.send_sync(event, data, prompt_server.client_id)
+
+
+def show_text(text: str) -> None:
+    """Show a line of text on the running node, and in ComfyUI's log."""
+    logging.info("DiffuseIT: %s", text)
+    prompt_server = server()
+    if prompt_server is not None:
+        prompt_server.send_progress_text(text, executing()[1])
 
 
 def check_interruption() -> None:

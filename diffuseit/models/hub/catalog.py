@@ -1,6 +1,6 @@
-"""The known checkpoints: where they are, what they may be used for, and where they lie on this machine.
+"""The known checkpoints: where they come from, what they may be used for, and where they are on this machine.
 
-Nothing here touches the network or imports torch; `models/hub/download.py` fetches, `api.py` loads.
+Nothing here uses the network or imports torch: `models/hub/download.py` fetches, `models/load.py` loads.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from typing import Any, Literal
 from platformdirs import user_cache_path
 
 from ...errors import InputError, ModelError
+from ...schema import shown
 
 Kind = Literal["ddpm", "vit", "clip"]
 FOLDER_VARIABLE = "DIFFUSEIT_MODELS"
-PRECISIONS = ("fp16", "bf16")  # what `convert` writes
+PRECISIONS = ("fp16", "bf16")
+"""What `convert` writes."""
+
 _DATA = Path(__file__).with_name("catalog.json")
 
 
@@ -32,26 +35,38 @@ class HubFile:
     file: str
 
     @property
+    def page(self) -> str:
+        """What to open in a browser to see the repository."""
+        return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{self.repo}"
+
+    @property
     def address(self) -> str:
-        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-        return f"{endpoint}/{self.repo}/resolve/main/{self.file}"
+        return self.address_at("main")
+
+    def address_at(self, revision: str) -> str:
+        """Return the address of the file at a commit or branch."""
+        return f"{self.page}/resolve/{revision}/{self.file}"
 
 
 @dataclass(frozen=True)
 class Entry:
     """One checkpoint. Exactly one of `url`, `hub` and `manual` (how to get it by hand) is given.
 
-    `config`: a name of `backbones.configs.CONFIGS` (ddpm), the fields of a `ViTConfig` (vit), or open_clip's
-    architecture and tag (clip). `sha256` and `bytes` are None where its publisher does not say.
+    - `terms`: the license in a word or two; `limits`: what it forbids.
+    - `file`: its name in the models folder.
+    - `config`: a name of `models.configs.CONFIGS` (ddpm), the fields of a `ViTConfig` (vit), or open_clip's
+      architecture and tag (clip).
+    - `sha256` and `bytes`: None if its publisher does not say.
+    - `tokenizer`: further files of the hub repository.
     """
 
     name: str
     kind: Kind
     purpose: str
-    licence: str
-    terms: str  # the licence in a word or two
+    license: str
+    terms: str
     limits: str
-    file: str  # its name in the models folder
+    file: str
     parameters: int
     config: str | Mapping[str, Any]
     url: str | None = None
@@ -59,11 +74,11 @@ class Entry:
     manual: str | None = None
     sha256: str | None = None
     bytes: int | None = None
-    tokenizer: tuple[str, ...] = ()  # further files of the hub repository
+    tokenizer: tuple[str, ...] = ()
 
     @property
     def address(self) -> str | None:
-        """What to open in a browser to get the file; None where `manual` says what to do."""
+        """What to open in a browser to get the file; None if `manual` says what to do."""
         return self.url or (self.hub.address if self.hub else None)
 
     @property
@@ -72,8 +87,13 @@ class Entry:
         return self.bytes or 4 * self.parameters
 
     @property
+    def most(self) -> int:
+        """Bytes that the file has at most. It may hold an average of the weights beside the weights."""
+        return self.bytes or 3 * self.size
+
+    @property
     def tokenizer_folder(self) -> str | None:
-        """The folder beside the file that holds the tokenizer's files; None for the standard one."""
+        """The folder beside the file with the tokenizer's files; None for the standard tokenizer."""
         return tokenizer_folder(self.hub.repo) if self.hub and self.tokenizer else None
 
 
@@ -93,7 +113,7 @@ class Bundle:
 
 
 def tokenizer_folder(repo: str) -> str:
-    """The local name for the tokenizer of a hub repository."""
+    """Return the name of the local folder for the tokenizer of a hub repository."""
     return f"{repo.rsplit('/', 1)[-1]}-tokenizer"
 
 
@@ -104,17 +124,17 @@ def _data() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def catalog() -> dict[str, Entry]:
-    """Every known checkpoint by name, in the order to show them."""
+    """Return every known checkpoint by name, in the order to show them."""
     return {row["name"]: _entry(row) for row in _data()["models"]}
 
 
 def _entry(row: dict[str, Any]) -> Entry:
-    licence = _data()["licences"][row["licence"]]
+    license = _data()["licenses"][row["license"]]
     hub = row.get("hub")
     changed = {
-        "licence": licence["name"],
-        "terms": licence["short"],
-        "limits": licence["limits"],
+        "license": license["name"],
+        "terms": license["short"],
+        "limits": license["limits"],
         "hub": HubFile(hub["repo"], hub.get("file", row["file"])) if hub else None,
         "tokenizer": tuple(row.get("tokenizer", ())),
     }
@@ -123,7 +143,7 @@ def _entry(row: dict[str, Any]) -> Entry:
 
 @lru_cache(maxsize=1)
 def bundles() -> dict[str, Bundle]:
-    """Every bundle by name."""
+    """Return every bundle by name."""
     return {
         name: Bundle(name, **{**fields, "clip": tuple(fields["clip"])})
         for name, fields in _data()["bundles"].items()
@@ -131,14 +151,14 @@ def bundles() -> dict[str, Bundle]:
 
 
 def entry_named(name: str) -> Entry:
-    """The checkpoint `name`. Raises `InputError` that names similar ones."""
+    """Return the checkpoint `name`. Raise `InputError` with similar names if there is none."""
     if name in catalog():
         return catalog()[name]
     raise InputError(_unknown(name, list(catalog())))
 
 
 def members(name: str) -> list[Entry]:
-    """The checkpoint `name`, or those of the bundle `name`. Raises `InputError` for neither."""
+    """Return the checkpoint `name`, or those of the bundle `name`. Raise `InputError` if it is neither."""
     if name in bundles():
         return [catalog()[member] for member in bundles()[name].members]
     if name in catalog():
@@ -149,50 +169,58 @@ def members(name: str) -> list[Entry]:
 def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3)
     hint = f": did you mean {', '.join(close)}?" if close else "; `diffuseit models list` shows them"
-    return f"the catalogue has no {name!r}{hint}"
+    return f"the catalog has no {shown(name)}{hint}"
 
 
 def models_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Where checkpoints lie: `folder`, else $DIFFUSEIT_MODELS, else a folder in the user's cache."""
+    """Return where checkpoints are: `folder`, else $DIFFUSEIT_MODELS, else a folder in the user's cache."""
     chosen = folder or os.environ.get(FOLDER_VARIABLE)
     return Path(chosen).expanduser() if chosen else user_cache_path("diffuseit", appauthor=False) / "models"
 
 
 def local_names(entry: Entry) -> tuple[str, ...]:
-    """Names a checkpoint may have in the models folder: as published, else as `convert` writes it."""
+    """Return the names that a checkpoint may have in the models folder: as published, and as `convert` writes it."""
     return (entry.file, *(converted_name(entry.name, precision) for precision in PRECISIONS))
 
 
 def entry_of_file(name: str) -> Entry | None:
-    """The checkpoint that a file of this name is, by its name alone; None where the catalogue has none."""
+    """Return the checkpoint that has a file of this name, None if the catalog has none."""
     return next((entry for entry in catalog().values() if name in local_names(entry)), None)
 
 
 def converted_name(name: str, precision: str) -> str:
-    """The file that `convert` writes by default."""
+    """Return the name of the file that `convert` writes by default."""
     return f"{name}-{precision}.safetensors"
 
 
 def find_model(entry: Entry, folder: str | os.PathLike[str] | None = None) -> Path | None:
-    """The local file of a checkpoint, None if it or a part of it is missing."""
+    """Return the local file of a checkpoint, None if it or a part of it is missing."""
     root = models_folder(folder)
     if missing_tokenizer_files(entry, root):
         return None
-    return next((root / name for name in local_names(entry) if (root / name).is_file()), None)
+    return next((root / name for name in local_names(entry) if is_file(root / name)), None)
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file, or leads to one. What cannot be looked at is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def missing_tokenizer_files(entry: Entry, folder: Path) -> list[str]:
-    """Files of the tokenizer that are not there."""
+    """Return the names of the tokenizer's files that are not there."""
     home = entry.tokenizer_folder
-    return [name for name in entry.tokenizer if home and not (folder / home / name).is_file()]
+    return [name for name in entry.tokenizer if home and not is_file(folder / home / name)]
 
 
 def require_models(
     entries: Sequence[Entry], folder: str | os.PathLike[str] | None = None, *, asked: str | None = None
 ) -> dict[str, Path]:
-    """The local file of each checkpoint, by name. Raises `ModelError` that says how to get what is missing.
+    """Return the local file of each checkpoint by name. Raise `ModelError` that says how to get what is missing.
 
-    `asked` is the name the user gave, where it is a bundle.
+    `asked` is the bundle that the user named, if it was one.
     """
     found = {entry.name: find_model(entry, folder) for entry in entries}
     missing = [entry for entry in entries if found[entry.name] is None]
@@ -232,7 +260,7 @@ def _quoted(path: Path) -> str:
 
 
 def format_size(size: int) -> str:
-    """2.2 GB, 350 MB, 12 kB."""
+    """Return "2.2 GB", "350 MB", "12 kB"."""
     for unit, bytes_each in (("GB", 10**9), ("MB", 10**6)):
         if size >= bytes_each:
             value = size / bytes_each

@@ -1,36 +1,39 @@
-"""Fetch checkpoints of the catalogue. Nothing else in the package does, and this only where a user asks."""
+"""Fetch checkpoints of the catalog. Nothing else in the package does, and this only when a user asks for it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ...checksum import sha256_of
 from ...errors import ModelError
+from .background import TICK
 from .catalog import Entry, HubFile, find_model, members, models_folder, require_models
-from .http import PATIENCE, Patience, Progress, Source, fetch, partial_paths, sha256_of
+from .http import PATIENCE, OnProgress, Patience, Progress, Source, fetch, partial_paths, writing
 
-OnProgress = Callable[[str, int, int | None], None]
-"""Called with the name of a file, the bytes that are there and the bytes there will be (None: unknown).
+LARGEST_TOKENIZER_FILE = 200_000_000
+"""Bytes that a file of a tokenizer has at most."""
 
-What it raises ends the download and comes out of it unchanged; the part that came stays for the next time.
-"""
+WAITING = "waiting for another download of this file"
+"""The note of a `Progress` while another process holds the lock."""
 
 
 def download(
     name: str,
     folder: str | os.PathLike[str] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda progress: None,
     *,
     patience: Patience = PATIENCE,
 ) -> list[Path]:
-    """Fetches the checkpoint or bundle `name` into the models folder; files that are there stay as they are.
+    """Fetch the checkpoint or bundle `name` into the models folder; files that are there stay as they are.
 
-    Raises `InputError` for an unknown name, `ModelError` where a file cannot be had; of a bundle, what is to be got
-    by hand is said last. Two processes may do the same at once: one fetches, the other waits for it.
+    Raise `InputError` for an unknown name and `ModelError` if a file cannot be had; members of a bundle that are only
+    to be got by hand are named last. Two processes may do the same at once: one fetches, the other waits for it.
     """
     entries = members(name)
     by_hand = [entry for entry in entries if entry.manual and not find_model(entry, folder)]
@@ -47,26 +50,27 @@ def download(
 def download_entry(
     entry: Entry,
     folder: str | os.PathLike[str] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda progress: None,
     *,
     patience: Patience = PATIENCE,
 ) -> Path:
-    """Fetches one checkpoint, with its tokenizer, unless it is there; its path."""
+    """Fetch one checkpoint, with its tokenizer, unless it is there; return its path."""
     root = models_folder(folder)
     if (there := find_model(entry, root)) is not None:
         return there
     if entry.tokenizer_folder and entry.hub:
         for name in entry.tokenizer:
             file = HubFile(entry.hub.repo, name)
-            _fetch_hub(file, root / entry.tokenizer_folder / name, None, None, on_progress, patience)
+            target = root / entry.tokenizer_folder / name
+            _fetch_hub(file, target, None, None, LARGEST_TOKENIZER_FILE, on_progress, patience)
     target = root / entry.file
     if entry.hub:
-        _fetch_hub(entry.hub, target, entry.sha256, entry.bytes, on_progress, patience)
+        _fetch_hub(entry.hub, target, entry.sha256, entry.bytes, entry.most, on_progress, patience)
     elif entry.url:
-        source = Source(entry.url, {}, entry.sha256, entry.bytes)
-        with _locked(target):
-            if not target.exists():
-                _fetch(source, target, on_progress, patience)
+        with _locked(target, on_progress):
+            if not target.is_file():
+                source = Source(entry.url, {}, entry.sha256, entry.bytes, entry.most)
+                _note_checksum(target, fetch(source, target, on_progress, patience))
     return target
 
 
@@ -75,70 +79,89 @@ def _fetch_hub(
     target: Path,
     sha256: str | None,
     size: int | None,
-    on_progress: OnProgress | None,
+    most: int,
+    on_progress: OnProgress,
     patience: Patience,
 ) -> None:
     from .huggingface import from_cache, locate
 
-    with _locked(target):
-        if target.exists():
+    def report(note: str) -> None:
+        on_progress(Progress(target.name, note=note))
+
+    with _locked(target, on_progress):
+        if target.is_file():
             return
         copy = partial_paths(target)[0].with_suffix(".copy")
         try:
-            if from_cache(file, copy) and sha256 in (None, digest := sha256_of(copy)):
-                copy.replace(target)
-                record(target, digest)
-                return
+            if from_cache(file, copy, report):
+                digest = sha256_of(copy, lambda: report("checking the file"))
+                if sha256 in (None, digest):
+                    with writing(target):
+                        copy.replace(target)
+                    _note_checksum(target, digest)
+                    return
         finally:
-            copy.unlink(missing_ok=True)
-        _fetch(locate(file, sha256, size, patience), target, on_progress, patience)
+            with writing(target):
+                copy.unlink(missing_ok=True)
+        source = locate(file, target, sha256=sha256, size=size, most=most, report=report, patience=patience)
+        _note_checksum(target, fetch(source, target, on_progress, patience))
 
 
-def _fetch(source: Source, target: Path, on_progress: OnProgress | None, patience: Patience) -> None:
-    report: Progress | None = None
-    if on_progress is not None:
-
-        def report(done: int, total: int | None) -> None:
-            on_progress(target.name, done, total)
-
-    record(target, fetch(source, target, report, patience))
+def _note_checksum(target: Path, sha256: str) -> None:
+    """Note the checksum a file came with, so that `verify` can tell later damage where none is published."""
+    with suppress(OSError):
+        _checksum_note(target).write_text(sha256 + "\n", encoding="ascii")
 
 
-def record(target: Path, sha256: str) -> None:
-    """Notes the checksum a file came with, so that `verify` can tell later damage where none is published."""
-    checksum_note(target).write_text(sha256 + "\n", encoding="ascii")
+def _noted_checksum(target: Path) -> str | None:
+    try:
+        with _checksum_note(target).open(encoding="ascii") as file:
+            noted = file.read(100).strip()
+    except (OSError, ValueError):
+        return None
+    return noted if re.fullmatch("[0-9a-f]{64}", noted) else None
 
 
-def checksum_note(target: Path) -> Path:
+def _checksum_note(target: Path) -> Path:
     return target.with_name(f".{target.name}.sha256")
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """One process at a time works at `target`; the others wait."""
+def _locked(target: Path, on_progress: OnProgress) -> Iterator[None]:
+    """Let one process at a time work at `target`. The others wait, and say so."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        lock.acquire()
-    except (OSError, Timeout) as error:
+        waiting = not _acquired(lock, 0)
+    except (OSError, NotImplementedError) as error:
         raise ModelError(
             f"cannot write in {target.parent} ({getattr(error, 'strerror', None) or error}): choose another "
             "folder, with --folder or the variable DIFFUSEIT_MODELS"
         ) from error
+    while waiting:
+        on_progress(Progress(target.name, note=WAITING))
+        waiting = not _acquired(lock, TICK)
     try:
         yield
     finally:
         lock.release()
 
 
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds, poll_interval=TICK / 4)
+    except Timeout:
+        return False
+    return True
+
+
 def verify(entry: Entry, path: Path) -> str | None:
-    """Whether a local file is as it was published, or as it came: None, or what is wrong with it.
+    """Return what is wrong with a local file, None if it is as it was published, or as it came.
 
     A converted file is read instead: it has no checksum but its own.
     """
     if path.name == entry.file:
-        note = checksum_note(path)
-        expected = entry.sha256 or (note.read_text(encoding="ascii").strip() if note.exists() else None)
+        expected = entry.sha256 or _noted_checksum(path)
         if expected is not None:
             found = sha256_of(path)
             return None if found == expected else f"checksum {found[:16]}... instead of {expected[:16]}..."

@@ -1,100 +1,136 @@
 """Files of the Hugging Face hub, as huggingface_hub finds them.
 
 It knows the endpoint (`HF_ENDPOINT`), the token (`HF_TOKEN`), the offline switch (`HF_HUB_OFFLINE`), the cache and
-the checksum of a file. The bytes come through `models/hub/http.py`: huggingface_hub 2 starts an interrupted file anew.
+the checksum of a file. The bytes come through `models/hub/http.py`: huggingface_hub starts an interrupted file anew.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import time
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ...errors import ModelError
+from .background import NoAnswerError, call, pause
 from .catalog import HubFile
-from .http import PASSING, PATIENCE, Patience, Source
+from .http import PASSING, PATIENCE, DownloadError, Patience, Source, not_downloaded, writing
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
+Report = Callable[[str], None]
+"""Called several times a second with a few words on what is being done. What it raises comes out unchanged."""
 
-def locate(file: HubFile, sha256: str | None, size: int | None, patience: Patience = PATIENCE) -> Source:
-    """Address, checksum and size of `file` as the hub has it now. Raises `ModelError` where it cannot be had.
 
-    `sha256` and `size`, where known, must be the hub's.
+def locate(
+    file: HubFile,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
+    most: int | None = None,
+    report: Report = lambda note: None,
+    patience: Patience = PATIENCE,
+) -> Source:
+    """Return address, checksum and size of `file`, which will be `target`, as the hub has it now.
+
+    Raise `DownloadError` if it cannot be had, or if it is another file than the one with `sha256`.
     """
-    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    page = file.address.partition("/resolve/")[0]
-    metadata = _metadata(file, page, patience)
+    metadata = _metadata(file, target, report, patience)
     etag = (metadata.etag or "").strip('"')
-    published = (
-        etag if re.fullmatch("[0-9a-f]{64}", etag) else None
-    )  # that of small files is git's, not a SHA-256
+    # The ETag of a large file is its SHA-256, that of a small one is git's.
+    published = etag if re.fullmatch("[0-9a-f]{64}", etag) else None
     if sha256 and published and sha256 != published:
-        raise ModelError(
-            f"{file.file} of {page} is not the file that the catalogue knows (checksum {published[:16]}... "
+        raise DownloadError(
+            f"{file.file} of {file.page} is not the file that the catalog knows (checksum {published[:16]}... "
             f"instead of {sha256[:16]}...): nothing was fetched"
         )
+    commit = metadata.commit_hash or ""
     return Source(
-        url=hf_hub_url(file.repo, file.file, revision=metadata.commit_hash),
+        url=file.address_at(commit if re.fullmatch("[0-9a-f]{40}", commit) else "main"),
         headers=build_hf_headers(library_name="diffuseit"),
         sha256=sha256 or published,
-        size=size or metadata.size,
-        page=page,
+        size=size or max(metadata.size or 0, 0) or None,
+        most=most,
+        page=file.page,
+        name=f"its {file.file}",
     )
 
 
-def _metadata(file: HubFile, page: str, patience: Patience) -> HfFileMetadata:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+def _metadata(file: HubFile, target: Path, report: Report, patience: Patience) -> HfFileMetadata:
+    from huggingface_hub import get_hf_file_metadata
+
+    host = urlsplit(file.address).hostname
+
+    def ask() -> HfFileMetadata | Exception:
+        try:
+            return get_hf_file_metadata(file.address, timeout=patience.connect)
+        except Exception as error:
+            # The exceptions of its HTTP library change with its version.
+            return error
 
     for attempt in count(1):
+        answer: HfFileMetadata | Exception
         try:
-            return get_hf_file_metadata(hf_hub_url(file.repo, file.file), timeout=patience.connect)
-        except (
-            Exception
-        ) as error:  # the exceptions of two HTTP libraries, and its own, change with its version
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            if status not in PASSING or attempt >= patience.attempts:
-                raise ModelError(_explain(error, file, page)) from error
-            time.sleep(patience.pause * 2 ** (attempt - 1))
+            answer = call(ask, partial(report, f"waiting for {host}"), patience.connect + patience.window)
+        except NoAnswerError as error:
+            answer = error
+        if not isinstance(answer, Exception):
+            return answer
+        status = getattr(getattr(answer, "response", None), "status_code", None)
+        if status not in PASSING or attempt >= patience.attempts:
+            raise _explain(answer, status, file, target) from answer
+        pause(patience.pause * 2 ** (attempt - 1), partial(report, f"{host} answered {status}: trying again"))
     raise AssertionError("unreachable")
 
 
-def _explain(error: Exception, file: HubFile, page: str) -> str:
+def _explain(error: Exception, status: object, file: HubFile, target: Path) -> DownloadError:
     from huggingface_hub import errors
 
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return f"{file.file} of {page} was not fetched: HF_HUB_OFFLINE is set; unset it, or save the file by hand"
+    page, host = file.page, urlsplit(file.address).hostname
     if isinstance(error, errors.GatedRepoError):
-        return (
-            f"{page} asks for agreement: accept its terms there, then set HF_TOKEN to a token of your account"
+        return DownloadError(
+            f"{page} asks for agreement: accept its terms there, then set HF_TOKEN to a token of your account",
+            error,
         )
     if isinstance(error, errors.EntryNotFoundError):
-        return f"{page} has no file {file.file} any more"
+        return DownloadError(f"{page} has no file {file.file} any more", error)
     if isinstance(error, errors.RepositoryNotFoundError):
-        return (
-            f"{page} does not exist, or is private: for the latter set HF_TOKEN to a token that may read it"
+        return DownloadError(
+            f"{page} does not exist, or is private: for the latter set HF_TOKEN to a token that may read it",
+            error,
         )
-    reason = str(error).strip().splitlines()
-    return f"{page} cannot be asked for {file.file}: {reason[0][:200] if reason else type(error).__name__}"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        reason = "HF_HUB_OFFLINE is set"
+    elif isinstance(error, NoAnswerError):
+        reason = f"no answer from {host}"
+    elif status is not None:
+        reason = f"{host} answered {status}"
+    else:
+        reason = f"no connection to {host}"
+    return not_downloaded(target, reason, page, f"its {file.file}", error)
 
 
-def from_cache(file: HubFile, target: Path) -> bool:
-    """Puts `target` there from huggingface_hub's own cache, if the file is in it; a link where that works."""
+def from_cache(file: HubFile, target: Path, report: Report = lambda note: None) -> bool:
+    """Put `target` there from huggingface_hub's own cache, if the file is in it; as a link where that is possible."""
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(file.repo, file.file)
     if not isinstance(cached, str) or not Path(cached).is_file():
         return False
-    target.unlink(missing_ok=True)
     try:
+        with writing(target):
+            target.unlink(missing_ok=True)
         os.link(Path(cached).resolve(), target)
     except OSError:
-        shutil.copyfile(cached, target)
+        with Path(cached).open("rb") as original, writing(target), target.open("wb") as copy:
+            while block := original.read(1 << 20):
+                copy.write(block)
+                report("copying the file")
     return True

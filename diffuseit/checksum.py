@@ -1,0 +1,30 @@
+"""Checksums of files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+
+def sha256_of(path: Path, on_block: Callable[[], None] = lambda: None) -> str:
+    """Return the SHA-256 of a file in hexadecimal. Raise `InputError` if the file cannot be read.
+
+    `on_block` is called after every block of 1 MB; what it raises comes out unchanged.
+    """
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+        on_block()
+    return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                yield block
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror or error}") from None
