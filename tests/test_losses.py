@@ -1,142 +1,146 @@
-"""Losses that photos need, against closed forms; weights that change over the run."""
+"""Each loss against closed forms, what all of them promise, and a loss that no list knows."""
 
-import dataclasses
+import re
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
-from diffuseit.images.serial import from_json, to_json
-from diffuseit.losses.scheduled import along, ramp
+from losses_alone import Towards, guidance
 from torch import nn
 
-from diffuseit import api
 from diffuseit.errors import InputError
-from diffuseit.guidance.guidance import Objective
-from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.settings import SamplerSettings
+from diffuseit.guidance.timetable import Visit
 from diffuseit.losses import (
-    ColourStatisticsLoss,
+    AnchorLoss,
+    AnyLoss,
+    ColorStatisticsLoss,
     IdentityLoss,
-    MaskedLoss,
+    ImageStyleLoss,
     RangeLoss,
-    ScheduledLoss,
     SemanticDivergenceLoss,
     SourceAnchorLoss,
     StructureLoss,
+    TextStyleLoss,
+    bind,
 )
-from diffuseit.losses.color_statistics import colour_moments
-from diffuseit.presets import PRESETS, Preset, settle
+from diffuseit.losses.base import Look
+from diffuseit.losses.color_statistics import color_moments
+from diffuseit.methods import DiffuseIT
+from diffuseit.performance import cache
+from diffuseit.presets import PRESETS, Preset
+from diffuseit.schema import from_json, to_json
 
-QUICK = SamplerSettings(steps=7, skip=2, resample=2, step_rule="normalized", step_size=0.5)
-
-
-@pytest.fixture(scope="module")
-def models():
-    return api.load_models("pocket")
+QUICK = SamplerSettings(steps=7, skip=2, resample=2, method=DiffuseIT(step_rule="normalized", step_size=0.5))
 
 
 def pictures(count=2, height=8, width=12, seed=0):
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def evaluated(loss, source, image, first=0, index=0):
-    """Weighted values by term, and the gradient at the view."""
-    evaluation = Objective([loss], source, "pred_xstart", first=first).evaluate(
-        {"pred_xstart": image}, index, None
-    )
-    return evaluation.terms, evaluation.gradients.get("pred_xstart")
+def evaluated(loss, source, image):
+    """Weighted values by term, and the gradient at the view, of a bound loss."""
+    found = guidance([loss], source, view="pred_xstart").evaluate({"pred_xstart": image}, Visit(0))
+    return found.terms, found.gradients.get("pred_xstart")
+
+
+def bound(loss, **inputs):
+    (found,) = bind([loss], **inputs)
+    return found
 
 
 def test_anchors_are_the_mean_distance_and_its_derivative():
     source, image = pictures(seed=1), pictures(seed=2)
     difference, count = image - source, image[0].numel()
-    terms, gradient = evaluated(SourceAnchorLoss(weight=3.0, norm="l1"), source, image)
+    terms, gradient = evaluated(bound(SourceAnchorLoss(weight=3.0, norm="l1")), source, image)
     torch.testing.assert_close(terms["source_anchor"], 3 * difference.abs().mean(dim=(1, 2, 3)))
     torch.testing.assert_close(gradient, 3 * difference.sign() / count)
-    terms, gradient = evaluated(SourceAnchorLoss(weight=3.0, norm="l2"), source, image)
+    terms, gradient = evaluated(bound(SourceAnchorLoss(weight=3.0, norm="l2")), source, image)
     torch.testing.assert_close(terms["source_anchor"], 3 * difference.square().mean(dim=(1, 2, 3)))
     torch.testing.assert_close(gradient, 6 * difference / count)
 
 
-def test_an_anchor_at_rest_does_not_pull():
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_an_anchor_at_rest_does_not_pull(norm):
     source = pictures()
-    for norm in ("l1", "l2"):
-        assert not evaluated(SourceAnchorLoss(norm=norm), source, source.clone())[1].any()
+    assert not evaluated(bound(SourceAnchorLoss(norm=norm)), source, source.clone())[1].any()
 
 
-def test_colour_moments_are_those_of_numpy():
+def test_color_moments_are_those_of_numpy():
     image = pictures(1, 4, 6)
-    mean, covariance = colour_moments(image, grid=2)
+    mean, covariance = color_moments(image, grid=2)
     corner = image[0, :, 2:, 3:].reshape(3, -1)
     torch.testing.assert_close(mean[0, 3], corner.mean(dim=1))
     torch.testing.assert_close(covariance[0, 3], torch.cov(corner, correction=0))
 
 
-def test_colour_statistics_measure_shift_and_contrast():
+def test_color_statistics_measure_shift_and_contrast():
     source = pictures()
-    shifted, _ = evaluated(ColourStatisticsLoss(mean=2.0, covariance=1.0), source, source + 0.25)
-    torch.testing.assert_close(shifted["colour_mean"], torch.full((2,), 2 * 3 * 0.25**2))
-    torch.testing.assert_close(shifted["colour_covariance"], torch.zeros(2))
-    mean, covariance = colour_moments(source)
+    shifted, _ = evaluated(bound(ColorStatisticsLoss(mean=2.0, covariance=1.0)), source, source + 0.25)
+    torch.testing.assert_close(shifted["color_mean"], torch.full((2,), 2 * 3 * 0.25**2))
+    torch.testing.assert_close(shifted["color_covariance"], torch.zeros(2))
+    mean, covariance = color_moments(source)
     stretched, _ = evaluated(
-        ColourStatisticsLoss(mean=1.0, covariance=2.0),
+        bound(ColorStatisticsLoss(mean=1.0, covariance=2.0)),
         source,
         mean[:, 0, :, None, None] + 2 * (source - mean[:, 0, :, None, None]),
     )
-    torch.testing.assert_close(stretched["colour_mean"], torch.zeros(2))
+    torch.testing.assert_close(stretched["color_mean"], torch.zeros(2))
     expected = 2 * 9 * covariance.square().sum(dim=(1, 2, 3))
-    torch.testing.assert_close(stretched["colour_covariance"], expected)
+    torch.testing.assert_close(stretched["color_covariance"], expected)
 
 
-def test_colour_statistics_pull_all_pixels_of_a_cell_alike():
+def test_color_statistics_pull_all_pixels_of_a_cell_alike():
     source = pictures()
-    _, gradient = evaluated(ColourStatisticsLoss(mean=1.0, covariance=0.0), source, source + 0.25)
+    _, gradient = evaluated(bound(ColorStatisticsLoss(mean=1.0, covariance=0.0)), source, source + 0.25)
     torch.testing.assert_close(gradient, torch.full_like(source, 2 * 0.25 / (8 * 12)))
 
 
 def test_the_covariance_gradient_is_right():
     source, image = pictures(1, 4, 6).double(), pictures(1, 4, 6, seed=3).double().requires_grad_()
-    (term,) = [
-        term
-        for term in ColourStatisticsLoss(grid=2).bind(source, lambda network, picture: None)
-        if term.name == "colour_covariance"
-    ]
-
-    def value(picture):
-        from diffuseit.losses.base import Look
-
-        return term.value(Look(0, picture, None, {}))
-
-    assert torch.autograd.gradcheck(value, (image,))
+    terms = ColorStatisticsLoss(grid=2).terms(source, {}, lambda network, picture: None)
+    (term,) = [term for term in terms if term.name == "color_covariance"]
+    assert torch.autograd.gradcheck(lambda picture: term.value(Look(0, picture, None, {})), (image,))
 
 
-def test_a_flat_picture_has_a_finite_colour_gradient():
+def test_a_flat_picture_has_a_finite_color_gradient():
     flat = torch.zeros(1, 3, 8, 8)
-    _, gradient = evaluated(ColourStatisticsLoss(), pictures(1, 8, 8), flat)
+    _, gradient = evaluated(bound(ColorStatisticsLoss()), pictures(1, 8, 8), flat)
     assert torch.isfinite(gradient).all()
 
 
-def test_only_a_grid_asks_where_colours_are():
+def test_only_a_grid_asks_where_colors_are():
     source = pictures(1)
     moved = source.flip(-1)
-    whole, _ = evaluated(ColourStatisticsLoss(mean=1.0, covariance=1.0), source, moved)
+    whole, _ = evaluated(bound(ColorStatisticsLoss(mean=1.0, covariance=1.0)), source, moved)
     for value in whole.values():
         torch.testing.assert_close(value, torch.zeros(1))
-    cells, _ = evaluated(ColourStatisticsLoss(mean=1.0, covariance=1.0, grid=2), source, moved)
+    cells, _ = evaluated(bound(ColorStatisticsLoss(mean=1.0, covariance=1.0, grid=2)), source, moved)
     assert min(value.item() for value in cells.values()) > 1e-4
 
 
-def test_colours_come_from_a_picture_of_any_size_one_for_each():
-    source, target = pictures(2), pictures(2, 20, 5, seed=4)
-    loss = ColourStatisticsLoss(target=target, mean=1.0, covariance=0.0)
+def test_colors_come_from_a_picture_of_any_size_one_for_each():
+    source, style = pictures(2), pictures(2, 20, 5, seed=4)
+    loss = bound(ColorStatisticsLoss(mean=1.0, covariance=0.0), style=style)
     both, _ = evaluated(loss, source, source)
     for i in range(2):
-        alone, _ = evaluated(loss.item(i), source[i : i + 1], source[i : i + 1])
-        expected = (source[i].mean(dim=(1, 2)) - target[i].mean(dim=(1, 2))).square().sum()
-        torch.testing.assert_close(alone["colour_mean"][0], expected)
-        torch.testing.assert_close(both["colour_mean"][i], expected)
+        alone, _ = evaluated(loss.for_item(i), source[i : i + 1], source[i : i + 1])
+        expected = (source[i].mean(dim=(1, 2)) - style[i].mean(dim=(1, 2))).square().sum()
+        torch.testing.assert_close(alone["color_mean"][0], expected)
+        torch.testing.assert_close(both["color_mean"][i], expected)
+
+
+def test_color_statistics_of_an_image_preset_are_the_style_pictures(models):
+    preset = replace(PRESETS["pocket-image"], losses=(ColorStatisticsLoss(),))
+    style = pictures(1)
+    (colors,) = preset.build(models, style=style)
+    assert colors.inputs["style"] is style
 
 
 class Embedding(nn.Module):
-    """The mean colour: a vector that a picture can turn round."""
+    """The mean color: a vector that a picture can turn round."""
 
     def forward(self, picture):
         return picture.mean(dim=(2, 3))
@@ -144,7 +148,7 @@ class Embedding(nn.Module):
 
 def test_identity_is_one_minus_the_cosine():
     source = pictures() + 0.3
-    loss = IdentityLoss(network=Embedding(), weight=5.0)
+    loss = bound(IdentityLoss(weight=5.0), face=Embedding())
     for image, expected in ((2 * source, 0.0), (-source, 10.0)):
         terms, gradient = evaluated(loss, source, image)
         torch.testing.assert_close(terms["identity"], torch.full((2,), expected))
@@ -162,46 +166,99 @@ def test_identity_is_one_minus_the_cosine():
     [
         SourceAnchorLoss(),
         SourceAnchorLoss(norm="l2"),
-        ColourStatisticsLoss(grid=2),
-        IdentityLoss(network=Embedding()),
+        ColorStatisticsLoss(grid=2),
+        IdentityLoss(),
+        RangeLoss(),
     ],
+    ids=str,
 )
 def test_each_keeps_pictures_apart_and_obeys_its_mask(loss):
-    source, image = pictures(seed=6), pictures(seed=7)
+    source, image = pictures(seed=6), 1.5 * pictures(seed=7)
+    loss = bound(loss, face=Embedding())
     mask = torch.zeros(1, 1, 8, 12)
     mask[..., :5] = 1
     terms, gradient = evaluated(loss, source, image)
-    masked_terms, masked = evaluated(MaskedLoss(loss, mask), source, image)
+    masked_terms, masked = evaluated(replace(loss, mask=mask), source, image)
     torch.testing.assert_close(masked, gradient * mask)
     assert masked[..., :5].any()
     for i in range(2):
         one = slice(i, i + 1)
-        alone, its_gradient = evaluated(loss.item(i), source[one], image[one])
+        alone, its_gradient = evaluated(loss.for_item(i), source[one], image[one])
         torch.testing.assert_close(its_gradient, gradient[one])
         for name, value in alone.items():
             torch.testing.assert_close(value, terms[name][one])
             torch.testing.assert_close(masked_terms[name], terms[name])
 
 
+def test_masks_and_pictures_of_a_batch_go_with_their_items():
+    masks, style = torch.rand(2, 1, 8, 12), pictures()
+    loss = replace(bound(ColorStatisticsLoss(), style=style), mask=masks)
+    second = loss.for_item(1)
+    assert torch.equal(second.mask, masks[1:]) and torch.equal(second.inputs["style"], style[1:])
+    shared = replace(loss, mask=masks[:1], inputs={"style": style[:1]}).for_item(1)
+    assert torch.equal(shared.mask, masks[:1]) and torch.equal(shared.inputs["style"], style[:1])
+
+
+def test_bind_gives_each_loss_what_it_takes_and_no_more():
+    vit, style = object(), pictures(1)
+    structure, colors, range_ = bind(
+        [StructureLoss(), ColorStatisticsLoss(), RangeLoss()], vit=vit, clip=object(), style=style
+    )
+    assert structure.inputs == {"vit": vit}
+    assert colors.inputs.keys() == {"style"} and range_.inputs == {}
+    assert bound(ColorStatisticsLoss()).inputs == {}
+
+
+@pytest.mark.parametrize(
+    ("loss", "needs"),
+    [
+        (StructureLoss(), "a ViT"),
+        (SemanticDivergenceLoss(), "a ViT"),
+        (TextStyleLoss(to="winter"), "a CLIP"),
+        (ImageStyleLoss(), "a style picture"),
+        (IdentityLoss(), "a network that embeds faces"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_loss_says_what_it_lacks(loss, needs):
+    inputs = {"vit": object()} if isinstance(loss, ImageStyleLoss) else {}
+    with pytest.raises(InputError, match=rf"{type(loss).__name__} needs {needs}"):
+        bind([loss], **inputs)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e7])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (AnchorLoss, "weight"),
+        (ColorStatisticsLoss, "covariance"),
+        (IdentityLoss, "weight"),
+        (ImageStyleLoss, "pixels"),
+        (RangeLoss, "weight"),
+        (SemanticDivergenceLoss, "weight"),
+        (SourceAnchorLoss, "weight"),
+        (StructureLoss, "contrastive"),
+        (TextStyleLoss, "weight"),
+    ],
+)
+def test_weights_that_cannot_work_are_refused(kind, name, value):
+    with pytest.raises(InputError, match=rf"{kind.__name__}\.{name} is .*: use"):
+        kind(**{name: value})
+
+
+def evaluate_pictures(loss, **inputs):
+    return evaluated(bound(loss, **inputs), pictures(), pictures())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SourceAnchorLoss(weight=float("inf")), "finite"),
-        (lambda: SourceAnchorLoss(norm="l3"), "'l1' or 'l2'"),
-        (lambda: ColourStatisticsLoss(covariance=float("nan")), "finite"),
-        (lambda: ColourStatisticsLoss(grid=0), "grid is 0"),
-        (lambda: bind(ColourStatisticsLoss(grid=9)), "coarser"),
-        (lambda: bind(ColourStatisticsLoss(target=pictures(3))), "one for each"),
-        (lambda: bind(ColourStatisticsLoss(target=pictures(1)[0])), "one for each"),
-        (lambda: IdentityLoss(weight=float("nan")), "finite"),
-        (lambda: bind(IdentityLoss()), "needs a network"),
-        (lambda: bind(IdentityLoss(network=nn.Identity())), r"\[B, D\]"),
-        (lambda: ScheduledLoss(RangeLoss(), ()), "no points"),
-        (lambda: ScheduledLoss(RangeLoss(), ((0.5, 1.0), (0.2, 0.0))), "order"),
-        (lambda: ScheduledLoss(RangeLoss(), ((1.5, 1.0),)), "from 0 to 1"),
-        (lambda: ScheduledLoss(RangeLoss(), ((float("nan"), 1.0),)), "from 0 to 1"),
-        (lambda: ScheduledLoss(RangeLoss(), ((0.5, -1.0),)), "0 or more"),
-        (lambda: ScheduledLoss(RangeLoss(), ((0.5, float("inf")),)), "0 or more"),
+        (lambda: SourceAnchorLoss(norm="l3"), "one of l1, l2"),
+        (lambda: ColorStatisticsLoss(grid=0), "grid is 0"),
+        (lambda: evaluate_pictures(ColorStatisticsLoss(grid=9)), "coarser"),
+        (lambda: evaluate_pictures(ColorStatisticsLoss(), style=pictures(3)), "one for each"),
+        (lambda: evaluate_pictures(ColorStatisticsLoss(), style=pictures(1)[0]), "one for each"),
+        (lambda: evaluate_pictures(IdentityLoss(), face=nn.Identity()), r"\[B, D\]"),
     ],
 )
 def test_what_cannot_work_is_refused(make, message):
@@ -209,121 +266,56 @@ def test_what_cannot_work_is_refused(make, message):
         make()
 
 
-def bind(loss):
-    return loss.bind(pictures(), lambda network, picture: network(picture))
-
-
-def test_a_schedule_follows_straight_lines():
-    curve = ScheduledLoss(RangeLoss(), ((0.2, 1.0), (0.6, 3.0), (0.6, 0.0), (0.8, 0.5)))
-    places = {0.0: 1.0, 0.2: 1.0, 0.4: 2.0, 0.59: 2.95, 0.6: 0.0, 0.7: 0.25, 0.8: 0.5, 1.0: 0.5}
-    assert {place: pytest.approx(curve.factor(place)) for place in places} == places
-    jump = ScheduledLoss(RangeLoss(), ramp(1.0, 0.0, 0.5, 0.5))
-    assert [jump.factor(place) for place in (0.0, 0.49, 0.5, 1.0)] == [1.0, 1.0, 0.0, 0.0]
-
-
-def test_a_schedule_scales_value_and_gradient_by_the_progress_of_the_run():
-    source, image = pictures(seed=8), pictures(seed=9)
-    loss = SourceAnchorLoss(weight=2.0, norm="l2")
-    fading = ScheduledLoss(ScheduledLoss(loss, ramp(1.0, 0.0, 0.0, 1.0)), ((0.0, 3.0),))
-    terms, gradient = evaluated(loss, source, image)
-    for index, factor in ((4, 3.0), (3, 2.25), (1, 0.75)):
-        faded_terms, faded = evaluated(fading, source, image, first=4, index=index)
-        torch.testing.assert_close(faded_terms["source_anchor"], factor * terms["source_anchor"])
-        torch.testing.assert_close(faded, factor * gradient)
-    assert evaluated(fading, source, image, first=4, index=0) == ({}, None)
-
-
-def test_a_network_rests_while_its_factor_is_0():
-    class Counting(Embedding):
-        calls = 0
-
-        def forward(self, picture):
-            self.calls += 1
-            return super().forward(picture)
-
-    network, source = Counting(), pictures(1)
-    objective = Objective(
-        [ScheduledLoss(IdentityLoss(network=network), ramp(0.0, 1.0, 0.5, 0.5))], source, "noised", first=4
-    )
-    seen = []
-    for index in (4, 3, 2, 1, 0):
-        before = network.calls
-        objective.evaluate({"noised": source}, index, None)
-        seen.append(network.calls - before)
-    assert seen == [0, 0, 1, 1, 1]
-
-
 @pytest.mark.slow
-def test_a_run_goes_from_the_first_level_to_the_last(models):
-    source = pictures(2, 64, 64)
-    losses = [
-        SourceAnchorLoss(weight=1.0),
-        ScheduledLoss(RangeLoss(weight=1.0), ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0))),
-    ]
-    for restart in (None, 1e9):  # together, and one by one
-        settings = dataclasses.replace(QUICK, restart_above=restart)
-        steps = list(sample(models.ddpm, source, losses, settings, 0))
-        assert [("range" in step.terms) for step in steps] == [step.index > 0 for step in steps]
-        assert all("source_anchor" in step.terms for step in steps)
-
-
-@pytest.mark.parametrize("method", ["diffuseit", "dsg"])
-def test_a_run_without_any_weight_left_goes_on_unguided(models, method):
-    source = pictures(1, 64, 64)
-    settings = dataclasses.replace(QUICK, method=method)
-    silent = [ScheduledLoss(SourceAnchorLoss(), ((0.0, 0.0),))]
-    guided = list(sample(models.ddpm, source, silent, settings, 0))[-1].pred_xstart
-    free = list(sample(models.ddpm, source, [], settings, 0, allow_unguided=True))[-1].pred_xstart
-    assert torch.equal(guided, free)
-
-
-def test_a_schedule_holds_in_inner_evaluations():
-    source, image = pictures(), pictures(seed=1)
-    loss = ScheduledLoss(SourceAnchorLoss(weight=1.0), ramp(1.0, 0.0, 0.0, 1.0))
-    objective = Objective([loss], source, "noised", first=4)
-    outer, inner = (
-        objective.evaluate({"pred_xstart": image}, 3, None, inner=inner) for inner in (False, True)
-    )
-    torch.testing.assert_close(inner.gradients, outer.gradients)
-    torch.testing.assert_close(
-        inner.terms["source_anchor"], 0.75 * (image - source).abs().mean(dim=(1, 2, 3))
-    )
-
-
-@pytest.mark.slow
-def test_an_anchor_keeps_the_picture_near_the_source(models):
+@pytest.mark.parametrize("loss", [SourceAnchorLoss(), ColorStatisticsLoss(grid=8)], ids=str)
+def test_an_anchor_keeps_the_picture_near_the_source(models, loss):
     source = pictures(1, 64, 64).lerp(pictures(1, 1, 1, seed=1), 0.9)
     free = list(sample(models.ddpm, source, [], QUICK, 0, allow_unguided=True))[-1].pred_xstart
-    for loss in (SourceAnchorLoss(), ColourStatisticsLoss(grid=8)):
-        held = list(sample(models.ddpm, source, [loss], QUICK, 0))[-1].pred_xstart
-        assert (held - source).abs().mean() < 0.8 * (free - source).abs().mean()
+    held = list(sample(models.ddpm, source, bind([loss]), QUICK, 0))[-1].pred_xstart
+    assert (held - source).abs().mean() < 0.8 * (free - source).abs().mean()
 
 
-def test_a_preset_may_schedule_its_losses(models):
-    preset = dataclasses.replace(
-        PRESETS["pocket-text"],
-        losses=(
-            ScheduledLoss(SemanticDivergenceLoss(until=16), ramp(1.0, 0.0, 0.5, 1.0)),
-            ScheduledLoss(StructureLoss(), ((0.0, 1.0),)),
-            SourceAnchorLoss(norm="l2"),
-            ColourStatisticsLoss(grid=8),
-        ),
-    )
-    assert from_json(Preset, to_json(preset), "preset") == preset
-    divergence, structure, _, colours = settle(models, "text", preset, steps=80).build(models, to="winter")
-    assert divergence.loss.vit is models.vit and divergence.loss.until == 32
-    assert structure.loss.vit is models.vit and structure.points == ((0.0, 1.0),)
-    assert colours.target is None
+def test_a_loss_that_no_list_knows_guides_a_run(models, scene):
+    """To add a loss takes its file alone: it guides, is weighed, masked and scheduled, and says how it is shown."""
+    settings = replace(QUICK, resample=1)
+
+    def run(*losses):
+        return list(sample(models.ddpm, scene, losses, settings, 0, measure_every=1))
+
+    bright, dark = (run(bound(Towards(level=level))) for level in (1.0, -1.0))
+    assert bright[-1].pred_xstart.mean() > dark[-1].pred_xstart.mean() + 0.1
+    for step in bright:
+        assert step.terms.keys() == {"towards"} == Towards.labels.keys()
+        assert step.shares[0] > 0
+    masked = replace(bound(Towards(level=1.0)), mask=torch.zeros(1, 1, 64, 64))
+    assert not any(step.gradient.any() for step in run(masked))
+    late = Towards(level=1.0, schedules=(((0.5, 0.0), (0.5, 1.0)),))
+    assert [bool(step.terms) for step in run(bound(late))] == [False, False, True, True, True]
 
 
-def test_colour_statistics_of_an_image_preset_are_the_style_pictures(models):
-    preset = dataclasses.replace(PRESETS["pocket-image"], losses=(ColourStatisticsLoss(),))
-    style = pictures(1)
-    (colours,) = preset.build(models, style=style)
-    assert colours.target is style
+def test_a_recipe_names_only_the_losses_that_there_are():
+    """A stranger's file chooses among the losses; it cannot bring one, nor fields of its own."""
+    recipe = to_json(PRESETS["pocket-text"])
+    assert from_json(Preset, recipe, "preset") == PRESETS["pocket-text"]
+    for change in ({"type": "Towards"}, {"type": "os.system"}, {"type": ["RangeLoss"]}, {"type": None}):
+        broken = recipe | {"losses": [*recipe["losses"][:-1], recipe["losses"][-1] | change]}
+        with pytest.raises(InputError, match=r"preset\.losses\[3\] cannot be"):
+            from_json(Preset, broken, "preset")
+    typeless = {name: value for name, value in recipe["losses"][-1].items() if name != "type"}
+    with pytest.raises(InputError, match=r"preset\.losses\[3\] cannot be None"):
+        from_json(Preset, recipe | {"losses": [*recipe["losses"][:-1], typeless]}, "preset")
+    extra = recipe["losses"][-1] | {"level": 1.0}
+    with pytest.raises(InputError, match="does not know: level"):
+        from_json(Preset, recipe | {"losses": [extra]}, "preset")
+    with pytest.raises(InputError, match=r"Preset\.losses"):
+        replace(PRESETS["pocket-text"], losses=(Towards(level=1.0),))
 
 
-def test_a_drawn_curve_goes_between_the_two_factors():
-    loss = ScheduledLoss(RangeLoss(), along(lambda progress: 2 * progress**2 - 0.5, 3.0, 1.0))
-    assert loss.factor(0.0) == 1.0 and loss.factor(1.0) == 3.0  # beyond 0 to 1 the curve is cut off
-    assert loss.factor(0.6) == pytest.approx(1 + 2 * (2 * 0.36 - 0.5), abs=0.01)
+@pytest.mark.parametrize("kind", get_args(AnyLoss))
+def test_labels_name_every_term_of_a_loss(models, scene, kind):
+    inputs = {"vit": models.vit, "clip": models.clip, "style": scene, "face": Embedding()}
+    loss = bound(kind().with_prompts("winter", None), **inputs)
+    terms = loss.loss.terms(scene, loss.inputs, cache.features)
+    assert {term.name for term in terms} == kind.labels.keys()
+    for label in kind.labels.values():
+        assert label.text and re.fullmatch("#[0-9a-f]{6}", label.color)
