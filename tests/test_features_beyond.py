@@ -206,16 +206,14 @@ def save_siglip(config: CLIPConfig, folder: Path) -> Path:
     return path
 
 
-def save_tokenizer(folder: Path) -> Path:
-    """A tokenizer of Gemma's kind, as the hub has SigLIP 2's."""
+def save_tokenizer(folder: Path, end: str = "<eos>", padding: str = "<pad>") -> Path:
+    """A tokenizer as the hub has SigLIP 2's, but for the words."""
     transformers = pytest.importorskip("transformers")
-    words = {
-        word: i for i, word in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", "a", "photo", "of", "lion"])
-    }
-    core = Tokenizer(models.WordLevel(words | {"leopard": 8}, unk_token="<unk>"))
+    words = ["<pad>", end, "<bos>", "<unk>", "a", "photo", "of", "lion", "leopard"]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    core.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
-    marks = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
+    core.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
+    marks = {"pad_token": padding, "eos_token": end, "unk_token": "<unk>"}
     whole = transformers.PreTrainedTokenizerFast(tokenizer_object=core, padding_side="right", **marks)
     home = folder / tokenizer_folder(SIGLIP_REPO)
     whole.save_pretrained(home)
@@ -260,20 +258,30 @@ def test_tokenizers_that_cannot_be_used(tmp_path: Path, siglip: CLIPConfig) -> N
         ("{}", "is damaged"),
         ("[" * 100_000, "is damaged"),
         (whole[:-100], "is damaged"),
-        (whole.replace("<eos>", "<end>"), "no <eos>"),
+        (whole.replace("<eos>", "<end>"), "marks no end"),
     ):
         (home / "tokenizer.json").write_text(text)
         with pytest.raises(ModelError, match=message) as caught:
             load_clip(path)
         assert str(caught.value).isprintable()
+    # A panic of the library, which is no Exception.
+    regex = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    (home / "tokenizer.json").write_text(json.dumps(json.loads(whole) | {"pre_tokenizer": regex}))
+    with pytest.raises(ModelError, match="is damaged"):
+        load_clip(path).encode_text([30 * "a" + " b"])
     (home / "tokenizer.json").write_text(whole.replace('"lion": 7', '"lion": 700'))
     with pytest.raises(ModelError, match="more words than the 12"):
         load_clip(path).encode_prompt("lion")
 
 
-def test_the_reference_reads_prompts_alike(tmp_path: Path, siglip: CLIPConfig) -> None:
+@pytest.mark.parametrize(
+    ("end", "padding"), [("<eos>", "<pad>"), ("</s>", "</s>")], ids=["SigLIP 2", "SigLIP"]
+)
+def test_the_reference_reads_prompts_alike(
+    end: str, padding: str, tmp_path: Path, siglip: CLIPConfig
+) -> None:
     """open_clip's own model and tokenizer, given the same files, embed a prompt as ours does."""
-    home = save_tokenizer(tmp_path)
+    home = save_tokenizer(tmp_path, end, padding)
     clip = load_clip(save_siglip(siglip, tmp_path))
     cfg = {key: value for key, value in SIGLIP_CFG.items() if key != "custom_text"}
     reference = open_clip.CustomTextCLIP(**cfg)

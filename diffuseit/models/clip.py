@@ -20,7 +20,7 @@ from .crops import Crops, apply_crops
 from .precision import at_least_float32
 from .resize import center_crop, resize, resize_shorter
 from .templates import fill_templates
-from .tokenizer import Tokenizer, load_siglip2_tokenizer, openai_tokenizer
+from .tokenizer import Tokenizer, load_siglip_tokenizer, openai_tokenizer
 
 _LONGEST_PROMPT = 10_000
 """Characters; the networks read the first 77 tokens or fewer."""
@@ -182,7 +182,7 @@ def load_clip(
         except ModelError as error:
             raise ModelError(f"{where} is {error}") from error
     tokenizer: Tokenizer = (
-        load_siglip2_tokenizer(config.tokenizer_repo, folder, config.context_length, config.vocab_size)
+        load_siglip_tokenizer(config.tokenizer_repo, folder, config.context_length, config.vocab_size)
         if config.tokenizer_repo
         else openai_tokenizer(config.context_length)
     )

@@ -88,8 +88,8 @@ class CLIPConfig:
     out of bounds and names that open_clip does not have.
     """
 
+    model_cfg: PlainCLIP | str
     name: str = text(longest=200)
-    model_cfg: PlainCLIP | str = text(longest=100)
     mean: tuple[float, float, float] = number(OPENAI_MEAN, low=0, high=1)
     std: tuple[float, float, float] = number(OPENAI_STD, low=0.001, high=10)
     # How a whole picture becomes a square.
@@ -102,7 +102,7 @@ class CLIPConfig:
             if "hf_model_name" in cfg["text_cfg"] or "multimodal_cfg" in cfg:
                 raise InputError(f"{self.model_cfg} has a text tower that is not supported")
             tokenizer = self.tokenizer_repo
-            if tokenizer is not None and not _is_siglip2(tokenizer):
+            if tokenizer is not None and not _is_siglip(tokenizer):
                 raise InputError(f"{self.model_cfg} needs the tokenizer {tokenizer}, which is not supported")
 
     @property
@@ -149,8 +149,8 @@ def _close(architecture: str) -> str:
     return f": did you mean {', '.join(close)}?" if close else "; open_clip.list_models() lists them"
 
 
-def _is_siglip2(tokenizer: str) -> bool:
-    return tokenizer.startswith("timm/ViT-") and "-SigLIP2" in tokenizer
+def _is_siglip(tokenizer: str) -> bool:
+    return tokenizer.startswith("timm/ViT-") and "-SigLIP" in tokenizer
 
 
 def clip_config(architecture: str, tag: str | None = None, *, name: str | None = None) -> CLIPConfig:
