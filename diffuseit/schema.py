@@ -11,7 +11,8 @@ A field's type and bounds are its schema. They hold however the object is made:
             check(self)
 
 `from_json` refuses unknown fields, missing fields, and values of another type. It converts nothing but lists to tuples
-and whole numbers to floats. A union of dataclasses is told apart by the class name under "type".
+and whole numbers to floats. A union of dataclasses is told apart by the class name under "type"; where a union has one
+dataclass only, a set of fields means that one.
 """
 
 import json
@@ -239,6 +240,9 @@ def _arm(arms: tuple[Any, ...], value: Any, where: str) -> Any:
     others = [arm for arm in arms if arm is not type(None)]
     if len(others) == 1:
         return others[0]
+    classes = [arm for arm in others if is_dataclass(arm)]
+    if len(classes) == 1 and isinstance(value, dict):
+        return classes[0]
     for arm in others:
         if _looks_like(arm, value):
             return arm

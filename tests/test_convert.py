@@ -21,6 +21,7 @@ from diffuseit.models.convert import convert, save_features
 from diffuseit.models.ddpm_checkpoint import load_ddpm, save_ddpm
 from diffuseit.models.load import load_model
 from diffuseit.models.vit import load_vit
+from diffuseit.schema import to_json
 
 # Largest difference, as a part of the largest value, that rounding the weights to half precision may make.
 TOLERANCE = {"fp16": 2e-3, "bf16": 2e-2}
@@ -59,7 +60,7 @@ def test_diffusion_model(precision: str, tmp_path: Path) -> None:
 def test_vision_transformer(config, precision: str, tmp_path: Path) -> None:
     torch.save({"teacher": random_state(config.build())}, tmp_path / "vit.pth")
     original = load_vit(random_state(config.build()), config=config)
-    save_features(original.model, config.to_json(), tmp_path / "vit.safetensors", torch.float32)
+    save_features(original.model, config, tmp_path / "vit.safetensors", torch.float32)
     path = convert(tmp_path / "vit.safetensors", tmp_path / "new" / "half.safetensors", precision)
     converted = load_vit(path)
     assert converted.config == config
@@ -77,7 +78,7 @@ def test_clip(precision: str, tmp_path: Path) -> None:
     torch.save(tiny_clip_state(), tmp_path / "clip.pt")
     original = load_clip(tmp_path / "clip.pt")
     named = load_clip(tiny_clip_state(), config=CLIP)
-    save_features(named.model, CLIP.to_json(), tmp_path / "named.safetensors", torch.float32)
+    save_features(named.model, CLIP, tmp_path / "named.safetensors", torch.float32)
     for name in ("clip.pt", "named.safetensors"):
         converted = load_clip(convert(tmp_path / name, precision=precision))
         image = picture(1, 3, 40, 40)
@@ -89,7 +90,8 @@ def test_clip(precision: str, tmp_path: Path) -> None:
 def test_a_name_of_the_catalogue(tmp_path: Path) -> None:
     """The converted file stands in for the original, which can then be deleted."""
     original = tmp_path / "dino_deitsmall16_pretrain.pth"
-    torch.save(zeros(signature(timm_state("dino-s16"))), original)
+    state = zeros(signature(timm_state("dino-s16")))
+    torch.save({key: value.contiguous() for key, value in state.items()}, original)
     result = CliRunner().invoke(app, ["models", "convert", "dino-s16", "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.stderr
     assert "dino-s16-fp16.safetensors (43 MB)" in result.stdout
@@ -110,7 +112,7 @@ def test_refusals(tmp_path: Path) -> None:
     torch.save({"vision_model.embeddings.class_embedding": torch.ones(1)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="cannot be converted"):
         convert(tmp_path / "other.pt")
-    save_features(load_clip(tmp_path / "clip.pt").model, None, tmp_path / "a.safetensors", torch.float32)
+    save_features(load_clip(tmp_path / "clip.pt").model, CLIP, tmp_path / "a.safetensors", torch.float32)
     with pytest.raises(InputError, match="is the source itself"):
         convert(tmp_path / "a.safetensors", tmp_path / "a.safetensors")
     (tmp_path / "file").write_text("")
@@ -130,9 +132,9 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_metadata_says_what_the_file_is(tmp_path: Path) -> None:
-    save_features(DINO.build(), DINO.to_json(), tmp_path / "vit.safetensors", torch.float16)
+    save_features(DINO.build(), DINO, tmp_path / "vit.safetensors", torch.float16)
     with safe_open(tmp_path / "vit.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["config"]) == DINO.to_json()
+        assert json.loads(file.metadata()["config"]) == to_json(DINO)
 
 
 def test_bundles_come_from_local_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

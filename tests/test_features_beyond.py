@@ -10,14 +10,17 @@ import torch
 from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import save_file
 from timm.models import eva, vision_transformer
-from tiny_networks import DINO, DINOV2, DINOV3, picture, random_state, tiny_clip_state
+from tiny_networks import CLIP, DINO, DINOV2, DINOV3, picture, random_state, tiny_clip_state
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 
 from diffuseit.errors import ModelError
-from diffuseit.models.clip import CLIPConfig, CLIPEnsemble, load_clip
+from diffuseit.models.clip import CLIPEnsemble, load_clip
+from diffuseit.models.clip_config import CLIPConfig
 from diffuseit.models.crops import draw_crops
 from diffuseit.models.hub.catalog import tokenizer_folder
-from diffuseit.models.vit import ViT, ViTConfig, load_vit
+from diffuseit.models.vit import ViT, load_vit
+from diffuseit.schema import from_json, to_json
 
 REGISTERS = replace(DINOV2, reg_tokens=4, no_embed_class=True, position_offset=0.0, position_antialias=True)
 CONFIGS = {"dinov2": DINOV2, "dinov2-reg": REGISTERS, "dinov3": DINOV3}
@@ -168,90 +171,129 @@ def test_gated_layers_are_refused() -> None:
 
 
 # As SigLIP 2: a tokenizer of the hub, both directions of attention, its own mean, pictures squashed to a square.
-SIGLIP = CLIPConfig(
-    name="tiny-siglip",
-    model_cfg={
-        "embed_dim": 32,
-        "init_logit_bias": -10,
-        "custom_text": True,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
-        "text_cfg": {
-            "context_length": 8,
-            "vocab_size": 12,
-            "hf_tokenizer_name": "someone/Tiny-SigLIP2",
-            "tokenizer_kwargs": {"clean": "canonicalize"},
-            "width": 32,
-            "heads": 1,
-            "layers": 1,
-            "no_causal_mask": True,
-            "proj_bias": True,
-            "pool_type": "last",
-        },
+SIGLIP_REPO = "timm/ViT-B-16-SigLIP2-256"
+SIGLIP_CFG = {
+    "embed_dim": 32,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 8,
+        "vocab_size": 12,
+        "hf_tokenizer_name": SIGLIP_REPO,
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+        "width": 32,
+        "heads": 1,
+        "layers": 1,
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
     },
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    resize="squash",
-)
+}
 
 
-def save_siglip(folder: Path, tokenizer: bool = True) -> Path:
+@pytest.fixture
+def siglip(monkeypatch: pytest.MonkeyPatch) -> CLIPConfig:
+    """An architecture that open_clip knows."""
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-siglip", SIGLIP_CFG)
+    half = (0.5, 0.5, 0.5)
+    return CLIPConfig(name="tiny", model_cfg="tiny-siglip", mean=half, std=half, resize="squash")
+
+
+def save_siglip(config: CLIPConfig, folder: Path) -> Path:
     path = folder / "tiny.safetensors"
-    save_file(random_state(SIGLIP.build()), path, {"config": json.dumps(SIGLIP.to_json())})
-    if tokenizer:
-        transformers = pytest.importorskip("transformers")
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
-        words = {word: i for i, word in enumerate(["<pad>", "<unk>", "a", "photo", "of", "lion", "leopard"])}
-        core = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-        core.pre_tokenizer = pre_tokenizers.Whitespace()
-        whole = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=core, pad_token="<pad>", unk_token="<unk>"
-        )
-        whole.save_pretrained(folder / tokenizer_folder("someone/Tiny-SigLIP2"))
+    save_file(random_state(config.build()), path, {"config": json.dumps(to_json(config))})
     return path
 
 
-def test_siglip_with_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    clip = load_clip(save_siglip(tmp_path))
-    # "canonicalize": lower case, no punctuation; padded to the context.
-    assert clip.tokenizer(["A photo, of a LION!"]).tolist() == [[2, 3, 4, 2, 5, 0, 0, 0]]
+def save_tokenizer(folder: Path, end: str = "<eos>", padding: str = "<pad>") -> Path:
+    """A tokenizer as the hub has SigLIP 2's, but for the words."""
+    transformers = pytest.importorskip("transformers")
+    words = ["<pad>", end, "<bos>", "<unk>", "a", "photo", "of", "lion", "leopard"]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
+    marks = {"pad_token": padding, "eos_token": end, "unk_token": "<unk>"}
+    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=core, padding_side="right", **marks)
+    home = folder / tokenizer_folder(SIGLIP_REPO)
+    whole.save_pretrained(home)
+    return home
+
+
+def test_siglip_with_its_tokenizer(tmp_path: Path, siglip: CLIPConfig) -> None:
+    save_tokenizer(tmp_path)
+    clip = load_clip(save_siglip(siglip, tmp_path))
+    # Lower case, no punctuation, an end mark, padded to the context; a long text keeps its end mark.
+    assert clip.tokenizer(["A photo, of a LION!"]).tolist() == [[4, 5, 6, 4, 7, 1, 0, 0]]
+    assert clip.tokenizer(["of " * 20]).tolist() == [[6] * 7 + [1]]
     assert clip.encode_prompt("lion").shape == (32,)
     image = picture(2, 3, 48, 64)
-    expected = nn.functional.interpolate(
-        image, (32, 32), mode="bilinear"
-    )  # (x / 2 + 1 / 2 - 1 / 2) / (1 / 2)
+    # (x / 2 + 1 / 2 - 1 / 2) / (1 / 2)
+    expected = nn.functional.interpolate(image, (32, 32), mode="bilinear")
     torch.testing.assert_close(
         clip.encode_image(image)[:, 0], clip.model.encode_image(expected, normalize=True)
     )
 
 
-def test_an_ensemble_of_different_networks(tmp_path: Path) -> None:
+def test_an_ensemble_of_different_networks(tmp_path: Path, siglip: CLIPConfig) -> None:
     """Each sees the same crops at its own size, and reads the prompt with its own tokenizer."""
-    ensemble = CLIPEnsemble([load_clip(tiny_clip_state()), load_clip(save_siglip(tmp_path))])
+    save_tokenizer(tmp_path)
+    ensemble = CLIPEnsemble([load_clip(tiny_clip_state()), load_clip(save_siglip(siglip, tmp_path))])
     image = picture(1, 3, 40, 40)
     crops = draw_crops([torch.Generator().manual_seed(0)], 3, (40, 40))
     assert [clip(image, crops).shape[-1] for clip in ensemble] == [16, 32]
     assert [clip.encode_prompt("lion").shape[0] for clip in ensemble] == [16, 32]
 
 
-def test_a_tokenizer_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"tokenizer\.json.*someone/Tiny-SigLIP2.*Tiny-SigLIP2-tokenizer"):
-        load_clip(save_siglip(tmp_path, tokenizer=False))
+def test_tokenizers_that_cannot_be_used(tmp_path: Path, siglip: CLIPConfig) -> None:
+    path = save_siglip(siglip, tmp_path)
+    with pytest.raises(
+        ModelError, match=r"tokenizer\.json.*timm/ViT-B-16-SigLIP2-256.*SigLIP2-256-tokenizer"
+    ):
+        load_clip(path)
+    home = save_tokenizer(tmp_path)
+    whole = (home / "tokenizer.json").read_text()
+    for text, message in (
+        ("", "is damaged"),
+        ("{}", "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        (whole[:-100], "is damaged"),
+        (whole.replace("<eos>", "<end>"), "marks no end"),
+    ):
+        (home / "tokenizer.json").write_text(text)
+        with pytest.raises(ModelError, match=message) as caught:
+            load_clip(path)
+        assert str(caught.value).isprintable()
+    # A panic of the library, which is no Exception.
+    regex = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    (home / "tokenizer.json").write_text(json.dumps(json.loads(whole) | {"pre_tokenizer": regex}))
+    with pytest.raises(ModelError, match="is damaged"):
+        load_clip(path).encode_text([30 * "a" + " b"])
+    (home / "tokenizer.json").write_text(whole.replace('"lion": 7', '"lion": 700'))
+    with pytest.raises(ModelError, match="more words than the 12"):
+        load_clip(path).encode_prompt("lion")
 
 
-def test_the_reference_reads_prompts_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "padding"), [("<eos>", "<pad>"), ("</s>", "</s>")], ids=["SigLIP 2", "SigLIP"]
+)
+def test_the_reference_reads_prompts_alike(
+    end: str, padding: str, tmp_path: Path, siglip: CLIPConfig
+) -> None:
     """open_clip's own model and tokenizer, given the same files, embed a prompt as ours does."""
-    clip = load_clip(save_siglip(tmp_path))
-    cfg = {key: value for key, value in SIGLIP.model_cfg.items() if key != "custom_text"}
+    home = save_tokenizer(tmp_path, end, padding)
+    clip = load_clip(save_siglip(siglip, tmp_path))
+    cfg = {key: value for key, value in SIGLIP_CFG.items() if key != "custom_text"}
     reference = open_clip.CustomTextCLIP(**cfg)
-    reference.load_state_dict(random_state(SIGLIP.build()), strict=True)
-    tokenizer = HFTokenizer(str(tmp_path / "Tiny-SigLIP2-tokenizer"), context_length=8, clean="canonicalize")
+    reference.load_state_dict(random_state(siglip.build()), strict=True)
+    tokenizer = HFTokenizer(str(home), context_length=8, clean="canonicalize")
+    texts = ["a photo of a leopard", "Lion, lion! A lion of lion, a photo of a lion", ""]
+    assert torch.equal(clip.tokenizer(texts), tokenizer(texts))
     with torch.no_grad():
-        expected = reference.eval().encode_text(tokenizer(["a photo of a leopard"]))
-    torch.testing.assert_close(clip.encode_text(["a photo of a leopard"]), expected)
+        expected = reference.eval().encode_text(tokenizer(texts))
+    torch.testing.assert_close(clip.encode_text(texts), expected)
 
 
-def test_config_round_trip() -> None:
-    assert CLIPConfig.from_json(SIGLIP.to_json()) == SIGLIP
-    assert ViTConfig.from_json(DINOV3.to_json()) == DINOV3
+def test_config_round_trip(siglip: CLIPConfig) -> None:
+    for config in (siglip, CLIP, DINOV3):
+        assert from_json(type(config), json.loads(json.dumps(to_json(config))), "config") == config

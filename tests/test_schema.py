@@ -37,6 +37,7 @@ class Drawing:
     points: tuple[tuple[float, float], ...] = number((), low=0, high=1, longest=3)
     rate: float | tuple[float, ...] = number(0.5, low=0, high=1)
     tags: dict[str, str] | None = None
+    frame: Circle | str = "none"
 
     def __post_init__(self) -> None:
         check(self)
@@ -49,6 +50,9 @@ def test_a_round_trip_keeps_everything():
     assert from_json(Drawing, json.loads(json.dumps(to_json(DRAWING))), "the drawing") == DRAWING
     assert from_json(Drawing, {"shapes": []}, "the drawing") == Drawing(())
     assert from_json(Circle, {"radius": 2}, "a circle") == Circle(2.0)
+    framed = Drawing((), frame=Circle(3.0))
+    assert from_json(Drawing, to_json(framed), "the drawing") == framed
+    assert from_json(Drawing, {"shapes": [], "frame": {"radius": 3}}, "the drawing") == framed
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,8 @@ def test_a_round_trip_keeps_everything():
         ({"shapes": [{"type": "Square", "width": 1}]}, "does not know: width"),
         ({"shapes": {}}, "cannot be"),
         ({"tags": {"a": 1}}, "cannot be 1"),
+        ({"frame": {"type": "Square"}}, "does not know: type"),
+        ({"frame": 3}, "cannot be 3"),
         ({"color\x1b[2J": 1}, r"does not know: color\\x1b\[2J"),
     ],
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffuseit.models.clip import CLIPConfig
+from diffuseit.models.clip_config import CLIPConfig, PlainCLIP, TextTower, VisionTower
 from diffuseit.models.ddpm import PixelDDPM
 from diffuseit.models.unet import UNet, UNetConfig
 from diffuseit.models.vit import ViTConfig
@@ -30,12 +30,12 @@ DINOV3 = ViTConfig(
 )
 CLIP = CLIPConfig(
     name="tiny",
-    model_cfg={
-        "embed_dim": 16,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
-        "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
-    },
+    model_cfg=PlainCLIP(
+        embed_dim=16,
+        quick_gelu=True,
+        vision_cfg=VisionTower(image_size=32, layers=2, width=64, patch_size=8),
+        text_cfg=TextTower(context_length=20, width=64, heads=1, layers=1),
+    ),
 )
 
 

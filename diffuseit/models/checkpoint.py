@@ -1,24 +1,27 @@
-"""Read checkpoint files: safetensors, or pickles of plain tensors. No code from a file is ever run."""
+"""Read checkpoint files: safetensors, or pickles of plain tensors.
+
+A file is a stranger's: none of its code is run, and none of its numbers is trusted for a size.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
+from ..schema import from_json, parse, printable
 
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 Signature = dict[str, tuple[int, ...]]
 
 LABELS = {
@@ -41,101 +44,225 @@ _OTHERS = {
     "body.0.res_layer.": "face-recogniser",
 }
 _WRAPPERS = ("teacher", "ema", "state_dict", "model_state_dict", "model")
+_DEEPEST_WRAPPER = 4
+
+SOUND_TORCH = (2, 10)
+"""The first torch whose `weights_only` is sound: files got past it before 2.6 (CVE-2025-32434) and before 2.10
+(CVE-2026-24747)."""
+
+_LARGEST_HEADER = 8_000_000
+"""Bytes of a safetensors header, enough for 50,000 tensors."""
+
+_LARGEST_PICKLE = 64_000_000
+"""Bytes of the structure of a pickled checkpoint, without its tensors."""
+
+_MOST_DIMENSIONS = 8
+_DTYPES = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+)
+_SAFETENSORS_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(state dict on the CPU, metadata) of a .safetensors, .pt or .pth file; metadata is {} for pickles.
+    """Return the state dict and the metadata of a .safetensors, .pt or .pth file; a pickle has no metadata.
 
-    Training wrappers are taken off: {"teacher": ...}, {"state_dict": ...}, "module." and "backbone.".
+    The tensors are plain ones on the CPU, together no larger than the file. They may lie in its mapping: copy what is
+    kept. Training wrappers are taken off: {"teacher": ...}, {"state_dict": ...}, "module." and "backbone.".
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ModelError(f"there is no checkpoint file at {path}: check the path, or download the file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
-    if path.suffix == ".safetensors" or head[8:] == b"{":
-        state, metadata = _read_safetensors(path)
+    source = printable(str(path))
+    head, size = _head(path, source)
+    if Path(path).suffix == ".safetensors" or head[8:] == b"{":
+        state, metadata = _read_safetensors(_expanded(path), head, size, source)
     else:
-        state, metadata = unwrap(_read_pickle(path, head)), {}
-    if not state:
-        raise ModelError(f"{path} holds no tensors: it is no checkpoint of a network")
+        state, metadata = _read_pickle(_expanded(path), head, size, source), {}
+    _require_plain(state, size, source)
     return state, metadata
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser()
+
+
+def _head(path: str | os.PathLike[str], source: str) -> tuple[bytes, int]:
+    """The first nine bytes of a file, and its size."""
+    try:
+        found = _expanded(path)
+        if not found.is_file():
+            raise ModelError(f"there is no checkpoint file at {source}: check the path, or download the file")
+        with found.open("rb") as file:
+            return file.read(9), found.stat().st_size
+    # RuntimeError: "~nobody" names no user.
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"cannot read {source}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _read_safetensors(
+    path: Path, head: bytes, size: int, source: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    header = int.from_bytes(head[:8], "little")
+    if _LARGEST_HEADER < header <= size:
+        raise ModelError(f"{source} has a header of {header} bytes: at most {_LARGEST_HEADER} are read")
     try:
         with safe_open(path, "pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no __iter__)
-            return unwrap(state), dict(file.metadata() or {})
+            keys = file.keys()
+            for key in keys:
+                entry = file.get_slice(key)
+                if entry.get_dtype() not in _SAFETENSORS_DTYPES:
+                    raise ModelError(_unreadable(source, key, f"in {entry.get_dtype()}"))
+                if len(entry.get_shape()) > _MOST_DIMENSIONS:
+                    raise ModelError(_unreadable(source, key, f"of {len(entry.get_shape())} dimensions"))
+            state = unwrap({key: file.get_tensor(key) for key in keys})
+            metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is truncated or damaged, download it again ({error})") from error
+        reason = printable(str(error)[:200])
+        raise ModelError(f"{source} is truncated or damaged, download it again ({reason})") from error
+    if not state:
+        raise ModelError(f"{source} holds no tensors: it is no checkpoint of a network")
+    return state, metadata
 
 
-def _read_pickle(path: Path, head: bytes) -> Any:
+def _read_pickle(path: Path, head: bytes, size: int, source: str) -> dict[str, Tensor]:
+    zipped = head.startswith(b"PK\x03\x04")
+    # torch would try archives of other kinds too.
+    if not zipped and not head.startswith(b"\x80"):
+        raise ModelError(_damaged(head, source))
+    if zipped:
+        _check_archive(path, head, size, source)
+    if (version := _torch_version()) < SOUND_TORCH:
+        sound = ".".join(map(str, SOUND_TORCH))
+        raise ModelError(
+            f"{source} is a pickle, which torch {'.'.join(map(str, version))} cannot open safely: update torch to "
+            f"{sound} or newer, or convert the file where torch is newer (`diffuseit models convert`)"
+        )
     try:
         # Full training checkpoints keep their command line: a Namespace is a bag of values and runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         if "global" in str(error).lower():
             raise ModelError(
-                f"{path} holds Python code besides tensors and is not opened: convert it to safetensors, "
+                f"{source} holds Python code besides tensors and is not opened: convert it to safetensors, "
                 "or save its state dict alone"
             ) from error
-        raise ModelError(_damaged(path, head)) from error
-    except Exception as error:  # torch.load raises nearly anything on damaged files
-        if "torchscript" in str(error).lower():
-            raise ModelError(
-                f"{path} is a TorchScript archive, which is code and is not opened: for OpenAI's CLIP name "
-                "the architecture and the tag 'openai' instead, or save its state dict as safetensors"
-            ) from error
-        raise ModelError(_damaged(path, head)) from error
+        raise ModelError(_damaged(head, source)) from error
+    # torch.load raises nearly anything on damaged files.
+    except Exception as error:
+        raise ModelError(_damaged(head, source)) from error
+    state = unwrap(checkpoint)
+    if not state:
+        raise ModelError(
+            f"{source} holds no tensors{_contents(checkpoint)}: it is no checkpoint of a network"
+        )
+    return state
 
 
-def _damaged(path: Path, head: bytes) -> str:
+def _torch_version() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _check_archive(path: Path, head: bytes, size: int, source: str) -> None:
+    """Raise `ModelError` unless the directory of torch's archive promises what the file has room for.
+
+    torch stores its tensors as they are. A compressed member may be a few bytes that unpack to gigabytes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    # NotImplementedError: an archive for a later version of the format.
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ModelError(_damaged(head, source)) from error
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise ModelError(
+            f"{source} is a TorchScript archive, which is code and is not opened: save its state dict as safetensors, "
+            "or take the file of that network that `diffuseit models download` gets"
+        )
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ModelError(
+            f"{source} is a compressed archive, which torch never writes, and is not opened: download it again, or "
+            "unpack it if the checkpoint is in it"
+        )
+    if sum(member.file_size for member in members) > size:
+        raise ModelError(f"{source} promises more than its {size} bytes hold: download it again")
+    if any(member.filename.endswith("data.pkl") and member.file_size > _LARGEST_PICKLE for member in members):
+        raise ModelError(
+            f"{source} describes its tensors in more than {_LARGEST_PICKLE} bytes: it is not read"
+        )
+
+
+def _damaged(head: bytes, source: str) -> str:
     if not head:
-        return f"{path} is empty: download it again"
+        return f"{source} is empty: download it again"
     if head.isascii() and head.decode("ascii").strip().isprintable():
         start = head.decode("ascii")
-        return f"{path} is a text file that starts with {start!r}, no checkpoint: download it again"
-    return f"{path} is truncated or damaged, or no checkpoint at all: download it again"
+        return f"{source} is a text file that starts with {start!r}, no checkpoint: download it again"
+    return f"{source} is truncated or damaged, or no checkpoint at all: download it again"
 
 
-def read_config(metadata: Mapping[str, str], source: str) -> dict[str, Any] | None:
-    """The JSON object under "config" in a file's metadata; None where there is none."""
+def _contents(checkpoint: Any) -> str:
+    """What a checkpoint without tensors holds, for a message."""
+    names = [name for name in checkpoint if isinstance(name, str)] if isinstance(checkpoint, Mapping) else []
+    return f" where they are looked for (it holds {_first(names)})" if names else ""
+
+
+def _require_plain(state: Mapping[str, Tensor], size: int, source: str) -> None:
+    """Raise `ModelError` unless all tensors are dense ones on the CPU, together no larger than the file's `size`."""
+    for key, value in state.items():
+        if oddity := _oddity(value):
+            raise ModelError(_unreadable(source, key, oddity))
+    promised = sum(value.numel() * value.element_size() for value in state.values())
+    if promised > size:
+        raise ModelError(f"{source} promises {promised} bytes of weights, and the whole file has {size}")
+
+
+def _oddity(value: Tensor) -> str | None:
+    """What keeps a tensor from being read as numbers; None for plain ones."""
+    if type(value) not in (Tensor, nn.Parameter):
+        return f"of the type {type(value).__name__}"
+    if value.is_nested:
+        return "nested"
+    if value.layout != torch.strided:
+        return "sparse"
+    if value.is_quantized:
+        return "quantized"
+    if value.device.type != "cpu":
+        return "without values"
+    if value.dtype not in _DTYPES:
+        return f"in {str(value.dtype).removeprefix('torch.')}"
+    return f"of {value.ndim} dimensions" if value.ndim > _MOST_DIMENSIONS else None
+
+
+def _unreadable(source: str, key: str, oddity: str) -> str:
+    return (
+        f"{source} cannot be read, because its tensor {_first([key])} is {oddity}: save it as plain tensors in "
+        "float32, float16 or bfloat16"
+    )
+
+
+def read_config(kind: type[Config], metadata: Mapping[str, str], source: str) -> Config | None:
+    """Return the configuration under "config" in a file's metadata as the dataclass `kind`; None if there is none.
+
+    Raise `ModelError` for anything that `kind` does not allow.
+    """
     if "config" not in metadata:
         return None
     try:
-        values = json.loads(metadata["config"])
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{source}: the config in its metadata is no JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{source}: the config in its metadata is no JSON object")
-    return values
-
-
-def config_from_json(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
-    """A config dataclass from its JSON object; ModelError names unknown or missing fields."""
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(values.keys() - known):
-        raise ModelError(f"unknown fields in the config of {what}: {', '.join(unknown)}")
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise ModelError(f"the config of {what} is incomplete: {error}") from error
+        return from_json(kind, parse(metadata["config"], "its text"), "config")
+    except InputError as error:
+        raise ModelError(f"{source}: the config in its metadata cannot be used: {error}") from error
 
 
 def unwrap(checkpoint: Any) -> dict[str, Tensor]:
-    """The state dict inside a training checkpoint, without the prefixes of its wrappers."""
-    if not isinstance(checkpoint, Mapping):
-        return {}
-    for name in _WRAPPERS:
-        if isinstance(checkpoint.get(name), Mapping):
-            return unwrap(checkpoint[name])
+    """Return the state dict inside a training checkpoint, without the prefixes of its wrappers."""
+    # No deeper than training code does it: a container may hold itself.
+    for _ in range(_DEEPEST_WRAPPER):
+        if not isinstance(checkpoint, Mapping):
+            return {}
+        inner = [checkpoint[name] for name in _WRAPPERS if isinstance(checkpoint.get(name), Mapping)]
+        if not inner:
+            break
+        checkpoint = inner[0]
     state = {
         key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)
     }
@@ -150,7 +277,7 @@ def unwrap(checkpoint: Any) -> dict[str, Tensor]:
 
 
 def describe(state_dict: Mapping[str, Any]) -> str:
-    """What a state dict is, by its keys: a key of `LABELS`."""
+    """Return what a state dict is, by its keys: a key of `LABELS`."""
     keys = state_dict.keys()
     if "input_blocks.0.0.weight" in keys and "time_embed.0.weight" in keys:
         return "adm-unet"
@@ -167,24 +294,24 @@ def describe(state_dict: Mapping[str, Any]) -> str:
 
 
 def require_kind(state_dict: Mapping[str, Any], kind: str, source: str) -> None:
-    """Raise ModelError, naming what `source` looks like, unless it is a `kind`."""
+    """Raise `ModelError`, naming what `source` looks like, unless it is a `kind`."""
     found = describe(state_dict)
     if found == kind:
         return
     if found == "unknown":
-        first = ", ".join(sorted(state_dict)[:3]) or "nothing"
-        raise ModelError(f"{source} is not {LABELS[kind]}: its keys ({first}, ...) are {LABELS['unknown']}")
+        first = _first(sorted(state_dict)) or "nothing"
+        raise ModelError(f"{source} is not {LABELS[kind]}: its keys ({first}) are {LABELS['unknown']}")
     loader = f", which {LOADERS[found]} reads" if found in LOADERS else ""
     raise ModelError(f"{source} looks like {LABELS[found]}{loader}; here {LABELS[kind]} is needed")
 
 
 def signature(state: Mapping[str, Any]) -> Signature:
-    """The shape of each tensor by its key."""
+    """Return the shape of each tensor by its key."""
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def misfit(found: Signature, expected: Signature) -> str | None:
-    """What is missing, unexpected or of another shape, with the first keys of each; None where all fits."""
+    """Return what is missing, unexpected or of another shape, with the first keys of each; None if all fits."""
     if found == expected:
         return None
     misshapen = [
@@ -200,5 +327,46 @@ def misfit(found: Signature, expected: Signature) -> str | None:
     return "; ".join(f"{len(keys)} {what} ({_first(keys)})" for what, keys in faults.items() if keys)
 
 
-def _first(keys: list[str], count: int = 3) -> str:
-    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
+def without_memory(build: Callable[[], Network]) -> Network:
+    """Return what `build` makes, with tensors that have shapes and no values."""
+    with torch.device("meta"):
+        return build()
+
+
+def build_from(build: Callable[[], Network], state: Mapping[str, Tensor], source: str, what: str) -> Network:
+    """Return what `build` makes with copies of the weights in `state`.
+
+    It is held against them before it takes memory: raise `ModelError` if keys, shapes or kinds of number differ.
+    """
+    expected = without_memory(build).state_dict()
+    if faults := misfit(signature(state), signature(expected)):
+        raise ModelError(f"{source} does not fit {what} it should be: {faults}")
+    require_numbers(state, expected, source)
+    network = build()
+    network.load_state_dict(state)
+    return network
+
+
+def require_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Raise `ModelError` unless `state` holds finite numbers of the kind that each tensor of `expected` has."""
+    for key, value in state.items():
+        if value.is_floating_point() != expected[key].is_floating_point():
+            raise ModelError(_unreadable(source, key, f"in {str(value.dtype).removeprefix('torch.')}"))
+        if not torch.isfinite(value).all():
+            raise ModelError(
+                f"{source} is damaged, download it again: {_first([key])} holds values that are not finite"
+            )
+
+
+def owned(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy of `value` in `dtype` with storage of its own, contiguous and aligned.
+
+    A tensor of a mapped file lies wherever the length of the file's header puts it, and matrix kernels round another
+    way where numbers are not aligned. It also goes away, and the process with it, if somebody truncates the file.
+    """
+    return value.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _first(names: list[str], count: int = 3, longest: int = 120) -> str:
+    shown = ", ".join(printable(name[:longest]) for name in names[:count])
+    return shown + (", ..." if len(names) > count else "")

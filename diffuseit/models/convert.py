@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
 from ..images.atomic import atomic_path
+from ..schema import printable, to_json
 from .hub.catalog import catalog, converted_name, entry_named, models_folder, require_models
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def convert(
     architecture: str | None = None,
     tag: str | None = None,
 ) -> Path:
-    """Writes a checkpoint of the catalogue, or a file, as safetensors; the path of what was written.
+    """Write a checkpoint of the catalogue, or a file, as safetensors, and return the path of what was written.
 
     The result goes beside the source, or into the models folder under a name that `load_model` finds, unless `output`
     says otherwise. `architecture` and `tag` (open_clip's) tell what a CLIP file in open_clip's layout is. Matrices
     and convolutions are rounded to `precision` ("fp16" or "bf16"); vectors of a ViT or a CLIP (norms, biases) stay in
-    float32: they are small and the most sensitive. Raises `InputError` and `ModelError` before anything is written.
+    float32: they are small and the most sensitive. Raise `InputError` and `ModelError` before anything is written.
     """
     dtype = _dtype(precision)
     network, path = _load(source, folder, architecture, tag)
@@ -92,10 +92,11 @@ def _load(
 
         return load_vit(path), path
     if kind == "clip-openai":
-        from .clip import clip_config, load_clip
+        from .clip import load_clip
+        from .clip_config import clip_config
 
         return load_clip(path, config=clip_config(architecture, tag) if architecture else None), path
-    raise ModelError(f"{path} looks like {LABELS[kind]}, which cannot be converted")
+    raise ModelError(f"{printable(str(path))} looks like {LABELS[kind]}, which cannot be converted")
 
 
 def _write(network: Network, target: Path, dtype: torch.dtype) -> None:
@@ -109,22 +110,19 @@ def _write(network: Network, target: Path, dtype: torch.dtype) -> None:
     if isinstance(network, PixelDDPM):
         save_ddpm(network, target, dtype)
     else:
-        config = None if network.config is None else network.config.to_json()
-        save_features(network.model, config, target, dtype)
+        save_features(network.model, network.config, target, dtype)
 
 
-def save_features(
-    model: nn.Module, config: Mapping[str, Any] | None, target: Path, dtype: torch.dtype
-) -> None:
-    """Weights of a ViT or a CLIP with their configuration, as one safetensors file; whole or not at all.
+def save_features(model: nn.Module, config: Any, target: Path, dtype: torch.dtype) -> None:
+    """Write weights of a ViT or a CLIP and their configuration as one safetensors file; whole or not at all.
 
-    Without `config` (OpenAI's layout) the shapes tell the architecture, as they did before.
+    `config` is the `ViTConfig` or `CLIPConfig` of `model`.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     state = {key: _rounded(key, value, dtype) for key, value in model.state_dict().items()}
-    metadata = {"format": "pt"} if config is None else {"format": "pt", "config": json.dumps(config)}
+    metadata = {"format": "pt", "config": json.dumps(to_json(config))}
     try:
         with atomic_path(target) as temporary:
             save_file(state, temporary, metadata)

@@ -1,13 +1,14 @@
 """Pixel-space DDPM: an ADM U-Net with the diffusion process it was trained for."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..schema import check, number, to_json
 from .base import Prediction
 from .schedule import NoiseSchedule, Schedule, make_schedule
 from .unet import UNet
@@ -22,20 +23,18 @@ class DiffusionConfig:
 
     `prediction`: what the first channels are, the noise "eps", the velocity "v" or "xstart" itself.
     `variance`: "learned_range" (further channels interpolate between posterior variance and beta in log space),
-    or one of the two fixed choices of Ho et al. Raises `InputError` for anything else.
+    or one of the two fixed choices of Ho et al. Raise `InputError` for anything else.
     """
 
-    train_timesteps: int = 1000
+    # Fewer steps would give linear betas beyond 1.
+    train_timesteps: int = number(1000, low=25, high=10_000)
     noise_schedule: NoiseSchedule = "linear"
     prediction: PredictionKind = "eps"
     variance: VarianceKind = "learned_range"
     rescale_timesteps: bool = True
 
     def __post_init__(self) -> None:
-        kinds = {"noise_schedule": NoiseSchedule, "prediction": PredictionKind, "variance": VarianceKind}
-        for name, kind in kinds.items():
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(f"{name} {getattr(self, name)!r} is none of {', '.join(get_args(kind))}")
+        check(self)
 
     @classmethod
     def from_guided_diffusion(cls, flags: dict[str, Any]) -> "DiffusionConfig":
@@ -50,11 +49,18 @@ class DiffusionConfig:
 
 
 class PixelDDPM(nn.Module):
-    """A `Backbone` that works on pixels in [-1, 1]; `encode` and `decode` are the identity."""
+    """A `Backbone` that works on RGB pixels in [-1, 1]; `encode` and `decode` are the identity.
+
+    Raise `InputError` for a U-Net whose channels are not those of pixels and of `diffusion.variance`.
+    """
 
     def __init__(self, unet: UNet, diffusion: DiffusionConfig = DiffusionConfig()):
         super().__init__()
-        expected = unet.config.in_channels * (2 if diffusion.variance == "learned_range" else 1)
+        if unet.config.in_channels != 3:
+            raise InputError(
+                f"a U-Net with {unet.config.in_channels} input channels does not work on RGB pixels"
+            )
+        expected = 6 if diffusion.variance == "learned_range" else 3
         if unet.config.out_channels != expected:
             raise InputError(
                 f"a U-Net with {unet.config.out_channels} output channels cannot have variance "
@@ -85,8 +91,8 @@ class PixelDDPM(nn.Module):
         return [self.unet]
 
     def config(self) -> dict[str, Any]:
-        """What a checkpoint's metadata needs to rebuild this model, as JSON-ready values."""
-        return {"unet": self.unet.config.to_dict(), "diffusion": asdict(self.diffusion)}
+        """Return what a checkpoint's metadata needs to rebuild this model, as JSON values."""
+        return {"unet": to_json(self.unet.config), "diffusion": to_json(self.diffusion)}
 
     def schedule(self, respacing: str | int = "") -> Schedule:
         """The process this network was trained for, respaced."""

@@ -1,12 +1,13 @@
 """Read and write pixel-space diffusion models: guided-diffusion's .pt files and our own safetensors."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -15,18 +16,29 @@ from torch import Tensor
 
 from ..errors import InputError, ModelError
 from ..images.atomic import atomic_path
+from ..schema import printable
 from .checkpoint import (
     Signature,
-    config_from_json,
     misfit,
+    owned,
     read_checkpoint,
     read_config,
     require_kind,
+    require_numbers,
     signature,
+    without_memory,
 )
 from .configs import CONFIGS, DDPMConfig, known_config
 from .ddpm import DiffusionConfig, PixelDDPM
 from .unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class _FileConfig:
+    """What `save_ddpm` writes under "config" in a file's metadata."""
+
+    unet: UNetConfig
+    diffusion: DiffusionConfig
 
 
 def load_ddpm(
@@ -35,49 +47,43 @@ def load_ddpm(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> PixelDDPM:
-    """A frozen `PixelDDPM` on the CPU, in evaluation mode, from a state dict or a file.
+    """Return a frozen `PixelDDPM` on the CPU, in evaluation mode, from a state dict or a file.
 
     Its configuration is `config` (a name of `CONFIGS`, or the two configurations), else the JSON under "config"
     in a safetensors file's metadata (`save_ddpm`), else the published network whose keys and shapes are the same.
-    Weights are cast to `dtype` whatever the file holds. Raises `ModelError` for a file that is missing, damaged,
-    of another kind or of another shape than the configuration, `InputError` for a wrong `config`.
+    Weights are copied, and cast to `dtype` whatever the file holds. Raise `ModelError` for a file that is missing,
+    damaged, of another kind or of another shape than the configuration, `InputError` for a wrong `config`.
     """
     given = known_config(config) if isinstance(config, str) else config
     metadata: dict[str, str] = {}
     if isinstance(state_dict_or_path, Mapping):
         source, state = "this state dict", dict(state_dict_or_path)
     else:
-        source = str(state_dict_or_path)
+        source = printable(str(state_dict_or_path))
         state, metadata = read_checkpoint(state_dict_or_path)
-    if state and all(key.startswith("unet.") for key in state):  # PixelDDPM.state_dict()
+    # PixelDDPM.state_dict()
+    if state and all(key.startswith("unet.") for key in state):
         state = {key.removeprefix("unet."): value for key, value in state.items()}
     require_kind(state, "adm-unet", source)
 
     unet_config, diffusion = given or _config_of(state, metadata, source)
     try:
-        with torch.device("meta"):
-            model = PixelDDPM(UNet(unet_config), diffusion)
-    except (ValueError, TypeError, ArithmeticError, IndexError, RuntimeError) as error:
+        model = without_memory(lambda: PixelDDPM(UNet(unet_config), diffusion))
+    except InputError as error:
         if given:
             raise
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"{source}: the config in its metadata makes no network ({reason})") from error
-    _require_fit(signature(state), signature(model.unet.state_dict()), source)
-    damaged = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
-    if damaged is not None:
-        raise ModelError(
-            f"{source} is damaged, download it again: {damaged} holds values that are not finite"
-        )
-    # A state dict stays its owner's; tensors of a file (memory-mapped where they need no cast) are ours.
-    copy = isinstance(state_dict_or_path, Mapping)
-    model.unet.load_state_dict({key: value.to(dtype, copy=copy) for key, value in state.items()}, assign=True)
+        raise ModelError(f"{source}: the config in its metadata makes no network: {error}") from error
+    expected = model.unet.state_dict()
+    _require_fit(signature(state), signature(expected), source)
+    require_numbers(state, expected, source)
+    model.unet.load_state_dict({key: owned(value, dtype) for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False)
 
 
 def save_ddpm(model: PixelDDPM, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
-    """Writes weights and configuration as one safetensors file that `load_ddpm` reads; whole or not at all.
+    """Write weights and configuration as one safetensors file that `load_ddpm` reads; whole or not at all.
 
-    Raises `InputError` if the file cannot be written, or a weight is not finite or too large for `dtype`.
+    Raise `InputError` if the file cannot be written, or a weight is not finite or too large for `dtype`.
     """
     path = Path(path).expanduser()
     state = {
@@ -96,20 +102,18 @@ def save_ddpm(model: PixelDDPM, path: str | os.PathLike[str], dtype: torch.dtype
 
 
 def infer_unet_config(state_dict: Mapping[str, Tensor]) -> UNetConfig:
-    """What the shapes of an ADM U-Net's weights tell of its configuration.
+    """Return what the shapes of an ADM U-Net's weights tell of its configuration.
 
-    The sizes of heads and groups, the order of qkv, dropout and the size of pictures leave no trace in shapes
-    and keep their defaults: set them with `dataclasses.replace`. Raises `ModelError` if no configuration gives
-    these keys and shapes.
+    The sizes of heads and groups, the order of qkv, dropout and the size of pictures leave no trace in shapes and
+    keep their defaults (of groups, as many as divide the channels): set them with `dataclasses.replace`. Raise
+    `ModelError` if no configuration gives these keys and shapes.
     """
     shapes = signature(state_dict)
     if not any(key.startswith("output_blocks.") for key in shapes):
         raise ModelError("an encoder without a decoder, as guided-diffusion's classifiers are")
     try:
         config = _read_shapes(shapes)
-        if (
-            unet_signature(replace(config, norm_groups=1)) == shapes
-        ):  # any number of groups gives these shapes
+        if unet_signature(config) == shapes:
             return config
     except (LookupError, ValueError, ArithmeticError):
         pass
@@ -118,9 +122,8 @@ def infer_unet_config(state_dict: Mapping[str, Tensor]) -> UNetConfig:
 
 @lru_cache(maxsize=32)
 def unet_signature(config: UNetConfig) -> Signature:
-    """Keys and shapes of the state dict of `UNet(config)`, made without its memory."""
-    with torch.device("meta"):
-        return signature(UNet(config).state_dict())
+    """Return keys and shapes of the state dict of `UNet(config)`."""
+    return signature(without_memory(lambda: UNet(config)).state_dict())
 
 
 def _read_shapes(shapes: Signature) -> UNetConfig:
@@ -140,7 +143,8 @@ def _read_shapes(shapes: Signature) -> UNetConfig:
 
     firsts = [1 + level * per_level for level in range(levels)]
     widths = [shapes[f"input_blocks.{i}.0.in_layers.2.weight"][0] for i in firsts]
-    fold = {3 * s * s: s for s in (1, 2, 4, 8)}[shapes["input_blocks.0.0.weight"][1]]
+    folds: dict[int, Literal[1, 2, 4, 8]] = {3: 1, 12: 2, 48: 4, 192: 8}
+    fold = folds[shapes["input_blocks.0.0.weight"][1]]
     out_channels = shapes["out.2.weight"][0]
     return UNetConfig(
         model_channels=width,
@@ -153,6 +157,7 @@ def _read_shapes(shapes: Signature) -> UNetConfig:
         conv_resample=bool(ups or res_ups or levels == 1),
         num_classes=shapes["label_emb.weight"][0] if "label_emb.weight" in shapes else None,
         use_scale_shift_norm=shapes["input_blocks.1.0.emb_layers.1.weight"][0] == 2 * widths[0],
+        norm_groups=math.gcd(UNetConfig.norm_groups, *widths),
         resblock_updown=bool(res_ups),
         space_to_depth=fold,
     )
@@ -164,36 +169,23 @@ def _indices(shapes: Signature, prefix: str) -> list[int]:
 
 def _config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> DDPMConfig:
     """From the file's metadata, else the known configuration with its keys and shapes."""
-    values = read_config(metadata, source)
-    if values is not None:
-        return _config_from_json(values, source)
+    found = read_config(_FileConfig, metadata, source)
+    if found is not None:
+        return found.unet, found.diffusion
     name = _known_name(signature(state))
     if name is not None:
         return CONFIGS[name]
     try:
-        found = _describe_shape(infer_unet_config(state))
+        shape = _describe_shape(infer_unet_config(state))
     except ModelError as error:
         raise ModelError(
             f"{source} is {error}, none of the models known here ({', '.join(CONFIGS)})"
         ) from error
     raise ModelError(
-        f"{source} is {found}, none of those known here ({', '.join(CONFIGS)}); "
+        f"{source} is {shape}, none of those known here ({', '.join(CONFIGS)}); "
         "its weights do not tell head size, picture size and noise schedule: give config=(UNetConfig, "
         "DiffusionConfig), from its author's flags with from_guided_diffusion"
     )
-
-
-def _config_from_json(values: Mapping[str, Any], source: str) -> DDPMConfig:
-    unet, diffusion = values.get("unet"), values.get("diffusion")
-    if not isinstance(unet, dict) or not isinstance(diffusion, dict):
-        raise ModelError(f"{source}: the config in its metadata is not that of a diffusion model")
-    try:
-        return (
-            config_from_json(UNetConfig, unet, f"the U-Net in {source}"),
-            config_from_json(DiffusionConfig, diffusion, f"the diffusion process in {source}"),
-        )
-    except InputError as error:
-        raise ModelError(f"{source}: the config in its metadata is wrong: {error}") from error
 
 
 def _known_name(shapes: Signature) -> str | None:

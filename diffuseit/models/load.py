@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import InputError
+from ..schema import from_json
 from .hub.catalog import Entry, entry_named, require_models
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ LAYOUTS = {"ddpm": "adm-unet", "vit": "vit", "clip": "clip-openai"}
 
 
 def load_model(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> Network:
-    """The network of a checkpoint of the catalogue, from the models folder; nothing is downloaded.
+    """Return the network of a checkpoint of the catalogue, from the models folder; nothing is downloaded.
 
-    `options` go to its loader: `load_ddpm`, `load_vit` or `load_clip`. Raises `InputError` for an unknown name,
+    `options` go to its loader: `load_ddpm`, `load_vit` or `load_clip`. Raise `InputError` for an unknown name,
     `ModelError` that says how to get the file where it is missing.
     """
     entry = entry_named(name)
@@ -32,22 +33,20 @@ def load_model(name: str, folder: str | os.PathLike[str] | None = None, **option
 
 
 def load_entry(entry: Entry, path: Path, **options: Any) -> Network:
-    """The network of `entry` from the file at `path`, which may be a converted one."""
+    """Return the network of `entry` from the file at `path`, which may be a converted one."""
     if entry.kind == "ddpm":
         from .ddpm_checkpoint import load_ddpm
 
         return load_ddpm(path, str(entry.config), **options)
+    where = f"the catalogue's config of {entry.name}"
     if entry.kind == "vit":
         from .vit import ViTConfig, load_vit
 
-        return load_vit(path, config=ViTConfig.from_json(_fields(entry)), **options)
-    from .clip import clip_config, load_clip
+        return load_vit(path, config=from_json(ViTConfig, entry.config, where), **options)
+    from .clip import load_clip
+    from .clip_config import clip_config
 
-    config = clip_config(**_fields(entry), name=entry.name)
-    return load_clip(path, config=config, name=entry.name, **options)
-
-
-def _fields(entry: Entry) -> Mapping[str, Any]:
     if not isinstance(entry.config, Mapping):
-        raise InputError(f"the catalogue's config of {entry.name} is no object")
-    return entry.config
+        raise InputError(f"{where} is no object")
+    config = clip_config(**entry.config, name=entry.name)
+    return load_clip(path, config=config, name=entry.name, **options)

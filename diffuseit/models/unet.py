@@ -5,8 +5,8 @@ descendants (P2-weighting, Crowson's fine-tunes) load without renaming.
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
+from ..schema import check, number
 
 
 @dataclass(frozen=True)
@@ -24,44 +25,50 @@ class UNetConfig:
     command line gives image resolutions instead, see `from_guided_diffusion`. `num_head_channels`, if not -1,
     overrides `num_heads`. `space_to_depth` folds s x s pixels into channels before the first convolution and
     unfolds them after the last, so that the network works at image_size / s.
+
+    Raise `InputError` for values that are out of bounds or make no network.
     """
 
-    image_size: int = 256
-    in_channels: int = 3
-    model_channels: int = 256
-    out_channels: int = 6
-    num_res_blocks: int = 2
-    attention_resolutions: tuple[int, ...] = (8, 16, 32)
-    dropout: float = 0.0
-    channel_mult: tuple[float, ...] = (1, 1, 2, 2, 4, 4)
+    image_size: int = number(256, low=1, high=2048)
+    in_channels: int = number(3, low=1, high=64)
+    model_channels: int = number(256, low=1, high=4096)
+    out_channels: int = number(6, low=1, high=64)
+    num_res_blocks: int = number(2, low=1, high=16)
+    attention_resolutions: tuple[int, ...] = number((8, 16, 32), low=0, high=2048, longest=16)
+    dropout: float = number(0.0, low=0, high=1)
+    channel_mult: tuple[float, ...] = number((1, 1, 2, 2, 4, 4), low=0, high=64, longest=10)
     conv_resample: bool = True
-    num_classes: int | None = None
-    num_heads: int = 1
-    num_head_channels: int = -1
-    num_heads_upsample: int = -1
+    num_classes: int | None = number(None, low=1, high=1_000_000)
+    num_heads: int = number(1, low=1, high=1024)
+    num_head_channels: int = number(-1, low=-1, high=4096)
+    num_heads_upsample: int = number(-1, low=-1, high=1024)
     use_scale_shift_norm: bool = True
     resblock_updown: bool = True
     use_new_attention_order: bool = False
-    norm_groups: int = 32
-    space_to_depth: int = 1
+    norm_groups: int = number(32, low=1, high=1024)
+    space_to_depth: Literal[1, 2, 4, 8] = 1
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.channel_mult:
+            raise InputError("channel_mult is empty: a U-Net has at least one level")
+        if self.num_head_channels == 0 or self.num_heads_upsample == 0:
+            raise InputError("num_head_channels and num_heads_upsample cannot be 0: -1 stands for none")
+        for width in self.widths:
+            if not width or width % self.norm_groups:
+                raise InputError(f"{width} channels do not divide into {self.norm_groups} groups")
+        if self.image_size % self.size_multiple:
+            raise InputError(f"an image_size of {self.image_size} is no multiple of {self.size_multiple}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(int(mult * self.model_channels) for mult in self.channel_mult)
 
     @property
     def size_multiple(self) -> int:
         """Pictures must be a multiple of this many pixels on each side."""
         return self.space_to_depth * 2 ** (len(self.channel_mult) - 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "UNetConfig":
-        """Inverse of `to_dict`. Raises `InputError` for a field that does not exist."""
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise InputError(f"unknown U-Net settings: {', '.join(sorted(unknown))}")
-        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list | tuple)}
-        return cls(**{**values, **tuples})
 
     @classmethod
     def from_guided_diffusion(cls, flags: dict[str, Any]) -> "UNetConfig":
@@ -258,15 +265,15 @@ class UNet(nn.Module):
         if config.num_classes is not None:
             self.label_emb = nn.Embedding(config.num_classes, 4 * width)
 
-        ch = first_ch = int(config.channel_mult[0] * width)
+        ch = first_ch = config.widths[0]
         self.input_blocks = nn.ModuleList(
             [EmbeddedSequential(nn.Conv2d(config.in_channels * fold, ch, 3, padding=1))]
         )
         skips, factor = [ch], 1
-        for level, mult in enumerate(config.channel_mult):
+        for level, level_width in enumerate(config.widths):
             for _ in range(config.num_res_blocks):
-                layers: list[nn.Module] = [ResBlock(config, ch, int(mult * width))]
-                ch = int(mult * width)
+                layers: list[nn.Module] = [ResBlock(config, ch, level_width)]
+                ch = level_width
                 if factor in config.attention_resolutions:
                     layers.append(AttentionBlock(config, ch, config.num_heads))
                 self.input_blocks.append(EmbeddedSequential(*layers))
@@ -286,10 +293,10 @@ class UNet(nn.Module):
         )
 
         self.output_blocks = nn.ModuleList()
-        for level, mult in reversed(list(enumerate(config.channel_mult))):
+        for level, level_width in reversed(list(enumerate(config.widths))):
             for i in range(config.num_res_blocks + 1):
-                layers = [ResBlock(config, ch + skips.pop(), int(mult * width))]
-                ch = int(mult * width)
+                layers = [ResBlock(config, ch + skips.pop(), level_width)]
+                ch = level_width
                 if factor in config.attention_resolutions:
                     layers.append(AttentionBlock(config, ch, heads_up))
                 if level and i == config.num_res_blocks:

@@ -6,12 +6,11 @@ structure of a picture, the last [CLS] its appearance.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +20,9 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ..errors import ModelError
-from .checkpoint import config_from_json, misfit, read_checkpoint, read_config, require_kind, signature
+from ..errors import InputError, ModelError
+from ..schema import check, number, printable
+from .checkpoint import build_from, read_checkpoint, read_config, require_kind
 from .precision import at_least_float32
 from .resize import resize_shorter
 
@@ -44,40 +44,56 @@ class ViTConfig:
     """A timm network and the way pictures enter it; JSON under "config" in a file's metadata.
 
     With `rope_temperature` the network is an `Eva` with rotary positions (DINOv3) and no learned ones, else a
-    `VisionTransformer` (DINO, DINOv2).
+    `VisionTransformer` (DINO, DINOv2). Raise `InputError` for values that are out of bounds or make no network.
     """
 
-    embed_dim: int
-    depth: int
-    num_heads: int
-    patch_size: int
-    image_size: int  # pictures the position embeddings were learned for
-    mlp_ratio: float = 4.0
+    embed_dim: int = number(low=1, high=8192)
+    depth: int = number(low=1, high=64)
+    num_heads: int = number(low=1, high=256)
+    patch_size: int = number(low=1, high=64)
+    # Of the pictures that the position embeddings were learned for.
+    image_size: int = number(low=1, high=2048)
+    mlp_ratio: float = number(4.0, low=0.1, high=16)
     qkv_bias: bool = True
-    norm_eps: float = 1e-6
+    norm_eps: float = number(1e-6, low=1e-12, high=0.1)
     layer_scale: bool = False
-    reg_tokens: int = 0
-    no_embed_class: bool = False  # position embeddings leave out [CLS] and registers
-    position_offset: float = 0.1  # added to the number of patches when positions are interpolated
+    reg_tokens: int = number(0, low=0, high=64)
+    # Position embeddings leave out [CLS] and registers.
+    no_embed_class: bool = False
+    # Added to the number of patches when positions are interpolated.
+    position_offset: float = number(0.1, low=0, high=1)
     position_antialias: bool = False
-    rope_temperature: float | None = None
-    input_size: int = 224  # shorter side of what the network sees
-    max_size: int | None = 480  # bound of the longer side
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    layer: int = -1  # block whose keys are returned
+    rope_temperature: float | None = number(None, low=1, high=1_000_000)
+    # Shorter side of what the network sees, and bound of the longer one.
+    input_size: int = number(224, low=1, high=2048)
+    max_size: int | None = number(480, low=1, high=4096)
+    mean: tuple[float, float, float] = number(IMAGENET_MEAN, low=0, high=1)
+    std: tuple[float, float, float] = number(IMAGENET_STD, low=0.001, high=10)
+    # The block whose keys are returned.
+    layer: int = number(-1, low=-64, high=63)
 
-    def to_json(self) -> dict[str, Any]:
-        """As a dict of plain JSON values."""
-        return json.loads(json.dumps(asdict(self)))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ViTConfig:
-        """From `to_json`'s dict; raises ModelError on unknown or missing fields."""
-        return config_from_json(cls, values, "a ViT")
+    def __post_init__(self) -> None:
+        check(self)
+        head, rest = divmod(self.embed_dim, self.num_heads)
+        if rest:
+            raise InputError(f"{self.num_heads} heads do not divide a width of {self.embed_dim}")
+        if self.rope_temperature is not None and head % 4:
+            raise InputError(f"rotary positions need heads whose width is a multiple of 4, not {head}")
+        if min(self.image_size, self.input_size) < self.patch_size:
+            raise InputError(
+                f"pictures of {self.input_size} pixels are smaller than patches of {self.patch_size}"
+            )
+        if self.input_size > 128 * self.patch_size:
+            raise InputError(
+                f"an input_size of {self.input_size} is more than 128 patches of {self.patch_size}"
+            )
+        if not -self.depth <= self.layer < self.depth:
+            raise InputError(
+                f"layer {self.layer} does not exist: this vision transformer has {self.depth} blocks"
+            )
 
     def build(self) -> VisionTransformer | Eva:
-        """The timm network, randomly initialised, without a head."""
+        """Return the timm network, randomly initialized, without a head."""
         shape: dict[str, Any] = {
             "img_size": self.image_size,
             "patch_size": self.patch_size,
@@ -122,7 +138,8 @@ class ViT(nn.Module):
     """
 
     model: VisionTransformer | Eva
-    config: ViTConfig | None  # what `load_vit` built it from
+    # What `load_vit` built it from.
+    config: ViTConfig | None
     mean: Tensor
     std: Tensor
 
@@ -254,7 +271,7 @@ class ViT(nn.Module):
 
 
 def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict in the layout `ViTConfig.build` makes, from timm's or Facebook's.
+    """Return the state dict in the layout `ViTConfig.build` makes, from timm's or Facebook's.
 
     Training heads, mask tokens and stored rotary periods play no part in the features and are left out.
     """
@@ -264,20 +281,24 @@ def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not key.startswith(("head.", "mask_token", "rope", "local_cls_norm."))
         and not key.endswith(".bias_mask")
     }
-    if (
-        "register_tokens" in state
-    ):  # DINOv2 with registers: [CLS] has a position, which timm adds to the token
+    # DINOv2 with registers: [CLS] has a position, which timm adds to the token.
+    if "register_tokens" in state:
         positions = state["pos_embed"]
+        if state["cls_token"].shape != positions[:, :1].shape:
+            raise ValueError("[CLS] and its position differ in shape")
         state["cls_token"] = state["cls_token"] + positions[:, :1]
         state["pos_embed"] = positions[:, 1:]
         state["reg_token"] = state.pop("register_tokens")
-    if "storage_tokens" in state:  # DINOv3
+    # DINOv3
+    if "storage_tokens" in state:
         state["reg_token"] = state.pop("storage_tokens")
         state = {re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", key): value for key, value in state.items()}
         for key in [key for key in state if key.endswith("attn.qkv.bias")]:
+            # Its keys have none.
             query, _, value = state[key].chunk(3)
-            state[key] = torch.cat([query, torch.zeros_like(query), value])  # its keys have none
-    for key in [key for key in state if key.endswith("attn.q_bias")]:  # timm's Eva
+            state[key] = torch.cat([query, torch.zeros_like(query), value])
+    # timm's Eva
+    for key in [key for key in state if key.endswith("attn.q_bias")]:
         stem = key.removesuffix("q_bias")
         query, value = state.pop(key), state.pop(f"{stem}v_bias")
         state[f"{stem}qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
@@ -285,7 +306,19 @@ def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None) -> ViTConfig:
-    """The architecture as shapes in timm's layout tell it; heads are 64 wide (as in all DINOs) unless given."""
+    """Return the architecture as shapes in timm's layout tell it; heads are 64 wide (as in all DINOs) unless given.
+
+    Raise `ModelError`, which says what it is instead, if they tell none that is supported.
+    """
+    try:
+        return _read_shapes(state_dict, num_heads)
+    except InputError as error:
+        raise ModelError(f"a vision transformer whose shape is not supported: {error}") from error
+    except (LookupError, ValueError, ArithmeticError) as error:
+        raise ModelError("a vision transformer of an unknown layout") from error
+
+
+def _read_shapes(state_dict: Mapping[str, Tensor], num_heads: int | None) -> ViTConfig:
     embed_dim, _, patch_size, _ = state_dict["patch_embed.proj.weight"].shape
     depth = 1 + max(int(key.split(".")[1]) for key in state_dict if key.startswith("blocks."))
     reg_tokens = state_dict["reg_token"].shape[1] if "reg_token" in state_dict else 0
@@ -300,10 +333,10 @@ def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None)
     rotary = "pos_embed" not in state_dict and "blocks.0.gamma_1" in state_dict
     if "cls_token" not in state_dict or not (rotary or "pos_embed" in state_dict):
         raise ModelError(
-            "this vision transformer has no position embeddings that are known, or no [CLS] token"
+            "a vision transformer without position embeddings that are known, or without a [CLS] token"
         )
     if "blocks.0.mlp.fc1.weight" not in state_dict:
-        raise ModelError("this vision transformer has gated layers (SwiGLU), which are not supported")
+        raise ModelError("a vision transformer with gated layers (SwiGLU), which are not supported")
     mlp_ratio = state_dict["blocks.0.mlp.fc1.weight"].shape[0] / embed_dim
     if rotary:
         return ViTConfig(
@@ -318,9 +351,7 @@ def infer_config(state_dict: Mapping[str, Tensor], num_heads: int | None = None)
     no_embed_class = math.isqrt(tokens) ** 2 == tokens
     grid = math.isqrt(tokens if no_embed_class else tokens - 1 - reg_tokens)
     if not no_embed_class and grid**2 != tokens - 1 - reg_tokens:
-        raise ModelError(
-            "the position embeddings of this vision transformer are not those of a square picture"
-        )
+        raise ModelError("a vision transformer whose position embeddings are not those of a square picture")
     return ViTConfig(
         **common,
         mlp_ratio=mlp_ratio,
@@ -343,35 +374,37 @@ def load_vit(
     antialias: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> ViT:
-    """A frozen ViT from a state dict or a file, in timm's or Facebook's layout (DINO, DINOv2, DINOv3).
+    """Return a frozen ViT from a state dict or a file, in timm's or Facebook's layout (DINO, DINOv2, DINOv3).
 
     The architecture is `config`, else the JSON under "config" in a safetensors file's metadata, else what the
-    tensor shapes tell; `num_heads`, `input_size` and `layer` override it. Weights are cast to `dtype`.
+    tensor shapes tell; `num_heads`, `input_size` and `layer` override it. Weights are copied and cast to `dtype`.
+    Raise `ModelError` for a file that is missing, damaged, of another kind or of another shape than the
+    architecture, `InputError` for a value that the architecture does not have.
     """
+    metadata: Mapping[str, str] = {}
     if isinstance(state_dict_or_path, Mapping):
-        metadata: Mapping[str, str] = {}
         source, state = "this state dict", dict(state_dict_or_path)
     else:
-        source = str(state_dict_or_path)
+        source = printable(str(state_dict_or_path))
         state, metadata = read_checkpoint(state_dict_or_path)
     require_kind(state, "vit", source)
-    state = to_timm(state)
+    try:
+        state = to_timm(state)
+    except (LookupError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{source} is a vision transformer of an unknown layout") from error
+    config = config or read_config(ViTConfig, metadata, source)
     if config is None:
-        values = read_config(metadata, source)
-        config = infer_config(state, num_heads) if values is None else ViTConfig.from_json(values)
+        try:
+            config = infer_config(state, num_heads)
+        except ModelError as error:
+            raise ModelError(f"{source} is {error}") from error
     overrides: dict[str, Any] = {"num_heads": num_heads, "input_size": input_size, "layer": layer}
     config = replace(config, **{key: value for key, value in overrides.items() if value is not None})
-    if config.embed_dim % config.num_heads:
-        raise ModelError(f"{source}: {config.num_heads} heads do not divide a width of {config.embed_dim}")
 
-    model = config.build()
     if not config.qkv_bias:  # DINOv3 comes with biases that are all zero, and without them
         state = {key: value for key, value in state.items() if not key.endswith("qkv.bias") or value.any()}
-    if faults := misfit(signature(state), signature(model.state_dict())):
-        raise ModelError(f"{source} does not fit the vision transformer it should be: {faults}")
-    model.load_state_dict({key: value.float() for key, value in state.items()})
     vit = ViT(
-        model,
+        build_from(config.build, state, source, "the vision transformer"),
         input_size=config.input_size,
         max_size=config.max_size,
         mean=config.mean,

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
-from ..models.checkpoint import config_from_json, read_checkpoint, read_config
+from ..errors import InputError, ModelError
+from ..models.checkpoint import build_from, read_checkpoint, read_config
+from ..schema import check, number, printable
 from .world.render import DOMAINS, STYLES
 
 CLASSES = tuple((domain, style) for domain in DOMAINS for style in STYLES[domain])
@@ -25,11 +24,15 @@ def class_index(domain: str, styles: Sequence[int] | Tensor) -> Tensor:
 class JudgeConfig:
     """Widths of the convolutions of each resolution (64, 32, 16, 8 pixels); JSON in the file's metadata."""
 
-    widths: tuple[tuple[int, ...], ...] = ((24, 24), (40, 40), (64, 64), (96, 128))
-    groups: int = 8
+    widths: tuple[tuple[int, ...], ...] = number(
+        ((24, 24), (40, 40), (64, 64), (96, 128)), low=1, high=1024, longest=8
+    )
+    groups: int = number(8, low=1, high=1024)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.widths or any(width % self.groups for widths in self.widths for width in widths):
+            raise InputError(f"widths {self.widths} do not divide into {self.groups} groups")
 
 
 class Judge(nn.Module):
@@ -67,14 +70,11 @@ class Judge(nn.Module):
 
 
 def load_judge(path: str | os.PathLike[str]) -> Judge:
-    """A frozen judge from a safetensors file whose metadata holds its `JudgeConfig`."""
+    """Return a frozen judge from a safetensors file whose metadata holds its `JudgeConfig`."""
+    source = printable(str(path))
     state, metadata = read_checkpoint(path)
-    values = read_config(metadata, str(Path(path)))
-    if values is None:
-        raise ModelError(f"{path} is no judge: its metadata holds no config")
-    judge = Judge(config_from_json(JudgeConfig, values, "a judge"))
-    try:
-        judge.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"{path} does not fit the judge it describes: {error}") from error
+    config = read_config(JudgeConfig, metadata, source)
+    if config is None:
+        raise ModelError(f"{source} is no judge: its metadata holds no config")
+    judge = build_from(lambda: Judge(config), state, source, "the judge")
     return judge.eval().requires_grad_(False)

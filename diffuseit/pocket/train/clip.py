@@ -11,9 +11,11 @@ from open_clip import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...models.clip import CLIP, CLIPConfig, normalise
+from ...models.clip import CLIP, normalise
+from ...models.clip_config import CLIPConfig, PlainCLIP, TextTower, VisionTower
 from ...models.crops import Crops, draw_crops
 from ...models.templates import TEMPLATES
+from ...schema import to_json
 from ..judge import CLASSES, class_index
 from ..world.captions import ADJECTIVES, COATS, ENDINGS, SCENES, caption
 from ..world.render import DOMAINS, SIZE
@@ -27,11 +29,11 @@ RECIPE = Recipe(batch=96, minutes=8)
 HALF = (0.5, 0.5, 0.5)
 CONFIG = CLIPConfig(
     name="pocket",
-    model_cfg={
-        "embed_dim": 64,
-        "vision_cfg": {"image_size": SIZE, "patch_size": 8, "width": 128, "head_width": 32, "layers": 4},
-        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    },
+    model_cfg=PlainCLIP(
+        embed_dim=64,
+        vision_cfg=VisionTower(image_size=SIZE, patch_size=8, width=128, head_width=32, layers=4),
+        text_cfg=TextTower(context_length=24, width=32, heads=2, layers=2),
+    ),
     mean=HALF,
     std=HALF,
 )
@@ -44,7 +46,7 @@ class Pupil(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        tokenizer = SimpleTokenizer(context_length=CONFIG.model_cfg["text_cfg"]["context_length"])
+        tokenizer = SimpleTokenizer(context_length=CONFIG.context_length)
         self.clip = CLIP(CONFIG.build(), tokenizer, name=CONFIG.name, mean=HALF, std=HALF).requires_grad_(
             True
         )
@@ -71,7 +73,7 @@ def build() -> Pupil:
 
 def ships(pupil: Pupil) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State dict and config of a checkpoint that `load_clip` reads."""
-    return pupil.clip.model.state_dict(), CONFIG.to_json()
+    return pupil.clip.model.state_dict(), to_json(CONFIG)
 
 
 class Loss:

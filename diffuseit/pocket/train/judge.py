@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...schema import to_json
 from ..judge import Judge, class_index
 from ..world.render import DOMAINS
 from ..world.seeds import JUDGE
@@ -22,7 +23,7 @@ def build() -> Judge:
 
 def ships(judge: Judge) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State dict and config of a checkpoint that `load_judge` reads."""
-    return judge.state_dict(), judge.config.to_json()
+    return judge.state_dict(), to_json(judge.config)
 
 
 class Loss:

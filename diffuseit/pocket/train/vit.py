@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.vit import ViT, ViTConfig
+from ...schema import to_json
 from ..judge import CLASSES, class_index
 from ..world.render import DOMAINS, SEGMENTS, segment
 from ..world.seeds import TRAINING
@@ -70,7 +71,7 @@ def build() -> Pupil:
 
 def ships(pupil: Pupil) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State dict and config of a checkpoint that `load_vit` reads."""
-    return pupil.vit.model.state_dict(), CONFIG.to_json()
+    return pupil.vit.model.state_dict(), to_json(CONFIG)
 
 
 class Loss:
