@@ -73,7 +73,7 @@ def _loaders() -> dict[str, Callable[[str], object]]:
     from diffuseit.models.clip import load_clip
     from diffuseit.models.ddpm_checkpoint import load_ddpm
     from diffuseit.models.vit import load_vit
-    from diffuseit.pocket.benchmark.judge import load_judge
+    from diffuseit.pocket.judge import load_judge
 
     return {"ddpm": load_ddpm, "vit": load_vit, "clip": load_clip, "judge": load_judge}
 
