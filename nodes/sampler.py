@@ -15,7 +15,8 @@ from ..diffuseit.errors import InputError
 from ..diffuseit.guidance.balance import BalanceMode
 from ..diffuseit.guidance.loop import SamplerSettings, check_source, sample
 from ..diffuseit.guidance.mask import blend
-from ..diffuseit.images.resize import Fit, FitMode, cover
+from ..diffuseit.images.choices import FitMode
+from ..diffuseit.images.resize import Fit, cover
 from ..diffuseit.losses import Loss, MaskedLoss, ScheduledLoss
 from ..diffuseit.losses.base import View
 from ..diffuseit.methods import METHODS, SOLVERS, StepRule
