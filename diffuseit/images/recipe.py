@@ -168,7 +168,7 @@ def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a regular file: give the name of a picture file")
+            raise InputError(f"{path} cannot be opened: it is not a regular file")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
