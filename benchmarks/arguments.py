@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from diffuseit.images.atomic import atomic_path
+from diffuseit.files.atomic import atomic_path
 
 from .networks import SCALES
 from .ours import VARIANTS

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 
-from diffuseit.images.atomic import atomic_path
+from diffuseit.files.atomic import atomic_path
 
 matplotlib.use("Agg")
 LABELS = {"size": "side in pixels", "clips": "CLIPs"}

@@ -2,7 +2,8 @@
 
 Everything of a run goes out as events of one name, collected so that there is a pause between them: `begin` with what
 holds for the run, `steps` with what has happened since the event before, `end`. Their fields are described in
-web/js/node/run.js and bounded in web/js/node/schema.js. Nothing here raises: a run does not fail for what only shows it.
+web/js/node/run.js and bounded in web/js/node/schema.js. Nothing here raises, since a run must not fail for what only
+shows it.
 """
 
 import base64

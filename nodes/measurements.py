@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.images.atomic import atomic_path
+from ..diffuseit.files.atomic import atomic_path
 from ..diffuseit.schema import check, from_json, number
 from .comfy.user_files import read_object, user_file
 

@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from diffuseit.models.hub.catalog import bundles, catalog
 from diffuseit.losses import AnyLoss
+from diffuseit.models.hub.catalog import bundles, catalog
 from diffuseit.presets import PRESETS
 from tools.help_pages import LANGUAGES
 from tools.schemas import node_schemas
@@ -71,9 +71,7 @@ def test_every_language_has_the_texts_of_the_catalog(language):
 
 @pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
 def test_every_language_has_the_terms_of_the_losses(language):
-    assert set(words(language)["terms"]) == {
-        name for loss in get_args(AnyLoss) for name in loss.labels
-    }
+    assert set(words(language)["terms"]) == {name for loss in get_args(AnyLoss) for name in loss.labels}
 
 
 def keys(source):

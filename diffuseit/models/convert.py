@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
-from ..images.atomic import atomic_path
+from ..files.atomic import atomic_path
 from ..schema import printable, to_json
 from .hub.catalog import catalog, converted_name, entry_named, models_folder, require_models
 

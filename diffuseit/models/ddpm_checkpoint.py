@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError, ModelError
-from ..images.atomic import atomic_path
+from ..files.atomic import atomic_path
 from ..schema import printable
 from .checkpoint import (
     Signature,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ...checksum import sha256_of
 from ...errors import ModelError
+from ...files.checksum import sha256_of
 from .background import TICK
 from .catalog import Entry, HubFile, find_model, members, models_folder, require_models
 from .http import PATIENCE, OnProgress, Patience, Progress, Source, fetch, partial_paths, writing

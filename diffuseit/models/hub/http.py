@@ -24,8 +24,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from ... import schema
-from ...checksum import sha256_of
 from ...errors import InputError, ModelError
+from ...files.checksum import sha256_of
 from .background import NoAnswerError, call, in_background, pause
 
 CHUNK = 64 * 1024

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...api import load_models, translate_with
 from ...errors import InputError
+from ...files.atomic import atomic_path
 from ...guidance.loop import Step
 from ...guidance.settings import SamplerSettings
-from ...images.atomic import atomic_path
 from ...losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
 from ...models.bundle import Models
 from ...presets import PRESETS, Preset
@@ -181,7 +181,8 @@ def run_benchmark(
         shown.update({name: sheet[name] for name in ("sdedit", "text", "image") if name in sheet})
         shown["ground truth"] = tasks.truth[:SHEET_ROWS]
         save_sheet(shown, output / "contact_sheet.png")
-        console.print(f"Saved {output / 'benchmark.json'} and {output / 'contact_sheet.png'}", soft_wrap=True)
+        saved = f"Saved {output / 'benchmark.json'} and {output / 'contact_sheet.png'}"
+        console.print(saved, markup=False, highlight=False, soft_wrap=True)
     return report
 
 

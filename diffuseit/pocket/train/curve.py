@@ -9,7 +9,7 @@ import torch
 
 from ...api import load_models
 from ...errors import InputError
-from ...images.atomic import atomic_path
+from ...files.atomic import atomic_path
 from ...models.ddpm import PixelDDPM
 from ..benchmark.run import run_benchmark
 from ..world.seeds import TUNING

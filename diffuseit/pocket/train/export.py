@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ...errors import InputError
-from ...images.atomic import atomic_path
+from ...files.atomic import atomic_path
 from .evaluate import evaluate
 from .networks import NETWORKS
 

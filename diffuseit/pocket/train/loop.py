@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from timm.optim.muon import Muon
 from torch import Tensor, nn
 
-from ...images.atomic import atomic_path
+from ...files.atomic import atomic_path
 
 Loss = Callable[[Any, torch.Generator], dict[str, Tensor]]  # (network, random numbers) -> terms to add up
 
