@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -55,50 +55,47 @@ def check_origin(request: web.Request) -> None:
     address (DNS rebinding). Behind a proxy the name is the proxy's, and the rule does not apply.
     """
     headers = request.headers
-    host = _split(f"//{headers.get('Host', '')}")
     if headers.get("Sec-Fetch-Site") == "cross-site":
         raise web.HTTPForbidden(text="this came from a page of another site")
-    if _is_loopback(host.hostname):
-        if "Origin" in headers and not _same_place(_split(headers["Origin"]), host):
+    if "Host" not in headers:
+        return  # no browser
+    host, port = _place(f"//{headers['Host']}")
+    if _is_loopback(host):
+        if "Origin" in headers and not _is_same((host, port), _place(headers["Origin"])):
             raise web.HTTPForbidden(text="this came from a page of another site")
     elif (
-        _is_loopback(request.remote)
-        and not _is_own_name(host.hostname)
+        _is_loopback(request.remote or "")
+        and not _is_own_name(host)
         and not any(name in headers for name in FORWARDED)
     ):
         raise web.HTTPForbidden(text="open ComfyUI as localhost or by an IP address")
 
 
-def _split(address: str) -> SplitResult:
-    """The parts of an address; empty ones if it is none."""
+def _place(address: str) -> tuple[str, int | None]:
+    """The host and the port that an address names; an empty host if it is no address."""
     try:
         parts = urlsplit(address.lower())
-        _ = parts.port  # which raises for a port that is no number
-        return parts
+        return parts.hostname or "", parts.port
     except ValueError:
-        return SplitResult("", "", "", "", "")
+        return "", None
 
 
-def _same_place(origin: SplitResult, host: SplitResult) -> bool:
-    """Whether both are one host; the port counts if both name one."""
-    if origin.hostname is None or origin.hostname != host.hostname:
-        return False
-    return origin.port is None or host.port is None or origin.port == host.port
+def _is_same(one: tuple[str, int | None], other: tuple[str, int | None]) -> bool:
+    """Whether both are one place; the port counts if both name one."""
+    return one[0] == other[0] and (None in (one[1], other[1]) or one[1] == other[1])
 
 
-def _is_loopback(host: str | None) -> bool:
+def _is_loopback(host: str) -> bool:
     """Whether `host` names this machine for itself. Names are not looked up: their owner decides on the answer."""
-    if host is None:
-        return False
     if host == "localhost" or host.endswith(".localhost"):
         return True
     address = _address(host)
     return address is not None and address.is_loopback
 
 
-def _is_own_name(host: str | None) -> bool:
+def _is_own_name(host: str) -> bool:
     own = socket.gethostname().lower()
-    return host is None or host in (own, own.partition(".")[0], f"{own}.local") or _address(host) is not None
+    return host in (own, own.partition(".")[0], f"{own}.local") or _address(host) is not None
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -193,7 +195,19 @@ class ComfyServer:
         with urlopen(request, timeout=60) as response:
             return response.read()
 
-    def queue(self, prompt: Prompt) -> str:
+    def answer(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """The status and the body of the answer to any request, also one that no browser sends."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def queue(self, prompt: Prompt, extra_pnginfo: Any = None) -> str:
         """Hands a prompt in, with the defaults of what it leaves out; its id.
 
         Raises `PromptError` if the server refuses it.
@@ -203,7 +217,9 @@ class ComfyServer:
             for node, (kind, inputs) in prompt.items()
         }
         try:
-            return self.post("/prompt", {"prompt": filled, "client_id": self.client})["prompt_id"]
+            extra = {"extra_pnginfo": extra_pnginfo}
+            asked = {"prompt": filled, "client_id": self.client, "extra_data": extra}
+            return self.post("/prompt", asked)["prompt_id"]
         except HTTPError as error:
             answer = json.loads(error.read())
             node_errors = answer.get("node_errors") or {}
@@ -241,9 +257,9 @@ class ComfyServer:
                 return outcome
             on_event(event)
 
-    def run(self, prompt: Prompt, on_event=lambda event: None) -> Outcome:
+    def run(self, prompt: Prompt, on_event=lambda event: None, extra_pnginfo: Any = None) -> Outcome:
         """`queue` and `wait`; raises `PromptError` with the message of a node that failed."""
-        outcome = self.wait(self.queue(prompt), on_event)
+        outcome = self.wait(self.queue(prompt, extra_pnginfo), on_event)
         if outcome.error:
             raise PromptError(outcome.error["exception_message"], {outcome.error["node_id"]: outcome.error})
         return outcome

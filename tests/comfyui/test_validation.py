@@ -71,10 +71,10 @@ IN_THE_RUN = {
         "sampler",
         "skip is 40 of 8 steps: it must leave at least one step",
     ),
-    "more steps than the model has": (
+    "more steps than the node takes": (
         text_prompt(steps=["number", 0]) | {"number": ("PrimitiveInt", {"value": 1001})},
         "sampler",
-        "cannot take 1001 steps out of 1000: ask for at most 1000",
+        "steps is 1001: use 1 to 1000",
     ),
     "no losses in a fan": (
         {**text_prompt(), "range": ("DiffuseITCombineLosses", {})},
