@@ -5,10 +5,7 @@ A file is a stranger's: none of its code is run, and none of its numbers is trus
 
 from __future__ import annotations
 
-import argparse
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, ModelError
 from ..schema import from_json, parse, printable
+from .pickles import read_pickle
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -46,15 +44,8 @@ _OTHERS = {
 _WRAPPERS = ("teacher", "ema", "state_dict", "model_state_dict", "model")
 _DEEPEST_WRAPPER = 4
 
-SOUND_TORCH = (2, 10)
-"""The first torch whose `weights_only` is sound: files got past it before 2.6 (CVE-2025-32434) and before 2.10
-(CVE-2026-24747)."""
-
 _LARGEST_HEADER = 8_000_000
 """Bytes of a safetensors header, enough for 50,000 tensors."""
-
-_LARGEST_PICKLE = 64_000_000
-"""Bytes of the structure of a pickled checkpoint, without its tensors."""
 
 _MOST_DIMENSIONS = 8
 _DTYPES = (
@@ -75,7 +66,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
     if Path(path).suffix == ".safetensors" or head[8:] == b"{":
         state, metadata = _read_safetensors(_expanded(path), head, size, source)
     else:
-        state, metadata = _read_pickle(_expanded(path), head, size, source), {}
+        checkpoint = read_pickle(_expanded(path), head, size, source)
+        state, metadata = unwrap(checkpoint), {}
+        if not state:
+            raise ModelError(
+                f"{source} holds no tensors{_contents(checkpoint)}: it is no checkpoint of a network"
+            )
     _require_plain(state, size, source)
     return state, metadata
 
@@ -122,87 +118,13 @@ def _read_safetensors(
     return state, metadata
 
 
-def _read_pickle(path: Path, head: bytes, size: int, source: str) -> dict[str, Tensor]:
-    zipped = head.startswith(b"PK\x03\x04")
-    # torch would try archives of other kinds too.
-    if not zipped and not head.startswith(b"\x80"):
-        raise ModelError(_damaged(head, source))
-    if zipped:
-        _check_archive(path, head, size, source)
-    if (version := _torch_version()) < SOUND_TORCH:
-        sound = ".".join(map(str, SOUND_TORCH))
-        raise ModelError(
-            f"{source} is a pickle, which torch {'.'.join(map(str, version))} cannot open safely: update torch to "
-            f"{sound} or newer, or convert the file where torch is newer (`diffuseit models convert`)"
-        )
-    try:
-        # Full training checkpoints keep their command line: a Namespace is a bag of values and runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        if "global" in str(error).lower():
-            raise ModelError(
-                f"{source} holds Python code besides tensors and is not opened: convert it to safetensors, "
-                "or save its state dict alone"
-            ) from error
-        raise ModelError(_damaged(head, source)) from error
-    # torch.load raises nearly anything on damaged files.
-    except Exception as error:
-        raise ModelError(_damaged(head, source)) from error
-    state = unwrap(checkpoint)
-    if not state:
-        raise ModelError(
-            f"{source} holds no tensors{_contents(checkpoint)}: it is no checkpoint of a network"
-        )
-    return state
-
-
-def _torch_version() -> tuple[int, int]:
-    major, minor = torch.__version__.split(".")[:2]
-    return int(major), int(minor)
-
-
-def _check_archive(path: Path, head: bytes, size: int, source: str) -> None:
-    """Raise `ModelError` unless the directory of torch's archive promises what the file has room for.
-
-    torch stores its tensors as they are. A compressed member may be a few bytes that unpack to gigabytes.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    # NotImplementedError: an archive for a later version of the format.
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ModelError(_damaged(head, source)) from error
-    if any(member.filename.endswith("/constants.pkl") for member in members):
-        raise ModelError(
-            f"{source} is a TorchScript archive, which is code and is not opened: save its state dict as safetensors, "
-            "or take the file of that network that `diffuseit models download` gets"
-        )
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ModelError(
-            f"{source} is a compressed archive, which torch never writes, and is not opened: download it again, or "
-            "unpack it if the checkpoint is in it"
-        )
-    if sum(member.file_size for member in members) > size:
-        raise ModelError(f"{source} promises more than its {size} bytes hold: download it again")
-    if any(member.filename.endswith("data.pkl") and member.file_size > _LARGEST_PICKLE for member in members):
-        raise ModelError(
-            f"{source} describes its tensors in more than {_LARGEST_PICKLE} bytes: it is not read"
-        )
-
-
-def _damaged(head: bytes, source: str) -> str:
-    if not head:
-        return f"{source} is empty: download it again"
-    if head.isascii() and head.decode("ascii").strip().isprintable():
-        start = head.decode("ascii")
-        return f"{source} is a text file that starts with {start!r}, no checkpoint: download it again"
-    return f"{source} is truncated or damaged, or no checkpoint at all: download it again"
-
-
 def _contents(checkpoint: Any) -> str:
     """What a checkpoint without tensors holds, for a message."""
-    names = [name for name in checkpoint if isinstance(name, str)] if isinstance(checkpoint, Mapping) else []
+    names = (
+        [name for name in dict.keys(checkpoint) if isinstance(name, str)]
+        if isinstance(checkpoint, dict)
+        else []
+    )
     return f" where they are looked for (it holds {_first(names)})" if names else ""
 
 
@@ -255,16 +177,20 @@ def read_config(kind: type[Config], metadata: Mapping[str, str], source: str) ->
 
 def unwrap(checkpoint: Any) -> dict[str, Tensor]:
     """Return the state dict inside a training checkpoint, without the prefixes of its wrappers."""
-    # No deeper than training code does it: a container may hold itself.
+    # No deeper than training code does it: a container may hold itself. Its methods may be hidden by attributes.
+    entries: dict[Any, Any] = {}
     for _ in range(_DEEPEST_WRAPPER):
-        if not isinstance(checkpoint, Mapping):
+        if not isinstance(checkpoint, dict):
             return {}
-        inner = [checkpoint[name] for name in _WRAPPERS if isinstance(checkpoint.get(name), Mapping)]
+        entries = dict(dict.items(checkpoint))
+        inner = [entries[name] for name in _WRAPPERS if isinstance(entries.get(name), dict)]
         if not inner:
             break
         checkpoint = inner[0]
     state = {
-        key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)
+        key: Tensor.detach(value)
+        for key, value in entries.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
     }
     for prefix in ("_orig_mod.", "module.", "_orig_mod."):
         if state and all(key.startswith(prefix) for key in state):
