@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
-import struct
 import tempfile
 import warnings
 from collections import Counter
@@ -15,16 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms
 
 from ..errors import InputError
 from ..files.atomic import atomic_path
-from .metadata import text_of, text_options
+from ..schema import printable
+from .decode import READABLE as READABLE
+from .decode import UNREADABLE, check_size, decode, look_into, reason, undecodable
+from .metadata import orientation, text_of, text_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PIXELS = 150_000_000
 OPTIONS: dict[str, dict] = {  # of Pillow's writers, by extension
     ".png": {},
     ".jpg": {"quality": 95, "subsampling": 0},
@@ -35,12 +35,21 @@ OPTIONS: dict[str, dict] = {  # of Pillow's writers, by extension
     ".bmp": {},
 }
 OPAQUE = (".jpg", ".jpeg", ".bmp")
-READABLE = (*OPTIONS, ".gif", ".avif", ".jp2", ".jfif", ".ppm", ".pgm", ".tga")  # in folders
+_TURNS = {  # EXIF's orientation, and how such a picture is turned upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as its file has it: sRGB colours, and its transparency (mode L) where it is not opaque."""
+    """A picture as its file has it: sRGB colors, and its transparency (mode L) where it is not opaque."""
 
     rgb: Image.Image
     alpha: Image.Image | None = None
@@ -50,11 +59,11 @@ class Picture:
         """Height and width."""
         return self.rgb.height, self.rgb.width
 
-    def over(self, colour: str = "white") -> Image.Image:
+    def over(self, background: str = "white") -> Image.Image:
         """RGB as it looks on a background."""
         if self.alpha is None:
             return self.rgb
-        return Image.composite(self.rgb, Image.new("RGB", self.rgb.size, colour), self.alpha)
+        return Image.composite(self.rgb, Image.new("RGB", self.rgb.size, background), self.alpha)
 
 
 def load_picture(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
@@ -63,57 +72,32 @@ def load_picture(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
 
 
 def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
-    """The picture upright (EXIF), in sRGB (its colour profile applied), 16 bits scaled to 8.
+    """The picture upright (EXIF's orientation), in sRGB (its color profile applied), 16 bits scaled to 8.
 
-    Of several frames the first is taken, with a warning; so is a colour profile that cannot be used. Raises
-    `InputError` for what is not a picture or cannot be read to its end.
+    Warn of frames after the first, and of a color profile that cannot be used. Raise `InputError` as
+    `decode.decode` does, and for gray levels of no known range.
     """
     if isinstance(source, Image.Image):
-        return _upright(source, "The picture")
-    with open_image(Path(source)) as image:
-        return _upright(image, str(source))
-
-
-def open_image(path: Path) -> Image.Image:
-    """Pillow's lazy picture of a file; raises `InputError` for a file that is none."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} cannot be opened: it is not a regular file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path)
-    except UnidentifiedImageError:
-        raise InputError(f"{path} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file") from None
-    except Image.DecompressionBombError:
-        raise InputError(_too_large(str(path))) from None
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(_unreadable(str(path), error)) from None
-
-
-def unread_kinds(folder: Path) -> dict[str, int]:
-    """Return how many files of each extension in `folder` are not read, most first. Hidden files do not count."""
-    suffixes = Counter(
-        path.suffix.lower()
-        for path in folder.iterdir()
-        if path.suffix and not path.name.startswith(".") and path.is_file()
-    )
-    return {suffix: number for suffix, number in suffixes.most_common() if suffix not in READABLE}
+        return _shown(_loaded(source, "The picture"), "The picture")
+    return _shown(decode(Path(source)), printable(os.fspath(source)))
 
 
 def read_text(path: Path) -> str | None:
     """The text that `save_picture` put into the file's metadata; None where there is none."""
-    with open_image(path) as image:
-        try:
-            return text_of(image)
-        except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):  # metadata in any state
-            return None
+    return look_into(path, lambda image, _: text_of(image))
+
+
+def unread_kinds(folder: Path) -> dict[str, int]:
+    """How many files of `folder` are pictures of a kind that is not read here, by extension in lower case."""
+    suffixes = (
+        path.suffix.lower() for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
+    )
+    return dict(sorted(Counter(suffix for suffix in suffixes if suffix in UNREADABLE).items()))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
     """RGB to [1, 3, H, W] in [-1, 1]."""
-    return level_tensor(image.convert("RGB")).mul(2).sub(1)
+    return level_tensor(image.convert("RGB")).mul_(2).sub_(1)
 
 
 def level_tensor(image: Image.Image) -> Tensor:
@@ -121,7 +105,7 @@ def level_tensor(image: Image.Image) -> Tensor:
     import torch  # here, so that a bad picture is refused before the seconds that torch takes
 
     pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
-    return pixels.permute(2, 0, 1)[None].float().div(255)
+    return pixels.permute(2, 0, 1)[None].float().div_(255)
 
 
 def to_pil(tensor: Tensor, *, truncate: bool = False) -> Image.Image:
@@ -146,7 +130,7 @@ def check_writable(path: Path) -> None:
     try:
         _try_names(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {_reason(error)}; give another name with -o") from None
+        raise InputError(f"{path} cannot be written: {reason(error)}; give another name with -o") from None
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a picture file")
 
@@ -158,7 +142,7 @@ def check_writable_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=_existing(folder)):
             pass
     except OSError as error:
-        raise InputError(f"Cannot write in {folder}: {_reason(error)}; give another place with -o") from None
+        raise InputError(f"Cannot write in {folder}: {reason(error)}; give another place with -o") from None
 
 
 def _try_names(path: Path) -> None:
@@ -196,57 +180,64 @@ def save_picture(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {_reason(error)}") from None
+        raise InputError(f"{path} cannot be written: {reason(error)}") from None
     try:
         with atomic_path(path, overwrite=overwrite) as temporary:
             image.save(temporary, format=Image.registered_extensions()[kind], **options)
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise
-        raise InputError(f"{path} cannot be written: {_reason(error)}") from None
+        raise InputError(f"{path} cannot be written: {reason(error)}") from None
 
 
-def _upright(image: Image.Image, name: str) -> Picture:
-    if image.width * image.height > MAX_PIXELS:
-        raise InputError(_too_large(name, image))
+def _loaded(image: Image.Image, name: str) -> Image.Image:
+    check_size(image, name)
     try:
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        if frames > 1:
-            warnings.warn(f"{name} has {frames} frames: the first one is used", stacklevel=3)
-            image.seek(0)
-        profile = image.info.get("icc_profile")
-        base, alpha = _split(ImageOps.exif_transpose(image), name)
-        return Picture(_srgb(base, profile, name), alpha)
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{name} is damaged or cut off: {_reason(error)}; save or download it again"
-        ) from None
+        image.load()
+    except Exception as error:
+        raise undecodable(name, error) from None
+    return image
+
+
+def _shown(image: Image.Image, name: str) -> Picture:
+    """The picture as it is to be seen. Holds no more than two copies of it at a time."""
+    profile = image.info.get("icc_profile")
+    turn = _TURNS.get(orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    image, alpha = _split(image, name)
+    rgb = _srgb(image, profile, name)
+    rgb.info.clear()
+    return Picture(rgb, alpha)
 
 
 def _split(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Colours (modes L, RGB, CMYK, LAB) and transparency (L), None where the picture is opaque."""
+    """Colors (modes L, RGB, CMYK, LAB) and transparency (L), None where the picture is opaque."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image, name)
     alpha = None
     if image.has_transparency_data:
-        image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+        image = _as(image, "LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
         alpha = image.getchannel("A")
         alpha = None if alpha.getextrema() == (255, 255) else alpha
     if image.mode in ("1", "LA", "La"):
         return image.convert("L"), alpha
-    return image if image.mode in ("L", "CMYK", "LAB") else image.convert("RGB"), alpha
+    return image if image.mode in ("L", "CMYK", "LAB") else _as(image, "RGB"), alpha
 
 
-def _srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
-    """Colours of `profile` (without one: sRGB, or Pillow's plain CMYK) as sRGB."""
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in another mode; itself where it has that."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _srgb(image: Image.Image, profile: object, name: str) -> Image.Image:
+    """Colors of `profile` (without one: sRGB, or Pillow's plain CMYK) as sRGB."""
     if profile:
         try:
-            return _convert(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-        except (ImageCms.PyCMSError, OSError):
+            return _convert(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))  # type: ignore[arg-type]
+        except Exception:  # of Pillow or of LittleCMS, on bytes of a stranger
             warnings.warn(
-                f"{name} has a colour profile that cannot be used: its colours may be off", stacklevel=5
+                f"{name} has a color profile that cannot be used: its colors may be off", stacklevel=5
             )
     if image.mode == "LAB":
         return _convert(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
@@ -254,33 +245,22 @@ def _srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
 
 
 def _convert(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    if image.mode == "L" and profile.profile.xcolor_space.strip() == "RGB":
+        image = image.convert("RGB")
     converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert converted is not None  # it is None in place only
     return converted
 
 
 def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Grey of 16 bits (0..65535) or floats (0..1); Pillow itself would clip both."""
-    values = np.array(image, dtype=np.float64)
+    """Gray of 16 bits (0..65535) or floats (0..1); Pillow itself would clip both."""
+    values = np.asarray(image)
     top = 1 if image.mode == "F" else 65535
     if not (values.min() >= 0 and values.max() <= top):
         raise InputError(f"{name} has values outside 0..{top}: save it with 8 bits per channel")
+    levels = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _ROWS):
+        levels[row : row + _ROWS] = np.rint(values[row : row + _ROWS].astype(np.float64) * (255 / top))
     clear = image.info.get("transparency")
     alpha = None if clear is None else Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8)), alpha
-
-
-def _too_large(name: str, image: Image.Image | None = None) -> str:
-    size = f"{image.width}x{image.height} pixels" if image else "too large"
-    return f"{name} is {size}: make it smaller than {MAX_PIXELS // 1_000_000} megapixels"
-
-
-def _unreadable(name: str, error: Exception) -> str:
-    if getattr(error, "strerror", None):
-        return f"{name} cannot be opened: {_reason(error)}"
-    return f"{name} is damaged or cut off ({_reason(error)}): save or download it again"
-
-
-def _reason(error: Exception) -> str:
-    """The system's words for it, or Pillow's, on one line."""
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return Image.fromarray(levels), alpha

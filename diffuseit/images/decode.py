@@ -1,0 +1,301 @@
+"""Picture files of strangers to Pillow's pictures: which kinds are decoded, and within what bounds."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import IO, TypeVar
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from ..errors import InputError
+from ..schema import printable
+from .strip import TIFF, jpeg_scans, stripped
+
+T = TypeVar("T")
+
+FORMATS: dict[str, tuple[str, ...]] = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "PSD": (".psd",),
+    "TGA": (".tga",),  # last, because Pillow knows no sign of it and tries it on everything
+}
+"""What Pillow may decode, with the extensions by which folders are searched."""
+
+HEIF = (".heic", ".heif", ".hif")
+"""Read where pillow-heif is installed."""
+
+RAW = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    ".3fr",
+)
+OTHERS = (
+    *(
+        ".jxl",
+        ".jxr",
+        ".wdp",
+        ".eps",
+        ".ps",
+        ".svg",
+        ".ai",
+        ".psb",
+        ".xcf",
+        ".kra",
+        ".clip",
+        ".afphoto",
+        ".exr",
+    ),
+    *(".hdr", ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf", ".fits"),
+)
+
+READABLE = (*chain(*FORMATS.values()), *(HEIF if find_spec("pillow_heif") else ()))
+UNREADABLE = (*(() if set(HEIF) <= set(READABLE) else HEIF), *RAW, *OTHERS)
+"""Extensions of pictures that are not read."""
+
+MAX_PIXELS = 256_000_000
+MAX_PIXELS_COPIED = 50_000_000
+"""For decoders that hold a picture up to six times over while they work."""
+COPYING = ("WEBP", "AVIF", "JPEG2000")
+MAX_PIXELS_SLOW = 16_000_000
+"""For Pillow's decoders in Python, which take about a second for a megapixel."""
+
+FREE_BYTES = 256_000_000
+MOST_PER_BYTE = 4000
+"""Bytes of pixels that a byte of a file may hold, beyond `FREE_BYTES`. zlib holds 1032 at most, photographs 300."""
+MAX_BLOCK_BYTES = 1 << 30
+MAX_SCANS = 100
+MAX_TEXT_BYTES = 1 << 24
+MAX_BYTES_AT_ONCE = 1 << 30
+
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+
+
+def decode(path: Path) -> Image.Image:
+    """The first picture of a file, its pixels in memory and as they lie there. Warn if there are more.
+
+    Only regular files are opened, only the kinds in `FORMATS` are decoded, and nothing of a file is executed. What
+    describes a picture, such as EXIF, does not matter: where a decoder fails on it, the pixels are decoded without.
+    Sizes are checked before memory is taken:
+
+    - at most 256 megapixels, 50 for WebP, AVIF and JPEG 2000, and 16 for what Pillow decodes in Python (PPM as text
+      or with odd levels, compressed BMP);
+    - beyond 256 MB of pixels, at most 4000 bytes of them for each byte of the file;
+    - strips and tiles of TIFF of at most 1 GiB, and at most 100 scans of a JPEG.
+
+    Raise `InputError` for all else: what is missing, no picture, of another kind, too large, damaged or cut off.
+    """
+    image, more = look_into(path, _load)
+    if more:
+        warnings.warn(f"{printable(str(path))} has several frames: the first one is used", stacklevel=3)
+    return image
+
+
+def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
+    """What `use` makes of the opened picture, whose pixels are not decoded yet, and its file.
+
+    Raise `InputError` as `decode` does, and where `use` fails.
+    """
+    name = printable(str(path))
+    with _regular_file(path, name) as file, _limits():
+        size = os.fstat(file.fileno()).st_size
+        kinds = _kinds(file.read(64), path.suffix.lower(), name)
+        try:
+            return _attempt(file, size, kinds, name, use)
+        except InputError:
+            raise
+        except UnidentifiedImageError as error:
+            if kinds == list(FORMATS):
+                raise InputError(
+                    f"{name} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file"
+                ) from None
+            failure = undecodable(name, error)
+        except Exception as error:
+            # Not `error` itself, whose frames hold the memory of the first attempt.
+            failure = undecodable(name, error)
+        try:
+            result = _attempt(io.BytesIO(stripped(_whole(file, size))), size, kinds, name, use)
+        except InputError:
+            raise
+        except Exception:
+            raise failure from None
+    warnings.warn(f"{name} has damaged metadata, which is left out", stacklevel=4)
+    return result
+
+
+def check_size(image: Image.Image, name: str) -> None:
+    """Raise `InputError` for a picture of more pixels than are decoded."""
+    limit = MAX_PIXELS
+    if image.format in COPYING:
+        limit = min(limit, MAX_PIXELS_COPIED)
+    if any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ())):
+        limit = min(limit, MAX_PIXELS_SLOW)
+    if image.width * image.height > limit:
+        otherwise = "" if limit == MAX_PIXELS else ", or save it as PNG or JPEG"
+        raise InputError(
+            f"{name} is {image.width}x{image.height} pixels: "
+            f"make it smaller than {limit / 1e6:g} megapixels{otherwise}"
+        )
+
+
+def undecodable(name: str, error: Exception) -> InputError:
+    """What is said of a picture on which Pillow failed with `error`."""
+    if isinstance(error, MemoryError):
+        return InputError(f"{name} does not fit into the memory: make it smaller")
+    if isinstance(error, Image.DecompressionBombError):
+        return InputError(f"{name} is too large: make it smaller than {MAX_PIXELS / 1e6:g} megapixels")
+    why = "" if isinstance(error, UnidentifiedImageError) else f" ({reason(error)})"
+    return InputError(
+        f"{name} is damaged or cut off, or of a kind that is not read here{why}: "
+        "save or download it again, as PNG or JPEG"
+    )
+
+
+def reason(error: Exception) -> str:
+    """The system's words for it, or Pillow's, short and on one line."""
+    words = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    return printable(" ".join(words.split())[:200])
+
+
+def _regular_file(path: Path, name: str) -> IO[bytes]:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise InputError(f"{name} cannot be opened: {reason(error)}") from None
+    raise InputError(
+        f"{name} cannot be opened: it is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
+    )
+
+
+@contextmanager
+def _limits() -> Iterator[None]:
+    """Pillow's limits as they are here, and no warnings of its own. Both are global, so this is for one thread."""
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    # Pillow raises an error beyond twice its number, `check_size` beyond the number itself.
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = MAX_PIXELS, MAX_TEXT_BYTES
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
+
+
+def _kinds(start: bytes, suffix: str, name: str) -> list[str]:
+    """The formats that a file with the first bytes `start` may have: one that it shows, or all.
+
+    Raise `InputError` for one that is not read here.
+    """
+    if start[4:8] == b"ftyp" and any(brand in start for brand in _HEIF_BRANDS):
+        if _heif_is_there():
+            return ["HEIF"]
+        raise InputError(
+            f"{name} is a HEIC picture, a kind that is not read here: save it as PNG or JPEG, or install pillow-heif"
+        )
+    if suffix in RAW and start.startswith(TIFF):  # Pillow would take the thumbnail for the picture
+        raise InputError(f"{name} is a camera's raw file: develop it, and save it as PNG or JPEG")
+    Image.init()
+    shown = [kind for kind in Image.OPEN if _accepts(kind, start[:16])]
+    if read := [kind for kind in shown if kind in FORMATS]:
+        return read
+    if suffix in FORMATS["TGA"]:  # which may begin like another kind
+        return ["TGA"]
+    if shown or suffix in UNREADABLE:
+        raise InputError(f"{name} is of a kind that is not read here: save it as PNG or JPEG")
+    return list(FORMATS)
+
+
+def _accepts(kind: str, start: bytes) -> bool:
+    """Whether a file of `kind` begins so; False where Pillow cannot tell."""
+    accept = Image.OPEN[kind][1]
+    try:
+        return accept is not None and bool(accept(start))
+    except (struct.error, IndexError):  # of a file shorter than it looks at
+        return False
+
+
+def _heif_is_there() -> bool:
+    if not set(HEIF) <= set(READABLE):
+        return False
+    try:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _attempt(
+    file: IO[bytes], size: int, kinds: list[str], name: str, use: Callable[[Image.Image, IO[bytes]], T]
+) -> T:
+    with Image.open(file, formats=kinds) as image:
+        check_size(image, name)
+        _check_claims(image, file, size, name)
+        return use(image, file)
+
+
+def _check_claims(image: Image.Image, file: IO[bytes], size: int, name: str) -> None:
+    """Raise `InputError` for a file of `size` bytes that cannot hold its pixels, or costs far more than they do."""
+    claimed = image.width * image.height * _BYTES.get(image.mode, 4)
+    if claimed > FREE_BYTES and claimed > MOST_PER_BYTE * size:
+        raise InputError(
+            f"{name} claims {image.width}x{image.height} pixels in a file of {size} bytes: save or download it again"
+        )
+    if image.format == "TIFF" and _block_bytes(image) > MAX_BLOCK_BYTES:
+        raise InputError(f"{name} has strips or tiles of more than 1 GiB: save it as PNG or JPEG")
+    if image.format in ("JPEG", "MPO"):
+        position = file.tell()
+        if jpeg_scans(_whole(file, size)) > MAX_SCANS:
+            raise InputError(f"{name} has more than {MAX_SCANS} scans: save it as PNG or JPEG")
+        file.seek(position)
+
+
+def _block_bytes(image: Image.Image) -> int:
+    """Bytes of the strips or tiles that libtiff decodes one at a time; 0 where it is not used."""
+    if not any(tile[0] == "libtiff" for tile in image.tile):  # type: ignore[attr-defined]
+        return 0
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    width = tags.get(322, image.width)
+    height = tags.get(323, min(tags.get(278, image.height), image.height))
+    return width * height * tags.get(277, 1) * max(tags.get(258, (1,))) // 8
+
+
+def _load(image: Image.Image, file: IO[bytes]) -> tuple[Image.Image, bool]:
+    """The picture with its pixels, and whether the file has more than this one."""
+    image.load()
+    return image, image.format in _ANIMATED and _several(file, image.format)
+
+
+def _several(file: IO[bytes], kind: str) -> bool:
+    """Looked up in a second picture: to find another frame, Pillow leaves the first."""
+    try:
+        with Image.open(file, formats=[kind]) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:
+        return True
+
+
+def _whole(file: IO[bytes], size: int) -> bytes:
+    if size > MAX_BYTES_AT_ONCE:
+        raise ValueError("the file is too large")
+    file.seek(0)
+    return file.read(size)
