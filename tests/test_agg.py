@@ -1,7 +1,7 @@
 """AGG against its official code's runs (tests/parity/agg/README.md)."""
 
-import dataclasses
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -19,9 +19,11 @@ from parity_data import (
     vit,
 )
 
-from diffuseit.guidance.guidance import Objective
-from diffuseit.guidance.loop import SamplerSettings, _Run, _step, sample
-from diffuseit.losses import AnchorLoss, ImageStyleLoss, OuterLoss, RangeLoss, StructureLoss, TextStyleLoss
+from diffuseit.guidance.guidance import Guidance, InnerGuidance
+from diffuseit.guidance.loop import Run, predict, sample
+from diffuseit.guidance.settings import SamplerSettings
+from diffuseit.losses import AnchorLoss, ImageStyleLoss, RangeLoss, StructureLoss, TextStyleLoss, bind
+from diffuseit.methods import OfficialAGG, State
 from diffuseit.presets import PRESETS
 
 MOST, ALL, SCALAR = 1e-3, 1e-2, 1e-3
@@ -36,13 +38,7 @@ def settings_of(record):
     args, levels = record["args"], record["T"]
     guided = min(max(args["t_edit"] - 1, 0), levels)
     until_boost = min(max(args["t_boost"] - 1, guided), levels)
-    return SamplerSettings(
-        steps=record["num_timesteps"],
-        skip=args["skip_timesteps"],
-        resample=1,
-        method="agg-official",
-        view="noised" if args["use_noise_aug_all"] else "pred_xstart",
-        guide_until=guided / levels,
+    method = OfficialAGG(
         start="noise" if args["use_q_sample"] else "inversion",
         eta=(
             (guided / levels, args["eta_edit"]),
@@ -53,32 +49,40 @@ def settings_of(record):
         inner_rate=args["lr"],
         symmetric=args["both"],
     )
+    return SamplerSettings(
+        steps=record["num_timesteps"],
+        skip=args["skip_timesteps"],
+        resample=1,
+        method=method,
+        view="noised" if args["use_noise_aug_all"] else "pred_xstart",
+        guide_until=guided / levels,
+    )
 
 
 def losses_of(args):
     """The official flags as our losses; in text mode its inner iterations leave the ViT out."""
     on = bool(args["vit_lambda"])
     contrast = {name: args[flag] for name, flag in FLAGS.items()}
+    networks = {"vit": vit(), "clip": clips()}
     losses = [RangeLoss(weight=args["range_lambda"]), AnchorLoss(weight=args["gt_lambda"])]
     structure = {"self_similarity": args["lambda_ssim"] * on, "contrastive": args["lambda_contra_ssim"] * on}
     if args["target_image"] is None:
         text = TextStyleLoss(
-            clip=clips(),
             to=args["prompt"],
             from_=args["source"],
             weight=args["clip_guidance_lambda"],
             crops=args["aug_num"],
             **contrast,
         )
-        return [text, OuterLoss(StructureLoss(vit=vit(), **structure, **contrast)), *losses]
+        found = bind([text, StructureLoss(**structure, **contrast), *losses], **networks)
+        return [replace(one, inner=not isinstance(one.loss, StructureLoss)) for one in found]
     style = ImageStyleLoss(
-        vit=vit(),
-        target=picture(args["target_image"]),
         cls=args["lambda_trg"] * on,
         pixels=args["l2_trg_lambda"],
         pixels_view="pred_xstart",
     )
-    return [style, StructureLoss(vit=vit(), **structure), *losses]
+    target = picture(args["target_image"])
+    return bind([style, StructureLoss(**structure), *losses], **networks, style=target)
 
 
 FLAGS = {"progressive_contrast": "use_prog_contrast", "regularize_content": "regularize_content"}
@@ -95,7 +99,7 @@ def replay(name):
     record, data = read_json(name), tensors(name)
     settings = settings_of(record)
     crops = [crop for step in record["steps"] for crop in step.get("aug", [])]
-    randomness = Recorded(stream(record, data, settings.start), crops)
+    rng = Recorded(stream(record, data, settings.method.start), crops)
     source = picture(record["args"]["init_image"])
     calls = Counter()
 
@@ -106,11 +110,11 @@ def replay(name):
 
     handle = ddpm().unet.register_forward_hook(count)
     try:
-        steps = list(sample(ddpm(), source, losses_of(record["args"]), settings, 0, randomness))
+        steps = list(sample(ddpm(), source, losses_of(record["args"]), settings, rng=rng))
     finally:
         handle.remove()
-    assert not randomness.stream
-    assert not randomness.recorded
+    assert not rng.stream
+    assert not rng.recorded
     return record, data, steps, calls
 
 
@@ -153,8 +157,8 @@ def recorded_terms(step, args):
 @pytest.mark.parametrize("name", [name for name in NAMES if not is_chaotic(name)])
 def test_a_run_is_the_official_codes(name):
     record, data, steps, calls = replay(name)
-    assert [step.index for step in steps] == [step["t"] for step in record["steps"]]
-    assert [step.index for step in steps if step.terms] == record["guided_t"]
+    assert [step.t for step in steps] == [step["t"] for step in record["steps"]]
+    assert [step.t for step in steps if step.terms] == record["guided_t"]
     check(data, "x", torch.cat([step.x_t for step in steps]))
     check(data, "final_sample", steps[-1].pred_xstart)
     guided = [step for step in steps if step.terms]
@@ -168,7 +172,7 @@ def test_a_run_is_the_official_codes(name):
         for term, value in terms.items():
             assert step.terms[term].item() == pytest.approx(value, rel=SCALAR, abs=1e-6), term
     # The inversion's last prediction is the run's first, unless the run starts elsewhere.
-    assert calls["forward"] == 2 * record["T"] - (settings_of(record).start == "inversion")
+    assert calls["forward"] == 2 * record["T"] - (settings_of(record).method.start == "inversion")
     assert calls["backward"] == len(record["guided_t"])
 
 
@@ -188,55 +192,66 @@ def test_a_step_of_a_chaotic_run_is_the_official_codes(name, index):
     settings, args = settings_of(record), record["args"]
     number = record["T"] - 1 - index
     expected = record["steps"][number]
-    randomness = Recorded(stream(record, data, "inversion")[number:], expected.get("aug", []))
-    source, backbone = picture(args["init_image"]), ddpm()
-    objective = Objective(losses_of(args), source, settings.view)
-    objective._last["text_style"] = torch.tensor([expected["loss_prev_before"]])
-    run = _Run(backbone, objective, settings, backbone.schedule(settings.steps), randomness, source, None)
+    rng = Recorded(stream(record, data, "inversion")[number:], expected.get("aug", []))
+    backbone, source = ddpm(), picture(args["init_image"])
+    guidance = Guidance(losses_of(args), source, backbone, settings, rng)
+    guidance._last["text_style"] = torch.tensor([expected["loss_prev_before"]])
     if index < record["T"] - 1:
-        run.anchors[index] = inversion["pred_xstart_full"][
-            inversion["pred_xstart_full_index"].tolist().index(index)
-        ][None]
+        kept = inversion["pred_xstart_full_index"].tolist().index(index)
+        guidance.anchors[index] = inversion["pred_xstart_full"][kept][None]
     row = data["x_full_step_t"].tolist().index(index)
-    step, sampled = _step(run, data["x_full_steps"][row : row + 1], index, index - 1, apart=False)
+    x, visit = data["x_full_steps"][row : row + 1], settings.timetable[number]
+    run, noise = Run(backbone, guidance, settings, rng, guidance.x_0), rng.noise(source.shape)
+    x_t, prediction = predict(run, x, visit, None, graph=True)
+    found = guidance.gradient(prediction, x_t, visit)
+    state = State(x, prediction.detach(), guidance.schedule, visit.t, noise, visit.level, visit.levels)
+    with torch.no_grad():
+        move = settings.method.step(state, found.gradient, InnerGuidance(guidance, x, visit))
     actual, wanted = matched(
         {key: value[row : row + 1] for key, value in data.items() if key.startswith("sample_full_steps")},
         "sample_full_steps",
-        sampled,
+        move.sample,
     )
     assert relative_error(actual, wanted) < SCALAR
     guided = record["guided_t"].index(index)
-    pairs = {"gradient": -step.gradient, "pred_xstart_after_gradient": step.pred_xstart}
+    pairs = {"gradient": -found.gradient, "pred_xstart_after_gradient": move.pred_xstart}
     for key, ours in pairs.items():  # K = 1: what the inner loop returns is what the gradient gave
         rows = {k: v[guided : guided + 1] for k, v in data.items() if k.startswith(f"{key}_stride")}
         assert relative_error(*matched(rows, key, ours)) < SCALAR, key
     for term, value in recorded_terms(expected, args).items():
-        assert step.terms[term].item() == pytest.approx(value, rel=SCALAR, abs=1e-6), term
+        assert found.terms[term].item() == pytest.approx(value, rel=SCALAR, abs=1e-6), term
 
 
 @needs_agg
 @pytest.mark.parametrize(("preset", "mode"), [("official-agg", "text"), ("official-agg-image", "image")])
 def test_the_presets_have_the_official_defaults(preset, mode):
-    """The recorded run with the defaults says them: weights, optimiser, and what follows from 100 steps, 40 skipped."""
+    """The recorded run with the defaults says them: weights, optimizer, and what follows from 100 steps, 40 skipped."""
     record = next(r for r in map(read_json, NAMES) if r["mode"] == mode and r["args"]["inner_iters"] == 1)
     args, settings = record["args"], PRESETS[preset].sampler
     models = SimpleNamespace(clip=clips(), vit=vit())
     prompts = {"to": args["prompt"], "from_": args["source"]} if mode == "text" else {}
     style = None if mode == "text" else picture(args["target_image"])
-    built = {type(loss): loss for loss in PRESETS[preset].build(models, style=style, **prompts)}
+    built = {type(one.loss): one for one in PRESETS[preset].build(models, style=style, **prompts)}
     for wanted in losses_of(args):
-        loss = built.get(type(wanted))
-        if isinstance(wanted, TextStyleLoss):
-            wanted = dataclasses.replace(wanted, crops=loss.crops)
-        if isinstance(wanted, ImageStyleLoss):
-            assert torch.equal(loss.target, wanted.target)
-            wanted, loss = (dataclasses.replace(x, target=None) for x in (wanted, loss))
-        if loss is not None:
-            assert loss == wanted
-    assert settings.method == "agg-official"
-    assert settings.visits == 60
-    assert [i for i in range(60) if settings.guides(i)] == list(range(41, 60))
-    assert {settings.control(i).eta for i in range(21, 60)} == {args["eta_edit"]} == {args["eta"]}
-    assert {settings.control(i).eta for i in range(21)} == {args["eta_boost"]}
-    assert settings.control(59).inner_steps == args["inner_iters"]
-    assert settings.control(59).inner_rate == args["lr"]
+        ours = built.get(type(wanted.loss))
+        if ours is None:
+            assert isinstance(wanted.loss, StructureLoss)
+            continue
+        loss = wanted.loss
+        if isinstance(loss, TextStyleLoss):
+            loss = replace(loss, crops=ours.loss.crops)
+        assert ours.loss == loss
+        assert ours.inner == wanted.inner
+        if isinstance(loss, ImageStyleLoss):
+            assert torch.equal(ours.inputs["style"], wanted.inputs["style"])
+    method, visits = settings.method, settings.timetable
+    assert isinstance(method, OfficialAGG) and method.start == "inversion"
+    assert len(visits) == 60
+    assert [visit.t for visit in visits if visit.guided] == list(range(59, 40, -1))
+    etas = [
+        method.eta_at(State(None, None, None, visit.t, None, visit.level, visit.levels)) for visit in visits
+    ]
+    assert set(etas[:39]) == {args["eta_edit"]} == {args["eta"]}
+    assert set(etas[39:]) == {args["eta_boost"]}
+    assert method.inner_steps == args["inner_iters"]
+    assert method.inner_rate == args["lr"]

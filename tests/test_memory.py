@@ -5,22 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffuseit.api import load_models
-from diffuseit.guidance.loop import SamplerSettings, sample
-from diffuseit.guidance.rng import Seeded
-from diffuseit.losses import StructureLoss
-from diffuseit.performance.memory import _LiveBytes, footprint, run_bytes, turn_bytes
-from diffuseit.performance.offload import OneAtATime, stay
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.settings import SamplerSettings
+from diffuseit.losses import StructureLoss, TextStyleLoss, bind
+from diffuseit.methods import DiffuseIT
+from diffuseit.performance.memory import _LiveBytes, footprint, offload_bytes, run_bytes
+from diffuseit.performance.offload import Offload
 from diffuseit.performance.options import FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.pocket.models import pocket_ddpm
 from diffuseit.presets import PRESETS
 
-SHORT = SamplerSettings(steps=4, skip=2, resample=1, step_rule="normalized")
-
-
-@pytest.fixture(scope="module")
-def models():
-    return load_models("pocket")
+SHORT = SamplerSettings(steps=4, skip=2, resample=1, method=DiffuseIT(step_rule="normalized"))
 
 
 def weights(models):
@@ -49,16 +44,16 @@ def test_what_is_held_is_what_autograd_keeps(models, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", [FULL_SPEED, LOW_MEMORY], ids=["full speed", "low memory"])
+@pytest.mark.parametrize("options", [FULL_SPEED, LOW_MEMORY], ids=["full speed", "low memory"])
 @pytest.mark.parametrize(("batch", "backward_until"), [(1, 1.0), (3, 1.0), (3, 0.0)])
-def test_the_plan_is_within_a_fifth_of_a_whole_step(models, execution, batch, backward_until):
+def test_the_plan_is_within_a_fifth_of_a_whole_step(models, options, batch, backward_until):
     losses = PRESETS["pocket-text"].build(models, to="winter landscape", from_="summer landscape")
     source = torch.linspace(-1, 1, batch * 3 * 64 * 64).view(batch, 3, 64, 64)
-    crops = next(loss.crops for loss in losses if hasattr(loss, "crops"))
+    crops = next(bound.loss.crops for bound in losses if isinstance(bound.loss, TextStyleLoss))
     looks = [(models.vit, 0), (models.clip.models[0], crops)]
     settings = replace(SHORT, backward_until=backward_until)
-    planned = run_bytes(models.ddpm, looks, batch, (64, 64), execution, settings.ever_goes_back)
-    steps = sample(models.ddpm, source, losses, settings, 0, Seeded(0, batch), execution=execution)
+    planned = run_bytes(models.ddpm, looks, batch, (64, 64), options, settings.ever_backward)
+    steps = sample(models.ddpm, source, losses, settings, 0, options=options)
     next(steps)
     with _LiveBytes(weights(models)) as live:
         next(steps)
@@ -74,7 +69,7 @@ def test_planning_leaves_the_networks_alone(models):
     )
     assert [id(parameter) for n in (models.ddpm, models.vit) for parameter in n.parameters()] == before
     assert models.ddpm.unet.checkpoint_blocks == checkpointed
-    losses = [StructureLoss(vit=models.vit)]
+    losses = bind([StructureLoss()], vit=models.vit)
     assert list(sample(models.ddpm, torch.zeros(1, 3, 64, 64), losses, SHORT))
 
 
@@ -91,6 +86,6 @@ def test_more_of_anything_takes_more_and_half_precision_less(models):
 def test_networks_that_take_turns_need_room_for_the_largest_and_the_one_after_it():
     small, large, middle = (torch.nn.Linear(n, 1, bias=False) for n in (1, 8, 4))
     networks = [small, large, middle, small]
-    for turn, values in ((stay, 0), (OneAtATime("cpu", ahead=False), 8), (OneAtATime("cpu"), 12)):
-        assert turn_bytes(networks, Execution(turn=turn)) == 4 * values
-    assert turn_bytes([], Execution(turn=OneAtATime("cpu"))) == 0
+    for offload, values in ((None, 0), (Offload("cpu", ahead=False), 8), (Offload("cpu"), 12)):
+        assert offload_bytes(networks, Execution(offload=offload)) == 4 * values
+    assert offload_bytes([], Execution(offload=Offload("cpu"))) == 0

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from diffuseit import load_models
 from diffuseit.errors import InputError
-from diffuseit.guidance.loop import SamplerSettings, sample
-from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
-from diffuseit.methods import METHODS
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.settings import SamplerSettings
+from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss, bind
+from diffuseit.methods import METHODS, DiffuseIT
 from diffuseit.pocket.benchmark import comparison
 from diffuseit.pocket.benchmark import run as benchmark
 from diffuseit.pocket.benchmark.compute import costs, counted, multiply_adds
@@ -20,14 +20,10 @@ from diffuseit.pocket.world.seeds import TUNING
 from diffuseit.presets import PRESETS
 
 
-@pytest.fixture(scope="module")
-def models():
-    return load_models("pocket")
-
-
-def quick(name="text-dsg-10", **changes):
+def quick(name="text-dsg-10", **knobs):
     (one,) = contenders(rows=name)
-    settings = replace(one.preset.sampler, steps=3, skip=1, resample=1, **changes)
+    method = replace(one.preset.sampler.method, **knobs)
+    settings = replace(one.preset.sampler, steps=3, skip=1, resample=1, method=method)
     return replace(one, preset=replace(one.preset, sampler=settings))
 
 
@@ -51,12 +47,11 @@ def test_there_is_a_row_for_every_method_and_length():
 
 
 def test_passes_are_counted_there_and_back(models):
-    losses = [
-        TextStyleLoss(clip=models.clip, to="winter", crops=3),
-        StructureLoss(vit=models.vit),
-        RangeLoss(),
-    ]
-    settings = SamplerSettings(steps=5, skip=1, resample=1, step_rule="normalized", guide_until=0.5)
+    losses = bind(
+        [TextStyleLoss(to="winter", crops=3), StructureLoss(), RangeLoss()], vit=models.vit, clip=models.clip
+    )
+    method = DiffuseIT(step_rule="normalized")
+    settings = SamplerSettings(steps=5, skip=1, resample=1, method=method, guide_until=0.5)
     source = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with counted(models) as passes:
         list(sample(models.ddpm, source, losses, settings, 0))

@@ -18,59 +18,64 @@ from parity_data import (
     vit,
 )
 
-from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.images.color import match_colours
 from diffuseit.images.io import to_pil
-from diffuseit.losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
+from diffuseit.losses import (
+    ImageStyleLoss,
+    RangeLoss,
+    SemanticDivergenceLoss,
+    StructureLoss,
+    TextStyleLoss,
+    bind,
+)
+from diffuseit.methods import DiffuseIT, DiffuseITDDIM
 
 
 def setup(record):
     """The official flags of a recorded run as our losses and settings."""
     args = record["args"]
-    image = args["target_image"] is not None
-    vit_weight = args["vit_lambda"]
+    weight = args["vit_lambda"]
+    method = DiffuseITDDIM() if args["ddim"] else DiffuseIT()
+    settings = SamplerSettings(
+        steps=int(args["timestep_respacing"].removeprefix("ddim")),
+        skip=args["skip_timesteps"],
+        resample=10,
+        method=method,
+        view="noised" if args["use_noise_aug_all"] else "pred_xstart",
+        restart_above=(0.1 if args["use_ffhq"] else 0.01) if args["use_range_restart"] else None,
+        max_restarts=100,
+    )
+    levels = settings.steps - settings.skip
     losses = [
         StructureLoss(
-            vit=vit(),
-            self_similarity=args["lambda_ssim"] * vit_weight,
-            contrastive=args["lambda_contra_ssim"] * vit_weight,
+            self_similarity=args["lambda_ssim"] * weight,
+            contrastive=args["lambda_contra_ssim"] * weight,
             progressive_contrast=args["use_prog_contrast"],
             regularize_content=args["regularize_content"],
         ),
         SemanticDivergenceLoss(
-            vit=vit(), weight=args["lambda_dir_cls"] * vit_weight, until=args["diff_iter"]
+            weight=args["lambda_dir_cls"] * weight,
+            # The official code counts what is left: it acts above timestep `diff_iter`.
+            until=max(levels - 1 - args["diff_iter"], 0) / levels,
         ),
         RangeLoss(weight=args["range_lambda"]),
     ]
-    if image:
-        losses.append(
-            ImageStyleLoss(
-                vit=vit(),
-                target=picture(args["target_image"]),
-                cls=args["lambda_trg"] * vit_weight,
-                pixels=args["l2_trg_lambda"],
-            )
-        )
+    style = None
+    if args["target_image"] is not None:
+        style = picture(args["target_image"])
+        losses.append(ImageStyleLoss(cls=args["lambda_trg"] * weight, pixels=args["l2_trg_lambda"]))
     else:
         losses.append(
             TextStyleLoss(
-                clip=clips(),
                 to=args["prompt"],
                 from_=args["source"],
                 weight=args["clip_guidance_lambda"],
                 crops=args["aug_num"],
             )
         )
-    settings = SamplerSettings(
-        steps=int(args["timestep_respacing"].removeprefix("ddim")),
-        skip=args["skip_timesteps"],
-        resample=10,
-        method="diffuseit-ddim" if args["ddim"] else "diffuseit",
-        view="noised" if args["use_noise_aug_all"] else "pred_xstart",
-        restart_above=(0.1 if args["use_ffhq"] else 0.01) if args["use_range_restart"] else None,
-        max_restarts=100,
-    )
-    return losses, settings
+    return bind(losses, vit=vit(), clip=clips(), style=style), settings
 
 
 def weights_of_terms(args):
@@ -88,10 +93,10 @@ def replay(name):
     record, data = read_json(name), tensors(name)
     noise = data["noise"] if "noise" in data else tensors("noise_stream")["noise"]
     crops = [crop for step in record["steps"] for crop in step.get("aug", [])]
-    randomness = Recorded(noise[: record["n_noise"]], crops)
+    rng = Recorded(noise[: record["n_noise"]], crops)
     losses, settings = setup(record)
-    steps = list(sample(ddpm(), picture(record["args"]["init_image"]), losses, settings, 0, randomness))
-    return record, data, randomness, steps
+    steps = list(sample(ddpm(), picture(record["args"]["init_image"]), losses, settings, rng=rng))
+    return record, data, rng, steps
 
 
 def quick_ones_unmarked():
@@ -101,12 +106,12 @@ def quick_ones_unmarked():
 
 @pytest.mark.parametrize("name", quick_ones_unmarked())
 def test_a_run_is_the_official_codes(name):
-    record, data, randomness, steps = replay(name)
-    assert [step.index for step in steps] == [step["t"] for step in record["steps"]]
+    record, data, rng, steps = replay(name)
+    assert [step.t for step in steps] == [step["t"] for step in record["steps"]]
     restarts = [bool(step["flag"]) and step["t"] > 0 for step in record["steps"]]
     assert [step.restarted for step in steps] == restarts
-    assert not randomness.stream
-    assert not randomness.recorded
+    assert not rng.stream
+    assert not rng.recorded
     bound = 10 * record["suggested_max_abs_dx_fp32"]
     pictures = {
         "x": torch.cat([step.x_t for step in steps]),

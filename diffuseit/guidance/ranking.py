@@ -14,8 +14,11 @@ from ..models.crops import Crops
 from ..performance.options import FULL_SPEED, Execution
 from .guidance import Guidance
 from .rng import Seeded
-from .settings import SamplerSettings
+from .settings import MOST_STEPS, SamplerSettings
 from .timetable import Visit
+
+_END = Visit(0, level=MOST_STEPS - 1, levels=MOST_STEPS)
+"""The last step of a run, where losses that end earlier do not act."""
 
 GAP = 2
 """Pixels between the pictures of a grid."""
@@ -65,7 +68,7 @@ def score(
     guidance = Guidance(losses, sources, backbone, SamplerSettings(steps=1, skip=0), rng, options=options)
     # The inversion of a source ends at the source.
     guidance.anchors[0] = guidance.x_0
-    found = guidance.evaluate({"pred_xstart": pictures, "noised": pictures}, Visit(0), differentiate=False)
+    found = guidance.evaluate({"pred_xstart": pictures, "noised": pictures}, _END, differentiate=False)
     return sum(found.terms.values(), pictures.new_zeros(len(pictures))).float().cpu()
 
 
