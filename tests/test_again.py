@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffuseit.images.serial import from_json, to_json
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,9 +18,10 @@ from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.images.io import read_picture, read_text, save_picture, to_pil
 from diffuseit.images.recipe import FileRef, Recipe, sha256_of_network
-from diffuseit.losses import MaskedLoss, RangeLoss
+from diffuseit.losses import BoundLoss, RangeLoss
 from diffuseit.pocket.world.render import render, sample_geometry
 from diffuseit.presets import PRESETS, Preset
+from diffuseit.schema import from_json, to_json
 
 QUICK = ("--steps", "4", "--skip", "1", "--resample", "1")
 
@@ -335,7 +335,7 @@ def test_a_recipe_comes_back_from_text():
 
 def test_a_loss_with_a_picture_in_it_is_no_setting():
     with pytest.raises(InputError, match="a Tensor cannot be written as a setting"):
-        to_json(MaskedLoss(RangeLoss(), torch.ones(1, 1, 8, 8)))
+        to_json(BoundLoss(RangeLoss(), mask=torch.ones(1, 1, 8, 8)))
 
 
 def test_the_sum_of_a_network_tells_numbers_and_types():

@@ -16,6 +16,7 @@ from standin import MODELS
 from typer.testing import CliRunner
 
 import diffuseit
+from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.errors import DivergedError, ModelError
 
@@ -25,11 +26,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """The keyword arguments of each call of a core that inverts colours in three steps."""
     recorded: list[dict] = []
 
-    def translate(source: torch.Tensor, *, on_step: Callable, **settings) -> torch.Tensor:
+    def translate(source: torch.Tensor, *, on_step: Callable, **settings) -> Result:
         recorded.append({"source": source, **settings})
         for index in range(3):
             on_step(SimpleNamespace(number=index, total=3, terms={"structure": torch.tensor([0.125])}))
-        return -source
+        return Result(-source)
 
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
     monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
@@ -131,7 +132,7 @@ def test_notes_about_the_picture_are_shown(source: Path, calls: list[dict]):
     frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
     result = run("translate", "moving.gif", "--to", "a leopard")
     assert result.exit_code == 0
-    assert "Note: moving.gif has 2 frames: the first one is used\n" in result.stderr
+    assert "Note: moving.gif has several frames: the first one is used\n" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def slow_translate(source, *, on_step, **_):
     on_step(SimpleNamespace(number=0, total=100, terms={"loss": torch.zeros(1)}))
     if WHERE == "translate":
         wait()
-    return source
+    return diffuseit.Result(source)
 
 def slow_save(self, path, **_):
     path.write_bytes(b"half a picture")

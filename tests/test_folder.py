@@ -10,6 +10,7 @@ from standin import MODELS
 from typer.testing import CliRunner
 
 import diffuseit
+from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.errors import DivergedError
 
@@ -19,7 +20,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The seed of each call of a core that inverts colours, and fails at green and blue pictures."""
     recorded: list[int] = []
 
-    def translate(source: torch.Tensor, *, seed: int, on_step, **_) -> torch.Tensor:
+    def translate(source: torch.Tensor, *, seed: int, on_step, **_) -> Result:
         recorded.append(seed)
         for number in range(4):
             on_step(SimpleNamespace(number=number, total=4, terms={"structure": torch.tensor([0.5])}))
@@ -27,7 +28,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise DivergedError("the sample is not finite")
         if source[0, 2].mean() > 0.9:
             raise RuntimeError("out of memory\nhere is a table")
-        return -source
+        return Result(-source)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
@@ -103,7 +104,7 @@ def test_notes_name_their_picture(seeds: list[int]):
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "black")]
     frames[0].save("in/moving.gif", save_all=True, append_images=frames[1:])
     stderr = run("in", "--to", "winter", "-o", "out").stderr
-    assert "Note: in/moving.gif has 2 frames: the first one is used" in stderr
+    assert "Note: in/moving.gif has several frames: the first one is used" in stderr
 
 
 @pytest.mark.parametrize(

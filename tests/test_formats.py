@@ -12,6 +12,7 @@ from standin import MODELS
 from typer.testing import CliRunner
 
 import diffuseit
+from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.images.io import read_picture
 
@@ -22,7 +23,7 @@ RED, GREEN, BLUE, WHITE, BLACK, GREY = "red", "lime", "blue", "white", "black", 
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", lambda source, **_: -source, raising=False)
+    monkeypatch.setattr(diffuseit, "translate", lambda source, **_: Result(-source), raising=False)
 
 
 def run(*arguments: object):
