@@ -12,7 +12,7 @@ from .errors import InputError, ModelError
 from .guidance.loop import Step, check_source, sample
 from .guidance.mask import blend, check_mask
 from .guidance.ranking import Variations, check_variations, ranked, score
-from .images.color import match_colours_batch
+from .images.color import match_colors_batch
 from .models.base import Backbone
 from .models.clip import CLIPEnsemble
 from .models.vit import ViT
@@ -101,7 +101,7 @@ def translate(
             on_step(step)
     result = torch.cat(results).clamp(-1, 1).cpu()
     if chosen.colour_match and style is not None:
-        result = match_colours_batch(result, style)
+        result = match_colors_batch(result, style)
     return blend(result, source.cpu(), None if mask is None else mask.cpu())
 
 

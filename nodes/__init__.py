@@ -11,7 +11,7 @@ MODULES = (
     "preset",
     "sampler",
     "variations",
-    "colours",
+    "colors",
     "download",
     "examples",
 )

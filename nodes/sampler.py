@@ -405,10 +405,10 @@ class Run:
     def finish(self, result: Tensor, at_source_size: bool) -> Tensor:
         """Colours, and back from the canvas."""
         if self.settings.colours is not None:
-            from ..diffuseit.images.color import match_colours_batch
+            from ..diffuseit.images.color import match_colors_batch
 
             result = blend(
-                match_colours_batch(result, self.settings.colours.cpu()), self.source.cpu(), self.mask
+                match_colors_batch(result, self.settings.colours.cpu()), self.source.cpu(), self.mask
             )
         if at_source_size:
             return self.fit.restore(result, self.original, self.original_mask)

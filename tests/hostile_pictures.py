@@ -362,7 +362,7 @@ class Catch:
 def hunt(seed: int, count: int, seconds: float = float("inf")) -> Catch:
     """Read mutants in child processes until `count` are read or `seconds` are over."""
     catch, first, end = Catch(), 0, time.monotonic() + seconds
-    while first < count and time.monotonic() < end:
+    while first < count and time.monotonic() < end and len(catch.faults) < 20:
         first = _batch(seed, first, min(count - first, 2000), catch, end)
     return catch
 

@@ -18,7 +18,7 @@ from ...api import Models, load_models
 from ...errors import InputError
 from ...guidance.loop import SamplerSettings, Step, sample
 from ...images.atomic import atomic_path
-from ...images.color import match_colours_batch
+from ...images.color import match_colors_batch
 from ...losses import Loss, RangeLoss, SemanticDivergenceLoss, StructureLoss
 from ...presets import PRESETS, Preset
 from ..models import pocket_judge
@@ -107,7 +107,7 @@ def sample_tasks(
         result[step.items.start : step.items.stop] = step.pred_xstart.cpu()
     result = result.clamp(-1, 1)
     matched = preset.colour_match and losses and preset.kind == "image"
-    return match_colours_batch(result, tasks.style) if matched else result
+    return match_colors_batch(result, tasks.style) if matched else result
 
 
 @torch.no_grad()

@@ -1,15 +1,17 @@
-"""Colour matching as a node of its own."""
+"""Color matching as a node of its own."""
 
 import torch
 from comfy_api.latest import io
 
+from ..diffuseit.errors import InputError
+from ..diffuseit.schema import shown
 from . import runtime
 from .images import to_comfy, to_core
 from .types import CATEGORY
 
 
-class MatchColours(io.ComfyNode):
-    """A picture with the colours of another."""
+class MatchColors(io.ComfyNode):
+    """A picture with the colors of another."""
 
     @classmethod
     def define_schema(cls):
@@ -40,11 +42,17 @@ class MatchColours(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, reference, strength) -> io.NodeOutput:
-        from ..diffuseit.images.color import match_colours_batch
+        from ..diffuseit.images.color import match_colors_batch
 
+        if not (isinstance(strength, int | float) and 0 <= strength <= 1):
+            raise InputError(f"strength: {shown(strength)} is not a number from 0 to 1")
         picture, target = to_core(image), to_core(reference, "reference")
-        matched = match_colours_batch(picture.cpu(), target.cpu())
-        return io.NodeOutput(runtime.to_output(to_comfy(torch.lerp(picture.cpu(), matched, strength))))
+        if len(target) not in (1, len(picture)):
+            raise InputError(
+                f"reference: {len(target)} pictures for {len(picture)}: give one, or one for each"
+            )
+        matched = match_colors_batch(picture, target)
+        return io.NodeOutput(runtime.to_output(to_comfy(torch.lerp(picture, matched, float(strength)))))
 
 
-NODES = [MatchColours]
+NODES = [MatchColors]
