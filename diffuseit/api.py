@@ -12,7 +12,7 @@ from .guidance.loop import Step, check_source, sample
 from .guidance.mask import blend, check_mask
 from .guidance.ranking import Variations, check_variations, ranked, score
 from .guidance.settings import SamplerSettings
-from .images.color import match_colours_batch
+from .images.color import match_colors_batch
 from .losses import BoundLoss
 from .models.base import Backbone
 from .models.bundle import Models, load_bundle
@@ -136,7 +136,7 @@ def translate_with(
             on_step(step)
     pictures = torch.stack([own[-1] for own in frames]).clamp(-1, 1)
     if colors is not None:
-        pictures = match_colours_batch(pictures, colors.cpu())
+        pictures = match_colors_batch(pictures, colors.cpu())
     pictures = blend(pictures, source.cpu(), None if mask is None else mask.cpu())
     trajectory = tuple(torch.stack(own) for own in frames) if keep_trajectory else ()
     return Result(pictures, history, trajectory)

@@ -4,6 +4,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffuseit.errors import InputError
 from .comfy.devices import to_output
 from .images import to_comfy, to_core
 from .inputs import checked
@@ -43,11 +44,13 @@ class MatchColors(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, image: Tensor, reference: Tensor, strength: float) -> io.NodeOutput:
-        from ..diffuseit.images.color import match_colours_batch
+        from ..diffuseit.images.color import match_colors_batch
 
         picture, target = to_core(image), to_core(reference, "reference")
-        matched = match_colours_batch(picture.cpu(), target.cpu())
-        return io.NodeOutput(to_output(to_comfy(torch.lerp(picture.cpu(), matched, strength))))
+        if len(target) not in (1, len(picture)):
+            raise InputError(f"reference: {len(target)} images for {len(picture)}: give one, or one for each")
+        matched = match_colors_batch(picture, target)
+        return io.NodeOutput(to_output(to_comfy(torch.lerp(picture, matched, float(strength)))))
 
 
 NODES = [MatchColors]

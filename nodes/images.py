@@ -1,17 +1,29 @@
-"""ComfyUI's pictures [B, H, W, C] in [0, 1] and the core's [B, 3, H, W] in [-1, 1]."""
+"""ComfyUI's pictures [B, H, W, C] in [0, 1] and the core's [B, 3, H, W] in [-1, 1].
+
+What comes from ComfyUI lies on any device and in any precision; what the core gets is always float32 on the CPU.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..diffuseit.errors import InputError
+from ..diffuseit.guidance.mask import as_mask
+from ..diffuseit.schema import shown
 
 ROUNDING = 1e-6  # far more than the way to [-1, 1] and back costs in float32, far less than a level of 255
 
 
-def to_core(image: Tensor, name: str = "image") -> Tensor:
-    """A copy that may take part in autograd. Raises `InputError` for what is no RGB picture."""
-    if not isinstance(image, Tensor) or image.is_nested or image.ndim != 4:
+def to_core(image: Any, name: str = "image") -> Tensor:
+    """A copy on the CPU that may take part in autograd. Raise `InputError` for what is no RGB picture.
+
+    8-bit pictures that came in half precision are put back on their levels.
+    """
+    if isinstance(image, list) or (isinstance(image, Tensor) and (image.is_nested or image.ndim != 4)):
         raise InputError(f"{name}: the pictures of a batch have several sizes; resize them to one size first")
+    if not isinstance(image, Tensor):
+        raise InputError(f"{name}: connect a picture, {shown(image)} is none")
     channels = image.shape[-1]
     if channels == 4:
         raise InputError(
@@ -19,9 +31,14 @@ def to_core(image: Tensor, name: str = "image") -> Tensor:
         )
     if channels != 3:
         raise InputError(f"{name}: the picture has {channels} channels instead of red, green and blue")
-    if not len(image):
+    if not image.numel():
         raise InputError(f"{name}: the batch is empty")
-    return image.detach().to(torch.float32).movedim(-1, 1).mul(2).sub(1).contiguous()
+    picture = image.detach().to("cpu", torch.float32)
+    if not picture.isfinite().all():
+        raise InputError(f"{name}: the picture has values that are not finite; look at the node that made it")
+    if image.dtype in (torch.float16, torch.bfloat16):
+        picture = _on_levels(picture, torch.finfo(image.dtype).eps / 2)
+    return picture.clamp(0, 1).movedim(-1, 1).mul(2).sub(1).contiguous()
 
 
 def to_comfy(image: Tensor) -> Tensor:
@@ -30,15 +47,15 @@ def to_comfy(image: Tensor) -> Tensor:
     ComfyUI cuts off what lies between two levels when it saves, so that a rounding error would cost a whole level.
     """
     picture = image.detach().float().add(1).div(2).clamp(0, 1)
-    level = picture.mul(255).round().div(255)
-    picture = torch.where((picture - level).abs() < ROUNDING, level, picture)
-    return picture.movedim(1, -1).contiguous()
+    return _on_levels(picture, ROUNDING).movedim(1, -1).contiguous()
 
 
 def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
-    """[1 or B, H, W] -> [1 or B, 1, H, W] for `picture` [B, 3, H, W]. Raises `InputError` if it does not lie on it."""
-    mask = mask.detach().to(torch.float32, copy=True)
-    mask = mask[None] if mask.ndim == 2 else mask
+    """A mask of any usual shape as [1 or B, 1, H, W] on the CPU for `picture` [B, 3, H, W].
+
+    Raise `InputError` if it does not lie on the picture, or lets nothing change.
+    """
+    mask = as_mask(mask, f"{name}: the mask").detach().to("cpu", torch.float32, copy=True)
     if mask.shape[-2:] != picture.shape[-2:]:
         size, wanted = (f"{x.shape[-1]}x{x.shape[-2]}" for x in (mask, picture))
         hint = (
@@ -49,6 +66,14 @@ def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
         raise InputError(f"{name}: the mask is {size} and the picture {wanted}: resize the mask{hint}")
     if len(mask) not in (1, len(picture)):
         raise InputError(f"{name}: {len(mask)} masks for {len(picture)} pictures: give one, or one for each")
+    if not mask.isfinite().all():
+        raise InputError(f"{name}: the mask has values that are not finite; look at the node that made it")
     if not mask.max() > 0:
         raise InputError(f"{name}: the mask is empty, so nothing would change: paint what may change")
-    return mask.clamp(0, 1)[:, None]
+    return mask.clamp(0, 1)
+
+
+def _on_levels(picture: Tensor, tolerance: float) -> Tensor:
+    """Values that are nearer than `tolerance` to one of the 256 levels of 8 bits, at that level."""
+    level = picture.mul(255).round().div(255)
+    return torch.where((picture - level).abs() < tolerance, level, picture)

@@ -149,8 +149,8 @@ def samples() -> dict[str, bytes]:
     noise = rng.integers(0, 256, (SIZE[1], SIZE[0], 4), dtype=np.uint8)
     smooth = np.indices((SIZE[1], SIZE[0])).sum(0).astype(np.uint8) * 5
     rgb, rgba = Image.fromarray(np.dstack([smooth, smooth[::-1], noise[..., 0]])), Image.fromarray(noise)
-    grey, deep = Image.fromarray(smooth), Image.fromarray(smooth.astype(np.uint16) * 257)
-    palette, bilevel = rgb.quantize(16), grey.convert("1")
+    gray, deep = Image.fromarray(smooth), Image.fromarray(smooth.astype(np.uint16) * 257)
+    palette, bilevel = rgb.quantize(16), gray.convert("1")
     other = rgb.transpose(Image.Transpose.ROTATE_180)
     profile = profiles.swapped_rgb()
     block = exif([(0x010F, 2, 4, b"abc"), turned(), (0x8825, 4, 1, struct.pack("<I", 60))], extra=bytes(40))
@@ -168,7 +168,7 @@ def samples() -> dict[str, bytes]:
         "told.png": saved(rgb, "PNG", pnginfo=texts, icc_profile=profile, exif=block, dpi=(72, 72)),
         "moving.png": saved(rgb, "PNG", more),
         "rgb.jpg": saved(rgb, "JPEG"),
-        "grey.jpg": saved(grey, "JPEG"),
+        "gray.jpg": saved(gray, "JPEG"),
         "cmyk.jpg": saved(rgb.convert("CMYK"), "JPEG"),
         "told.jpg": saved(rgb, "JPEG", exif=block, icc_profile=profile, comment=b"hello"),
         "progressive.jpg": saved(rgb, "JPEG", progressive=True, quality=90, restart_marker_blocks=1),
@@ -203,7 +203,7 @@ def samples() -> dict[str, bytes]:
         "moving.avif": saved(rgb, "AVIF", more, speed=10),
         "rgb.jp2": saved(rgb, "JPEG2000"),
         "rgba.j2k": saved(rgba, "JPEG2000", no_jp2=True, irreversible=True),
-        "tiled.jp2": saved(grey, "JPEG2000", tile_size=(8, 8)),
+        "tiled.jp2": saved(gray, "JPEG2000", tile_size=(8, 8)),
         "flat.psd": psd(np.asarray(rgb)),
         "layers.psd": psd(np.asarray(rgb), layers=2),
         "rgb.tga": saved(rgb, "TGA"),
@@ -362,7 +362,7 @@ class Catch:
 def hunt(seed: int, count: int, seconds: float = float("inf")) -> Catch:
     """Read mutants in child processes until `count` are read or `seconds` are over."""
     catch, first, end = Catch(), 0, time.monotonic() + seconds
-    while first < count and time.monotonic() < end:
+    while first < count and time.monotonic() < end and len(catch.faults) < 20:
         first = _batch(seed, first, min(count - first, 2000), catch, end)
     return catch
 

@@ -18,7 +18,7 @@ def swapped_rgb() -> bytes:
     return _profile(b"RGB ", [(name, _xyz(value)) for name, value in columns.items()] + curves)
 
 
-def linear_grey() -> bytes:
+def linear_gray() -> bytes:
     """Half the level is half the light."""
     return _profile(b"GRAY", [(b"kTRC", _gamma(1.0))])
 
@@ -34,14 +34,14 @@ def red_cyan() -> bytes:
     return _profile(b"CMYK", [(b"A2B0", table)], space=b"Lab ", kind=b"prtr")
 
 
-def _profile(colours: bytes, tags: Tags, space: bytes = b"XYZ ", kind: bytes = b"mntr") -> bytes:
+def _profile(colors: bytes, tags: Tags, space: bytes = b"XYZ ", kind: bytes = b"mntr") -> bytes:
     tags = [*tags, (b"wtpt", _xyz(D50)), (b"desc", _text(b"desc", b"a test"))]
     offset = 128 + 4 + 12 * len(tags)
     table, data = struct.pack(">I", len(tags)), b""
     for name, content in tags:
         table += name + struct.pack(">II", offset + len(data), len(content))
         data += content + bytes(-len(content) % 4)
-    head = struct.pack(">I4sI", offset + len(data), b"test", 0x02400000) + kind + colours + space
+    head = struct.pack(">I4sI", offset + len(data), b"test", 0x02400000) + kind + colors + space
     head += bytes(12) + b"acsp" + bytes(28) + _xyz(D50)[8:]
     return head.ljust(128, b"\0") + table + data
 

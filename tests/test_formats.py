@@ -1,4 +1,4 @@
-"""A zoo of picture formats, made here, goes through `diffuseit translate` with a core that inverts colours."""
+"""A zoo of picture formats, made here, goes through `diffuseit translate` with a core that inverts colors."""
 
 import io
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.images.io import read_picture
 
-RED, GREEN, BLUE, WHITE, BLACK, GREY = "red", "lime", "blue", "white", "black", (128, 128, 128)
+RED, GREEN, BLUE, WHITE, BLACK, GRAY = "red", "lime", "blue", "white", "black", (128, 128, 128)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def halves(left: object, right: object, mode: str = "RGB") -> Image.Image:
 
 
 def levels(values: list, dtype: type) -> Image.Image:
-    """A row of values as the two halves of a grey picture."""
+    """A row of values as the two halves of a gray picture."""
     return Image.fromarray(np.repeat(np.array([values] * 64, dtype=dtype), 32, axis=1))
 
 
@@ -77,7 +77,7 @@ def saved(image: Image.Image, **options: object) -> Callable[[str], None]:
 
 
 ZOO: dict[str, tuple[str, Callable[[str], None], object, object, bool]] = {
-    # name: suffix, maker, colour on the left and on the right (under transparency: white), opaque
+    # name: suffix, maker, color on the left and on the right (under transparency: white), opaque
     "plain": ("png", saved(halves(RED, BLUE)), RED, BLUE, True),
     "bmp": ("bmp", saved(halves(RED, BLUE)), RED, BLUE, True),
     "turned": ("png", turned, RED, GREEN, True),
@@ -86,14 +86,14 @@ ZOO: dict[str, tuple[str, Callable[[str], None], object, object, bool]] = {
     "profile jpeg": ("jpg", swapped, GREEN, BLUE, True),
     "profile webp": ("webp", swapped, GREEN, BLUE, True),
     "profile tiff": ("tif", swapped, GREEN, BLUE, True),
-    "grey": ("png", saved(halves(0, 128, "L")), BLACK, GREY, True),
-    "grey profile": ("png", saved(halves(0, 128, "L"), icc_profile=profiles.linear_grey()), BLACK, (188,) * 3, True),
-    "grey alpha": ("png", saved(halves((0, 255), (0, 0), "LA")), BLACK, WHITE, False),
+    "gray": ("png", saved(halves(0, 128, "L")), BLACK, GRAY, True),
+    "gray profile": ("png", saved(halves(0, 128, "L"), icc_profile=profiles.linear_gray()), BLACK, (188,) * 3, True),
+    "gray alpha": ("png", saved(halves((0, 255), (0, 0), "LA")), BLACK, WHITE, False),
     "one bit": ("png", saved(halves(0, 1, "1")), BLACK, WHITE, True),
-    "16 bit": ("png", saved(levels([0, 32896], np.uint16)), BLACK, GREY, True),
-    "16 bit tiff": ("tif", saved(levels([0, 32896], np.uint16)), BLACK, GREY, True),
+    "16 bit": ("png", saved(levels([0, 32896], np.uint16)), BLACK, GRAY, True),
+    "16 bit tiff": ("tif", saved(levels([0, 32896], np.uint16)), BLACK, GRAY, True),
     "16 bit keyed": ("png", saved(levels([0, 32896], np.uint16), transparency=32896), BLACK, WHITE, False),
-    "float": ("tif", saved(levels([0, 128 / 255], np.float32)), BLACK, GREY, True),
+    "float": ("tif", saved(levels([0, 128 / 255], np.float32)), BLACK, GRAY, True),
     "cmyk": ("tif", saved(halves((0, 255, 255, 0), (255, 255, 0, 0), "CMYK")), RED, BLUE, True),
     "cmyk jpeg": ("jpg", saved(halves((0, 255, 255, 0), (255, 255, 0, 0), "CMYK"), quality=95), RED, BLUE, True),
     "cmyk profile": (
@@ -126,8 +126,8 @@ def test_the_zoo(name: str):
     assert out.mode == ("RGB" if opaque else "RGBA")
     shown = np.array(out).astype(int)
     lossy = 9 if suffix in ("jpg", "webp") or "profile" in name or name == "lab" else 1
-    for colour, x in ((left, 8), (right, 56)):
-        wanted = 255 - np.array(Image.new("RGB", (1, 1), colour))[0, 0].astype(int)
+    for color, x in ((left, 8), (right, 56)):
+        wanted = 255 - np.array(Image.new("RGB", (1, 1), color))[0, 0].astype(int)
         assert np.abs(shown[8:56, x, :3] - wanted).max() <= lossy
     if not opaque:
         assert (shown[:, 8, 3] == 255).all() and (shown[:, 56, 3] == 0).all()
@@ -149,7 +149,7 @@ def test_a_profile_that_cannot_be_used_is_a_note():
     result = run("in.png", "-o", "out.png")
     assert "Note: in.png has a color profile that cannot be used" in result.stderr.replace("\n", " ")
     assert Image.open("out.png").getpixel((8, 8)) == (0, 255, 255)
-    halves(RED, BLUE).save("in.png", icc_profile=profiles.linear_grey())
+    halves(RED, BLUE).save("in.png", icc_profile=profiles.linear_gray())
     assert "that cannot be used" in run("in.png", "-o", "out.png").stderr.replace("\n", " ")
 
 

@@ -1,9 +1,17 @@
 """ComfyUI's pictures and masks to the core and back, without a ComfyUI."""
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from nodes_alone import import_node_module
+from hypothesis import given
+from hypothesis import strategies as st
+from nodes_alone import fake_comfy, import_node_module
+
+from diffuseit.guidance.mask import blend
+from diffuseit.images.resize import Fit
 
 
 @pytest.fixture
@@ -27,6 +35,52 @@ def test_every_level_of_8_bit_survives_the_way_in_and_out(images):
     out = images.to_comfy(images.to_core(picture))
     assert torch.equal(out, picture)
     assert (as_save_image(out) == levels).all()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_every_level_survives_half_precision(images, kind):
+    """As ComfyUI's --fp16-intermediates hands pictures over."""
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    out = images.to_comfy(images.to_core(as_load_image(levels).to(kind)))
+    assert (as_save_image(out) == levels).all()
+
+
+def test_protected_pixels_survive_half_precision_in_a_larger_picture(images):
+    """Through the core's own way back to the source's size."""
+    levels = np.random.default_rng(0).integers(0, 256, (1, 40, 60, 3), dtype=np.uint8)
+    source = images.to_core(as_load_image(levels).half())
+    mask = torch.zeros(1, 40, 60)
+    mask[:, :, 30:] = 1
+    fit = Fit.of((40, 60), SimpleNamespace(image_size=16, size_multiple=8))
+    result = torch.zeros(1, 3, *fit.canvas)
+    out = images.to_comfy(fit.restore(result, source, images.mask_to_core(mask.half(), source)))
+    assert (as_save_image(out)[:, :, :30] == levels[:, :, :30]).all()
+    assert (as_save_image(out)[:, :, 30:] == 127).all()
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor on a device of its own, which does not mix with those on the CPU, as under --gpu-only."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.to and "cpu" in args:
+            return super().__torch_function__(function, types, args, kwargs).as_subclass(torch.Tensor)
+        flat = [tensor for arg in args for tensor in (arg if isinstance(arg, list | tuple) else [arg])]
+        if any(type(tensor) is torch.Tensor and tensor.ndim for tensor in flat):
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_pictures_and_masks_come_from_any_device(images):
+    """What the core gets lies on the CPU, wherever the inputs are."""
+    there = torch.rand(2, 4, 6, 3).as_subclass(Elsewhere)
+    with pytest.raises(RuntimeError, match="same device"):
+        there + torch.rand(2, 4, 6, 3)
+    core = images.to_core(there)
+    mask = images.mask_to_core((torch.rand(2, 4, 6) > 0.5).as_subclass(Elsewhere), core)
+    assert type(core) is type(mask) is torch.Tensor
+    assert core.device.type == mask.device.type == "cpu"
+    assert blend(torch.zeros_like(core), core, mask).shape == core.shape
 
 
 def test_what_lies_between_two_levels_stays_there(images):
@@ -65,6 +119,16 @@ def test_a_picture_enters_as_a_copy_that_autograd_takes(images):
             "x: the pictures of a batch have several sizes",
         ),
         (torch.zeros(0, 4, 4, 3), "x: the batch is empty"),
+        (torch.zeros(1, 0, 4, 3), "x: the batch is empty"),
+        (torch.full((1, 4, 4, 3), float("nan")), "x: the picture has values that are not finite"),
+        (torch.full((1, 4, 4, 3), float("-inf")), "x: the picture has values that are not finite"),
+        (
+            torch.full((1, 4, 4, 3), float("nan"), dtype=torch.float16),
+            "x: the picture has values that are not",
+        ),
+        ("a literal", "x: connect a picture, 'a literal' is none"),
+        (None, "x: connect a picture, None is none"),
+        (7, "x: connect a picture, 7 is none"),
     ],
 )
 def test_what_is_no_picture_is_refused(images, picture, sentence):
@@ -73,13 +137,52 @@ def test_what_is_no_picture_is_refused(images, picture, sentence):
     assert str(caught.value).startswith(sentence)
 
 
-def test_masks_of_all_forms_lie_on_the_picture(images):
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize(
+    "shape", [(4, 6), (1, 4, 6), (2, 4, 6), (1, 1, 4, 6), (2, 1, 4, 6), (1, 4, 6, 1), (2, 4, 6, 1)]
+)
+def test_masks_of_all_shapes_lie_on_the_picture(images, shape, kind):
+    mask = torch.zeros(shape, dtype=kind)
+    batch = mask.reshape(-1, 4, 6)
+    batch[:, 1, 2:5] = True
+    core = images.mask_to_core(mask, torch.zeros(2, 3, 4, 6))
+    assert core.shape == (len(batch), 1, 4, 6)
+    assert core.dtype == torch.float32
+    assert torch.equal(core[:, 0], batch.float())
+    assert core.data_ptr() != mask.data_ptr()
+
+
+def test_masks_are_clipped(images):
+    assert images.mask_to_core(
+        torch.linspace(-1, 2, 24).reshape(4, 6), torch.zeros(1, 3, 4, 6)
+    ).aminmax() == (0, 1)
+
+
+@contextmanager
+def suppress_named(name):
+    """Lets errors pass that begin with the name of the input."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(f"{name}: "):
+            raise
+
+
+@given(shape=st.lists(st.integers(0, 7), max_size=6), value=st.floats(width=32))
+def test_a_mask_of_any_shape_fits_or_is_refused_by_name(images, shape, value):
     picture = torch.zeros(2, 3, 4, 6)
-    for mask in (torch.ones(4, 6), torch.ones(1, 4, 6), torch.ones(2, 4, 6) * 2):
-        core = images.mask_to_core(mask, picture)
-        assert core.shape == (mask.shape[0] if mask.ndim == 3 else 1, 1, 4, 6)
-        assert core.max() == 1
-        assert core.data_ptr() != mask.data_ptr()
+    with suppress_named("the_input"):
+        core = images.mask_to_core(torch.full(shape, value), picture, "the_input")
+        assert core.shape in ((1, 1, 4, 6), (2, 1, 4, 6))
+        assert 0 < core.max() <= 1
+
+
+@given(shape=st.lists(st.integers(0, 5), max_size=5), value=st.floats(width=32))
+def test_a_picture_of_any_shape_fits_or_is_refused_by_name(images, shape, value):
+    with suppress_named("the_input"):
+        core = images.to_core(torch.full(shape, value), "the_input")
+        assert core.shape == (shape[0], 3, shape[1], shape[2])
+        assert -1 <= core.min() <= core.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -92,9 +195,60 @@ def test_masks_of_all_forms_lie_on_the_picture(images):
         ),
         (torch.ones(3, 4, 6), "mask: 3 masks for 2 pictures: give one, or one for each"),
         (torch.zeros(1, 4, 6), "mask: the mask is empty, so nothing would change: paint what may change"),
+        (torch.full((4, 6), float("nan")), "mask: the mask has values that are not finite"),
+        (torch.full((4, 6), float("inf")), "mask: the mask has values that are not finite"),
+        (
+            torch.ones(1, 4, 6, 3),
+            "mask: the mask is (1, 4, 6, 3): it must be [H, W], [B, H, W], [B, 1, H, W] or",
+        ),
+        (torch.ones(4), "mask: the mask is (4,): it must be"),
+        ([torch.ones(4, 6)], "mask: the mask is a list: give one tensor, [H, W] or [B, H, W]"),
+        ("a literal", "mask: the mask is a str: give one tensor"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(images, mask, sentence):
     with pytest.raises(ValueError, match=r"^mask: ") as caught:
         images.mask_to_core(mask, torch.zeros(2, 3, 4, 6))
     assert str(caught.value).startswith(sentence)
+
+
+# --- Match Colors -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def match(monkeypatch):
+    """The node, as a function of (image, reference, strength)."""
+    fakes = fake_comfy()
+    fakes["comfy_api.latest"].io = SimpleNamespace(
+        Custom=lambda name: name, ComfyNode=object, NodeOutput=lambda *outputs: outputs
+    )
+    fakes["comfy.model_management"].intermediate_device = lambda: torch.device("cpu")
+    node = import_node_module(monkeypatch, "colors", fakes).MatchColors
+    return lambda image, reference, strength: node.execute(image, reference, strength)[0]
+
+
+def test_strength_moves_the_colors_part_of_the_way(match):
+    levels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.rand(1, 5, 7, 3, generator=generator) * torch.tensor([1, 0.2, 0.1])
+    image = as_load_image(levels)
+    whole, half, none = (match(image, reference, strength) for strength in (1.0, 0.5, 0))
+    assert (as_save_image(none) == levels).all()
+    torch.testing.assert_close(half, (whole + image) / 2, atol=1e-5, rtol=0)
+    assert (whole.mean((0, 1, 2)) - image.mean((0, 1, 2))).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -0.1, 1.1, "1", None])
+def test_a_strength_that_is_none_is_refused(match, strength):
+    with pytest.raises(ValueError, match=r"^strength: .* is not a number from 0 to 1"):
+        match(torch.rand(1, 4, 4, 3), torch.rand(1, 4, 4, 3), strength)
+
+
+def test_pictures_that_cannot_be_matched_are_refused(match):
+    good, bad = torch.rand(1, 4, 4, 3), torch.full((1, 4, 4, 3), float("nan"))
+    with pytest.raises(ValueError, match=r"^reference: the picture has values that are not finite"):
+        match(good, bad, 1.0)
+    with pytest.raises(ValueError, match=r"^image: the picture has values that are not finite"):
+        match(bad, good, 1.0)
+    with pytest.raises(ValueError, match=r"^reference: 2 pictures for 3: give one, or one for each"):
+        match(good.expand(3, -1, -1, -1), good.expand(2, -1, -1, -1), 1.0)

@@ -1,12 +1,15 @@
 """Pictures of every kind either look as a person expects or end in one clear line."""
 
+import io
 import os
 import random
 import struct
 import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import hostile_pictures
 import numpy as np
@@ -114,6 +117,30 @@ def test_heic_is_named(tmp_path: Path, brands: bytes):
         path,
         "is a HEIC picture, a kind that is not read here: save it as PNG or JPEG, or install pillow-heif",
     )
+
+
+def test_heic_is_read_by_pillow_heif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Which registers itself with Pillow; here a package of that name, with PPM for HEIC."""
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + hostile_pictures.samples()["rgb.ppm"])
+
+    def opened(file: object, name: str) -> Image.Image:
+        file.read(24)
+        return Image.open(io.BytesIO(file.read()))
+
+    library = ModuleType("pillow_heif")
+    library.register_heif_opener = lambda: Image.register_open("HEIF", opened)
+    monkeypatch.setitem(sys.modules, "pillow_heif", library)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setattr(decode, "READABLE", (*decode.READABLE, *decode.HEIF))
+    assert load_picture(path).size == hostile_pictures.SIZE
+
+    def broken() -> None:
+        raise ImportError("libheif.so.1: cannot open shared object file")
+
+    library.register_heif_opener = broken
+    refused(path, "is a HEIC picture, a kind that is not read here")
 
 
 def test_a_picture_with_the_extension_of_another_kind_is_read(tmp_path: Path):
@@ -375,7 +402,7 @@ def test_the_composite_of_a_photoshop_file_is_read(tmp_path: Path, layers: int):
 
 
 @pytest.mark.parametrize(
-    "profile", [b"no profile at all", profiles.linear_grey(), profiles.swapped_rgb()[:200], bytes(128)]
+    "profile", [b"no profile at all", profiles.linear_gray(), profiles.swapped_rgb()[:200], bytes(128)]
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_a_broken_profile_is_a_note(tmp_path: Path, kind: str, profile: bytes):
@@ -406,7 +433,7 @@ def test_nothing_of_the_source_goes_along(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr"])
-def test_opaque_modes_keep_their_colour(tmp_path: Path, mode: str):
+def test_opaque_modes_keep_their_color(tmp_path: Path, mode: str):
     path = tmp_path / ("picture.jpg" if mode in ("CMYK", "YCbCr") else "picture.png")
     Image.new("RGB", (16, 16), "white").convert(mode).save(path)
     assert pixels(path).min() >= 253
@@ -426,7 +453,7 @@ def test_half_transparent_is_mixed_with_white():
     assert shown[0, 0].tolist() == [255, 127, 127]
 
 
-def test_palette_with_a_transparent_colour(tmp_path: Path):
+def test_palette_with_a_transparent_color(tmp_path: Path):
     image = Image.new("P", (8, 8), 0)
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.paste(1, (0, 0, 4, 8))
@@ -436,7 +463,7 @@ def test_palette_with_a_transparent_colour(tmp_path: Path):
     assert (shown[:, 4:] == 255).all()
 
 
-def test_rgb_with_a_transparent_colour(tmp_path: Path):
+def test_rgb_with_a_transparent_color(tmp_path: Path):
     Image.new("RGB", (8, 8), RED).save(tmp_path / "keyed.png", transparency=RED)
     assert (pixels(tmp_path / "keyed.png") == 255).all()
 
@@ -469,7 +496,7 @@ def test_exif_rotation_is_applied(tmp_path: Path):
 
 def test_animation_gives_its_first_frame_with_a_warning(tmp_path: Path):
     path = tmp_path / "moving.gif"
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
     frames[0].save(path, save_all=True, append_images=frames[1:])
     with pytest.warns(UserWarning, match=r"moving.gif has several frames: the first one is used"):
         assert (pixels(path) == RED).all()

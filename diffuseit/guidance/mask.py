@@ -6,6 +6,22 @@ from torch import Tensor
 from ..errors import InputError
 
 
+def as_mask(mask: Tensor, name: str = "the mask") -> Tensor:
+    """A mask of any usual shape, [H, W], [B, H, W], [B, 1, H, W] or [B, H, W, 1], as [B, 1, H, W].
+
+    Raise `InputError`, which calls the mask `name`, for anything else.
+    """
+    if not isinstance(mask, Tensor) or mask.is_nested:
+        raise InputError(f"{name} is a {type(mask).__name__}: give one tensor, [H, W] or [B, H, W]")
+    if mask.ndim in (2, 3):
+        return mask[None, None] if mask.ndim == 2 else mask[:, None]
+    if mask.ndim == 4 and 1 in (mask.shape[1], mask.shape[-1]):
+        return mask if mask.shape[1] == 1 else mask.movedim(-1, 1)
+    raise InputError(
+        f"{name} is {tuple(mask.shape)}: it must be [H, W], [B, H, W], [B, 1, H, W] or [B, H, W, 1]"
+    )
+
+
 def check_mask(mask: Tensor, source: Tensor) -> None:
     """Raises `InputError` for a mask that does not lie on `source` [B, 3, H, W]."""
     if mask.ndim != 4 or mask.shape[1] != 1 or len(mask) not in (1, len(source)):

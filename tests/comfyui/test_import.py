@@ -8,7 +8,7 @@ from comfyui.server import PACK, PACK_FOLDER, comfyui_python
 
 pytestmark = pytest.mark.comfyui
 
-HEAVY = {"timm", "open_clip", "color_matcher", "typer", "rich"}
+HEAVY = {"timm", "open_clip", "typer", "rich"}
 
 COUNT_IMPORTS = """
 import asyncio, importlib.util, sys

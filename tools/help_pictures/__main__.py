@@ -14,7 +14,7 @@ import torch
 from diffuseit.losses.scheduled import ramp
 from torch import Tensor
 
-from diffuseit.images.color import match_colours_batch
+from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
 from diffuseit.losses import (
     ColourStatisticsLoss,
@@ -73,7 +73,7 @@ def _mask(spec: Spec) -> Tiles:
 
 def _colours(spec: Spec) -> Tiles:
     tasks = build_tasks([spec])
-    matched = match_colours_batch(tasks.source, tasks.style)
+    matched = match_colors_batch(tasks.source, tasks.style)
     strengths = {f"strength {s:g}": torch.lerp(tasks.source, matched, s) for s in (0.0, 0.5, 1.0)}
     return {"reference": tasks.style, **strengths}
 
