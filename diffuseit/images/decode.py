@@ -41,27 +41,12 @@ HEIF = (".heic", ".heif", ".hif")
 """Read where pillow-heif is installed."""
 
 RAW = (
-    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw"),
-    ".3fr",
-)
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".3fr",
+)  # fmt: skip
 OTHERS = (
-    *(
-        ".jxl",
-        ".jxr",
-        ".wdp",
-        ".eps",
-        ".ps",
-        ".svg",
-        ".ai",
-        ".psb",
-        ".xcf",
-        ".kra",
-        ".clip",
-        ".afphoto",
-        ".exr",
-    ),
-    *(".hdr", ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf", ".fits"),
-)
+    ".jxl", ".jxr", ".wdp", ".eps", ".ps", ".svg", ".ai", ".psb", ".xcf", ".kra", ".clip", ".afphoto", ".exr", ".hdr",
+    ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf", ".fits",
+)  # fmt: skip
 
 READABLE = (*chain(*FORMATS.values()), *(HEIF if find_spec("pillow_heif") else ()))
 UNREADABLE = (*(() if set(HEIF) <= set(READABLE) else HEIF), *RAW, *OTHERS)
@@ -69,17 +54,17 @@ UNREADABLE = (*(() if set(HEIF) <= set(READABLE) else HEIF), *RAW, *OTHERS)
 
 MAX_PIXELS = 256_000_000
 MAX_PIXELS_COPIED = 50_000_000
-"""For decoders that hold a picture up to six times over while they work."""
+"""For the decoders in `COPYING`, which hold a picture up to six times over while they work."""
 COPYING = ("WEBP", "AVIF", "JPEG2000")
 MAX_PIXELS_SLOW = 16_000_000
 """For Pillow's decoders in Python, which take about a second for a megapixel."""
-
 FREE_BYTES = 256_000_000
 MOST_PER_BYTE = 4000
-"""Bytes of pixels that a byte of a file may hold, beyond `FREE_BYTES`. zlib holds 1032 at most, photographs 300."""
+"""Bytes of pixels that a byte of a file may hold, beyond `FREE_BYTES`. In zlib's files it is 1376 at most."""
 MAX_BLOCK_BYTES = 1 << 30
 MAX_SCANS = 100
 MAX_TEXT_BYTES = 1 << 24
+"""Of each text and profile in a PNG; larger ones are left out."""
 MAX_BYTES_AT_ONCE = 1 << 30
 
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
@@ -120,13 +105,12 @@ def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
             return _attempt(file, size, kinds, name, use)
         except InputError:
             raise
-        except UnidentifiedImageError as error:
-            if kinds == list(FORMATS):
-                raise InputError(
-                    f"{name} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file"
-                ) from None
-            failure = undecodable(name, error)
         except Exception as error:
+            if isinstance(error, UnidentifiedImageError) and kinds == list(FORMATS):
+                failure = InputError(
+                    f"{name} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file"
+                )
+                raise failure from None
             # Not `error` itself, whose frames hold the memory of the first attempt.
             failure = undecodable(name, error)
         try:
@@ -274,8 +258,8 @@ def _block_bytes(image: Image.Image) -> int:
     if not any(tile[0] == "libtiff" for tile in image.tile):  # type: ignore[attr-defined]
         return 0
     tags = image.tag_v2  # type: ignore[attr-defined]
-    width = tags.get(322, image.width)
-    height = tags.get(323, min(tags.get(278, image.height), image.height))
+    width = tags.get(322, tags[256])
+    height = tags.get(323, min(tags.get(278, tags[257]), tags[257]))
     return width * height * tags.get(277, 1) * max(tags.get(258, (1,))) // 8
 
 
