@@ -46,6 +46,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path, headers in lower case
         self.lock = threading.Lock()
         self.sent = 0  # bytes of bodies without end
+        self.asked = threading.Event()
         self.closing = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -70,6 +71,7 @@ class Server(ThreadingHTTPServer):
                     {name.lower(): value for name, value in handler.headers.items()},
                 )
             )
+            self.asked.set()
             act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
         try:
             act(handler)

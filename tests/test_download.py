@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -327,6 +328,24 @@ def test_a_tokenizer_comes_with_its_network(server: Server, tmp_path: Path) -> N
     assert find_model(entry, models) is not None
     (models / entry.tokenizer_folder / "tokenizer.json").unlink()
     assert find_model(entry, models) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such signal")
+def test_ctrl_c_ends_a_download_to_which_nothing_comes(server: Server, tmp_path: Path) -> None:
+    server.acts = [dripping_head]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diffuseit", "models", "download", "dinov2-s14"],
+        cwd=ROOT,
+        env={**PLAIN, **hub_environment(server, tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.asked.wait(60)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - start < 5
+    assert process.returncode != 0 and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+import ssl
 import threading
 import time
 from collections import namedtuple
@@ -17,6 +18,7 @@ import pytest
 import requests
 from hostile_server import (
     Act,
+    Handler,
     Server,
     claim,
     dripping_head,
@@ -277,6 +279,8 @@ def test_a_whole_or_overlong_part(server: Server, target: Path, left: bytes) -> 
         get(server, target, size=size)
         assert is_whole(target)
         target.unlink()
+    # With a size there is nothing to ask for, or nothing to resume.
+    assert server.ranges[2:] == ([] if left == CONTENT else [None])
 
 
 def test_wrong_checksum(server: Server, target: Path) -> None:
@@ -393,6 +397,20 @@ def test_a_server_that_does_not_answer_in_time(server: Server, target: Path, act
         fetch(Source(f"{server.url}/weights.pt", {}, SHA), target, patience=patience)
 
 
+def miserly(handler: Handler) -> None:
+    """Answers any range with its first 1000 bytes."""
+    start = int((handler.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+    headers = {"ETag": '"v1"', "Content-Range": f"bytes {start}-{start + 999}/{len(CONTENT)}"}
+    handler.head(206, {**headers, "Content-Length": 1000})
+    handler.wfile.write(CONTENT[start : start + 1000])
+
+
+def test_a_server_that_gives_little_at_a_time_is_not_asked_for_ever(server: Server, target: Path) -> None:
+    server.acts = [miserly]
+    assert "3 times in a row" in refused(server, target)
+    assert len(server.requests) == 3
+
+
 def test_it_may_recover(server: Server, target: Path) -> None:
     server.acts = [drip(CONTENT), serve(CONTENT)]
     get(server, target)
@@ -458,7 +476,8 @@ def test_what_a_callback_raises_comes_out_unchanged(server: Server, target: Path
     server.acts = [serve(CONTENT)]
 
     def fail(state: Progress) -> None:
-        if state.done:
+        if state.done and not server.closing.is_set():
+            server.closing.set()
             raise error
 
     with pytest.raises(type(error)) as caught:
@@ -616,6 +635,35 @@ def test_the_body_of_a_redirect_is_not_read(server: Server, target: Path) -> Non
     get(server, target)
     assert is_whole(target)
     assert server.sent < 20_000_000
+
+
+class Untrusted(requests.adapters.HTTPAdapter):
+    """Stands for the way to an https server without a good certificate, or with a bad line."""
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        super().__init__()
+        self.error, self.tries = error, 0
+
+    def send(self, *_: object, **__: object) -> requests.Response:
+        self.tries += 1
+        raise requests.exceptions.SSLError from self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "tries"),
+    [
+        (ssl.SSLCertVerificationError(), "the certificate of models.invalid is not trusted", 1),
+        (ssl.SSLEOFError(), "no connection to models.invalid, 3 times in a row", 3),
+    ],
+)
+def test_a_bad_certificate_is_for_good_and_a_bad_line_is_not(
+    target: Path, monkeypatch: pytest.MonkeyPatch, error: ssl.SSLError, message: str, tries: int
+) -> None:
+    adapter = Untrusted(error)
+    monkeypatch.setattr(requests.Session, "get_adapter", lambda session, url: adapter)
+    with pytest.raises(DownloadError, match=message):
+        fetch(Source("https://models.invalid/w.pt", {}), target, patience=HURRY)
+    assert adapter.tries == tries
 
 
 class Secure(requests.adapters.HTTPAdapter):

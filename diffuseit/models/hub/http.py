@@ -157,7 +157,7 @@ class _Transfer:
         self.source, self.target, self.patience = source, target, patience
         self.part, self.note = partial_paths(target)
         self.on_progress = on_progress
-        self.host = _host(source.url)
+        self.host = host_of(source.url)
         self.done, self.total = self._kept(), source.size
         # Whether the part holds bytes of several answers, or may.
         self.pieced = self.done > 0
@@ -214,7 +214,11 @@ class _Transfer:
         if known is None:
             self._discard()
         have = self._kept()
-        self.done, self.total = have, self.source.size or (known.total if known else None)
+        self.total = self.source.size or (known.total if known else None)
+        if self.total is not None and have > self.total:
+            self._discard()
+            have = 0
+        self.done = have
         if have and have == self.total:
             return
         headers = {"User-Agent": "diffuseit", **self.source.headers, "Accept-Encoding": "identity"}
@@ -222,7 +226,7 @@ class _Transfer:
             headers["Range"] = f"bytes={have}-"
         if have and known and known.etag:
             headers["If-Range"] = known.etag
-        response = self._open(session, headers)
+        response = self._ask(session, headers)
         try:
             start, total = self._accept(response, known, have)
         except BaseException:
@@ -250,28 +254,27 @@ class _Transfer:
             known = schema.from_json(_Version, values, self.note.name)
         except (OSError, InputError):
             known = _Version(self.source.url)
-        if self.source.size is not None and self._kept() > self.source.size:
-            return None
         if self.source.sha256 is not None:
             return known if known.sha256 in (None, self.source.sha256) else None
         return known if known.etag is not None and known.url == self.source.url else None
 
     # The answer
 
-    def _open(self, session: requests.Session, headers: dict[str, str]) -> requests.Response:
+    def _ask(self, session: requests.Session, headers: dict[str, str]) -> requests.Response:
         """Return the head of an answer, with its body still to come."""
-        self.host = _host(self.source.url)
+        self.host = host_of(self.source.url)
         patience = self.patience
-        with self._connecting(f"no connection to {self.host}"):
-            try:
-                response = call(
-                    lambda: _get(session, self.source.url, headers, (patience.connect, patience.window)),
-                    lambda: self._report(f"waiting for {self.host}"),
-                    patience.connect + patience.window,
-                )
-            except NoAnswerError:
-                raise _RetryError(f"no answer from {self.host}") from None
-        self.host = _host(response.url)
+
+        def get() -> requests.Response:
+            with self._connecting(f"no connection to {self.host}"):
+                return _get(session, self.source.url, headers, (patience.connect, patience.window))
+
+        waiting = partial(self._report, f"waiting for {self.host}")
+        try:
+            response = call(get, waiting, patience.connect + patience.window)
+        except NoAnswerError:
+            raise _RetryError(f"no answer from {self.host}") from None
+        self.host = host_of(response.url)
         return response
 
     def _accept(
@@ -326,6 +329,10 @@ class _Transfer:
 
     # The body
 
+    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+        with response, self._connecting(f"the connection to {self.host} broke off"):
+            yield from response.iter_content(CHUNK)
+
     def _begin(self, version: _Version) -> None:
         """Empty the part, then note what it will be a part of: at no time does the note speak of other bytes."""
         with writing(self.target):
@@ -341,27 +348,26 @@ class _Transfer:
         self._report()
         with writing(self.target):
             file = self.part.open("ab")
-        chunks = in_background(_body(response), self._watch)
+        pieces = in_background(self._pieces(response), self._watch)
         try:
-            with self._connecting(f"the connection to {self.host} broke off"):
-                for chunk in chunks:
-                    overlong = limit is not None and self.done + len(chunk) > limit
-                    if overlong:
-                        break
-                    self._check_space()
-                    with writing(self.target):
-                        file.write(chunk)
-                    self.done += len(chunk)
-                    self._watch()
+            for piece in pieces:
+                overlong = limit is not None and self.done + len(piece) > limit
+                if overlong:
+                    break
+                self._check_space()
+                with writing(self.target):
+                    file.write(piece)
+                self.done += len(piece)
+                self._watch()
         finally:
-            chunks.close()
+            pieces.close()
             _hang_up(response)
             with writing(self.target), file:
                 file.flush()
                 os.fsync(file.fileno())
         if overlong:
             self._discard()
-            raise self._failure(f"{self.host} sends more than the {limit} bytes of the file")
+            raise self._failure(f"{self.host} sends more than {limit} bytes")
         if self.total is not None and self.done < self.total:
             raise _RetryError(f"{self.host} ended the connection after {self.done} of {self.total} bytes")
 
@@ -462,11 +468,6 @@ def _get(
     raise requests.exceptions.TooManyRedirects(f"more than {_REDIRECTS} redirects")
 
 
-def _body(response: requests.Response) -> Iterator[bytes]:
-    with response:
-        yield from response.iter_content(CHUNK)
-
-
 def _hang_up(response: requests.Response) -> None:
     """Wake the thread that waits for more of the body, if there is one."""
     with suppress(OSError, RuntimeError, ValueError):
@@ -478,8 +479,13 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _host(url: str) -> str:
-    return _short(urlsplit(url).hostname or url)
+def host_of(url: str) -> str:
+    """Return the host of an address, for a message."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    return _short(host or url)
 
 
 def _short(text: object) -> str:

@@ -13,11 +13,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from .background import NoAnswerError, call, pause
 from .catalog import HubFile
-from .http import PASSING, PATIENCE, DownloadError, Patience, Source, not_downloaded, writing
+from .http import PASSING, PATIENCE, DownloadError, Patience, Source, host_of, not_downloaded, writing
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -66,7 +65,7 @@ def locate(
 def _metadata(file: HubFile, target: Path, report: Report, patience: Patience) -> HfFileMetadata:
     from huggingface_hub import get_hf_file_metadata
 
-    host = urlsplit(file.address).hostname
+    host = host_of(file.address)
 
     def ask() -> HfFileMetadata | Exception:
         try:
@@ -93,7 +92,7 @@ def _metadata(file: HubFile, target: Path, report: Report, patience: Patience) -
 def _explain(error: Exception, status: object, file: HubFile, target: Path) -> DownloadError:
     from huggingface_hub import errors
 
-    page, host = file.page, urlsplit(file.address).hostname
+    page, host = file.page, host_of(file.address)
     if isinstance(error, errors.GatedRepoError):
         return DownloadError(
             f"{page} asks for agreement: accept its terms there, then set HF_TOKEN to a token of your account",
