@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from diffuseit.api import Models, load_models
-from diffuseit.guidance.guidance import Objective
-from diffuseit.guidance.loop import SamplerSettings, sample
+from diffuseit import Models, load_models
+from diffuseit.guidance.guidance import Guidance
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import TextStyleLoss
 from diffuseit.models.clip import CLIPEnsemble
 from diffuseit.performance.memory import run_bytes
@@ -69,14 +70,15 @@ def _measure(models: Models, point: Point) -> dict[str, float]:
     """The best of a few runs."""
     clips = [*models.clip, *(pocket_clip().models[0] for _ in range(point.clips - 1))]
     models = replace(models, clip=CLIPEnsemble(clips))
-    losses = PRESETS["pocket-text"].build(models, to="winter landscape", from_="summer landscape")
-    losses = [replace(x, crops=point.crops) if isinstance(x, TextStyleLoss) else x for x in losses]
-    settings = SamplerSettings(
-        steps=40, skip=40 - point.steps, resample=1, step_rule="normalized", step_size=0.5
-    )
+    preset = PRESETS["pocket-text"]
+    own = (replace(x, crops=point.crops) if isinstance(x, TextStyleLoss) else x for x in preset.losses)
+    preset = replace(preset, losses=tuple(own))
+    losses = preset.build(models, to="winter landscape", from_="summer landscape")
+    settings = replace(preset.sampler, steps=40, skip=40 - point.steps, resample=1)
     size = (point.size, point.size)
     source = torch.linspace(-1, 1, 3 * point.size**2).view(1, 3, *size).repeat(point.batch, 1, 1, 1)
-    Objective(losses, source, settings.view)
+    # What is computed once for a source is remembered from here on.
+    Guidance(losses, source, models.ddpm, settings, Seeded(0, point.batch))
     seconds = []
     for _ in range(REPEATS):
         began = time.process_time()

@@ -9,7 +9,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from diffuseit.api import Models
+from diffuseit.models.bundle import Models
 from diffuseit.models.clip import CLIP, CLIPEnsemble, load_clip
 from diffuseit.models.configs import CONFIGS
 from diffuseit.models.ddpm_checkpoint import load_ddpm

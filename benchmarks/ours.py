@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffuseit.guidance.guidance import Objective
+from diffuseit.guidance.guidance import Guidance
 from diffuseit.guidance.loop import sample
+from diffuseit.guidance.rng import Seeded
 from diffuseit.losses import TextStyleLoss
-from diffuseit.performance.memory import run_bytes, turn_bytes
-from diffuseit.performance.offload import OneAtATime
+from diffuseit.performance.memory import offload_bytes, run_bytes
+from diffuseit.performance.offload import Offload
 from diffuseit.performance.options import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.presets import PRESETS
 
@@ -43,21 +44,22 @@ IN_TURNS = ("in-turns",)
 
 def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], dict[str, Any]]:
     """`task.steps` evaluations: (what they cost, pred_xstart of each, what was foretold)."""
-    execution, dtype = VARIANTS[variant]
+    options, dtype = VARIANTS[variant]
     dtype = dtype or (torch.float16 if task.half else torch.float32)
     models = build(scale, task.mode, dtype, task.clips)
     models.ddpm.to(task.device)
     guests = [models.vit, *(models.clip or ())]
     if variant in IN_TURNS:
-        execution = replace(execution, turn=OneAtATime(task.device))
+        options = replace(options, offload=Offload(task.device))
     else:
         for network in guests:
             network.to(task.device)
     preset = PRESETS[f"official-{task.mode}"]
     source, target = (picture.to(task.device) for picture in task.pictures())
     text = task.mode == "text"
+    own = (replace(x, crops=task.crops) if isinstance(x, TextStyleLoss) else x for x in preset.losses)
+    preset = replace(preset, losses=tuple(own))
     losses = preset.build(models, TO if text else None, FROM if text else None, None if text else target)
-    losses = [replace(x, crops=task.crops) if isinstance(x, TextStyleLoss) else x for x in losses]
     settings = replace(preset.sampler, restart_above=None)
     meter = Meter(task.device)
     meter.count("unet", models.ddpm.unet.input_blocks[0][0])
@@ -65,13 +67,12 @@ def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], di
     for clip in models.clip or ():
         meter.count(f"clip {clip.name}", clip.model.visual.conv1)
     looks = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
-    step_bytes = run_bytes(models.ddpm, looks, 1, (256, 256), execution)
-    foretold = {"predicted_bytes": step_bytes + turn_bytes(guests, execution)}
-    Objective(
-        losses, source, settings.view, execution
-    )  # what is done once is remembered; the other side has it done
+    step_bytes = run_bytes(models.ddpm, looks, 1, (256, 256), options)
+    foretold = {"predicted_bytes": step_bytes + offload_bytes(guests, options)}
+    # What is done once is remembered from here on; the other side has it done.
+    Guidance(losses, source, models.ddpm, settings, Seeded(task.seed, 1), options=options)
     pictures = []
-    steps = sample(models.ddpm, source, losses, settings, task.seed, execution=execution)
+    steps = sample(models.ddpm, source, losses, settings, task.seed, options=options)
     for step in meter.steps(steps, task.steps):
         pictures.append(step.pred_xstart.float().cpu())
     return meter, pictures, foretold

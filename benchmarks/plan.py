@@ -17,8 +17,8 @@ from diffuseit.models.clip import CLIP
 from diffuseit.models.ddpm import PixelDDPM
 from diffuseit.models.unet import UNet
 from diffuseit.models.vit import ViT
-from diffuseit.performance.memory import run_bytes, turn_bytes
-from diffuseit.performance.offload import OneAtATime
+from diffuseit.performance.memory import offload_bytes, run_bytes
+from diffuseit.performance.offload import Offload
 from diffuseit.performance.options import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 
 from .arguments import deliver
@@ -31,8 +31,8 @@ WAYS = {
     "U-Net checkpointed": Execution(checkpoint_unet=True),
     "low memory": LOW_MEMORY,
 }
-TURNS = Execution(turn=OneAtATime("cuda"))
-ALONE = Execution(turn=OneAtATime("cuda", ahead=False))
+TURNS = Execution(offload=Offload("cuda"))
+ALONE = Execution(offload=Offload("cuda", ahead=False))
 NO_WAY_BACK = "no way back through the U-Net"
 """The sampler's `backward_until` 0, and the method `mpgd`."""
 
@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                         "weight_bytes": held,
                         "step_bytes": step,
                         "total_bytes": held + step,
-                        "total_bytes_in_turns": weights["unet"] + turn_bytes(guests, TURNS) + step,
-                        "total_bytes_one_at_a_time": weights["unet"] + turn_bytes(guests, ALONE) + step,
+                        "total_bytes_in_turns": weights["unet"] + offload_bytes(guests, TURNS) + step,
+                        "total_bytes_one_at_a_time": weights["unet"] + offload_bytes(guests, ALONE) + step,
                     }
                 )
     report = {"scale": args.scale, "crops": args.crops, "rows": rows}

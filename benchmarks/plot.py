@@ -29,9 +29,9 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         points = [row for row in rows if row["of"] == axis]
         units = [(row["value"] / points[0]["value"]) ** (2 if axis == "size" else 1) for row in points]
         panel.plot(units, units, color="0.75", linewidth=1, linestyle="--", label="linear")
-        for key, (name, colour) in MEASURES.items():
+        for key, (name, color) in MEASURES.items():
             panel.plot(
-                units, [row[key] / points[0][key] for row in points], "o-", color=colour, ms=4, label=name
+                units, [row[key] / points[0][key] for row in points], "o-", color=color, ms=4, label=name
             )
         panel.set(xscale="log", yscale="log", title=LABELS.get(axis, axis))
         panel.set_xticks(units, [str(row["value"]) for row in points], minor=False)

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffuseit.losses.scheduled import ramp
 from torch import Tensor
 
 from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
 from diffuseit.losses import (
-    ColourStatisticsLoss,
+    ColorStatisticsLoss,
     ImageStyleLoss,
     RangeLoss,
     SemanticDivergenceLoss,
@@ -25,6 +24,8 @@ from diffuseit.losses import (
     StructureLoss,
     TextStyleLoss,
 )
+from diffuseit.losses.schedule import ramp
+from diffuseit.methods import MPGD
 from diffuseit.pocket.benchmark.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
@@ -71,7 +72,7 @@ def _mask(spec: Spec) -> Tiles:
     }
 
 
-def _colours(spec: Spec) -> Tiles:
+def _colors(spec: Spec) -> Tiles:
     tasks = build_tasks([spec])
     matched = match_colors_batch(tasks.source, tasks.style)
     strengths = {f"strength {s:g}": torch.lerp(tasks.source, matched, s) for s in (0.0, 0.5, 1.0)}
@@ -97,14 +98,27 @@ _DESERT = scene("landscape", "night", "desert", 4)
 PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 17, _NIGHT),
     "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.02, 2, _NIGHT),
-    "DiffuseITSampler/start_colour": Ways(
+    "DiffuseITStartOptions/start_color": Ways(
         scene("landscape", "winter", "night", 6),
         {
-            f"start_colour {share:g}": changed(TEXT, None, {"start_colour": share, "resample": 4})
+            f"start_color {share:g}": changed(TEXT, None, {"start_color": share, "resample": 4})
             for share in (1.0, 0.5, 0.0)
         },
     ),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
+    "DiffuseITGuidanceOptions/guide_until": Ways(
+        _NIGHT,
+        {f"guide_until {end:g}": changed(TEXT, None, {"guide_until": end}) for end in (1.0, 0.5, 0.2)},
+    ),
+    "DiffuseITMethodOptions/inner_steps": Ways(
+        _ZEBRA,
+        {
+            f"mpgd, inner_steps {count}": changed(
+                TEXT, None, {"method": MPGD(step_rule="normalized"), "inner_steps": count, "step_size": 0.5}
+            )
+            for count in (0, 1, 4)
+        },
+    ),
     "DiffuseITStructureLoss/contrastive": Setting(TEXT, StructureLoss, "contrastive", 0, 5, _WINTER),
     "DiffuseITTextStyleLoss/weight": Setting(TEXT, TextStyleLoss, "weight", 0.2, 40, _NIGHT),
     "DiffuseITImageStyleLoss/cls_token": Setting(
@@ -113,7 +127,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSemanticDivergenceLoss/weight": Setting(TEXT, SemanticDivergenceLoss, "weight", 0, 1, _NIGHT),
     "DiffuseITRangeLoss/weight": Setting(TEXT, RangeLoss, "weight", 0, 20, _WINTER, sampler={"step_size": 2}),
     "DiffuseITSourceAnchorLoss/weight": Setting(TEXT, SourceAnchorLoss, "weight", 0, 5, _BLUE_WALL),
-    "DiffuseITColourStatisticsLoss/mean": Setting(IMAGE, ColourStatisticsLoss, "mean", 0, 5, _DESERT),
+    "DiffuseITColorStatisticsLoss/mean": Setting(IMAGE, ColorStatisticsLoss, "mean", 0, 5, _DESERT),
     "DiffuseITLossSchedule/weight_before": Ways(
         _ZEBRA,
         {
@@ -138,8 +152,8 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITVariations/count": BestFirst(TEXT, _NIGHT, 4),
     "DiffuseITLoadDDPM/dtype": Precisions(TEXT, _LEOPARD),
     "DiffuseITLoadViT/layer": partial(keys_of_layers, _ZEBRA, (0, -1)),
-    "DiffuseITLoadCLIPEnsemble/clip_1": partial(crops_of, _NIGHT, 5, 1),
-    "DiffuseITMatchColours/strength": partial(_colours, scene("landscape", "summer", "sunset", 0)),
+    "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
+    "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
     "DiffuseITExamplePicture/picture": _examples,
 }
 """Node and picture, without the extension."""

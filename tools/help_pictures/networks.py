@@ -13,11 +13,11 @@ from diffuseit.pocket.world.render import STYLES, render, sample_geometry
 from tools.help_pictures.settings import Tiles, models
 
 
-def key_colours(pictures: Tensor, layer: int) -> Tensor:
-    """The keys of a layer of the pocket ViT as colours: pictures [B, 3, H, W] in [-1, 1] -> the same.
+def key_colors(pictures: Tensor, layer: int) -> Tensor:
+    """The keys of a layer of the pocket ViT as colors: pictures [B, 3, H, W] in [-1, 1] -> the same.
 
     Red, green and blue are the first three principal components of the keys of all patches of all pictures, each
-    spread over its whole range; like patches get like colours, in one picture and across them.
+    spread over its whole range; like patches get like colors, in one picture and across them.
     """
     vit = load_vit(WEIGHTS / "vit.safetensors", layer=layer)
     rows, columns = vit.grid((pictures.shape[-2], pictures.shape[-1]))
@@ -26,21 +26,21 @@ def key_colours(pictures: Tensor, layer: int) -> Tensor:
     keys = keys - keys.mean(dim=0)
     directions = torch.linalg.eigh(keys.mT @ keys).eigenvectors[:, -3:].flip(1)
     strongest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-    colours = keys @ (directions * strongest.sign())
-    low, high = colours.aminmax(dim=0)
-    colours = 2 * (colours - low) / (high - low) - 1
-    plane = colours.view(len(pictures), rows, columns, 3).permute(0, 3, 1, 2).float()
+    colors = keys @ (directions * strongest.sign())
+    low, high = colors.aminmax(dim=0)
+    colors = 2 * (colors - low) / (high - low) - 1
+    plane = colors.view(len(pictures), rows, columns, 3).permute(0, 3, 1, 2).float()
     return F.interpolate(plane, pictures.shape[-2:], mode="nearest")
 
 
 def keys_of_layers(scene: Spec, layers: tuple[int, ...]) -> Tiles:
-    """A scene in its source and its target style, and under both the keys of each layer as colours."""
+    """A scene in its source and its target style, and under both the keys of each layer as colors."""
     geometry = sample_geometry(scene.domain, [scene.seed] * 2)
     pictures = render(geometry, [scene.source, scene.target], [scene.seed] * 2)
     names = [STYLES[scene.domain][style] for style in (scene.source, scene.target)]
     tiles = {name: picture[None] for name, picture in zip(names, pictures, strict=True)}
     for layer in layers:
-        for name, picture in zip(names, key_colours(pictures, layer), strict=True):
+        for name, picture in zip(names, key_colors(pictures, layer), strict=True):
             tiles[f"layer {layer}, {name}"] = picture[None]
     return tiles
 

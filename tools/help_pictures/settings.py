@@ -1,21 +1,20 @@
 """What settings do, for the pictures of the help pages: one scene translated several ways, each under its name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
-from diffuseit.losses.scheduled import Points
 from torch import Tensor
 
-from diffuseit.api import Models, load_models, translate, vary
-from diffuseit.losses import Loss, ScheduledLoss
+from diffuseit import Models, SamplerSettings, load_models, translate, vary
+from diffuseit.losses.schedule import Points
 from diffuseit.pocket.benchmark.tasks import Spec, Tasks, build_tasks
 from diffuseit.pocket.models import pocket_ddpm
 from diffuseit.pocket.world.render import STYLES
 from diffuseit.pocket.world.seeds import HELD_OUT
-from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT, Preset, bare, default_loss
+from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT, Preset, default_loss
 
 Tiles = dict[str, Tensor]
 
@@ -57,37 +56,40 @@ def translated(
         preset=preset,
         seed=seed(tasks),
         mask=mask,
-    )
+    ).pictures
 
 
 def changed(preset: Preset, loss: type[Any] | None, settings: Mapping[str, Any]) -> Preset:
-    """The preset with other settings of a loss, which it gets if it lacks it, or with None of the sampler."""
+    """The preset with other settings of a loss, which it gets if it lacks it, or with None of sampler and method."""
     if loss is None:
-        return replace(preset, sampler=replace(preset.sampler, **settings))
+        return replace(preset, sampler=_changed_sampler(preset.sampler, settings))
     losses = preset.losses
-    if not any(isinstance(bare(one), loss) for one in losses):
+    if not any(isinstance(one, loss) for one in losses):
         losses = (*losses, default_loss(loss))
+    return replace(
+        preset,
+        losses=tuple(replace(one, **settings) if isinstance(one, loss) else one for one in losses),
+    )
 
-    def edited(one: Any) -> Any:
-        if isinstance(one, ScheduledLoss):
-            return replace(one, loss=edited(one.loss))
-        return replace(one, **settings) if isinstance(one, loss) else one
 
-    return replace(preset, losses=tuple(map(edited, losses)))
+def _changed_sampler(sampler: SamplerSettings, settings: Mapping[str, Any]) -> SamplerSettings:
+    """`sampler` with other settings of its own and, where it has none of that name, of its method."""
+    own = {entry.name for entry in fields(sampler)}
+    knobs = {name: value for name, value in settings.items() if name not in own}
+    others = {name: value for name, value in settings.items() if name in own}
+    method = replace(others.pop("method", sampler.method), **knobs)
+    return replace(sampler, method=method, **others)
 
 
 def with_only(preset: Preset, *losses: type[Any]) -> Preset:
     """The preset with its losses of these kinds alone."""
-    return replace(preset, losses=tuple(loss for loss in preset.losses if isinstance(bare(loss), losses)))
+    return replace(preset, losses=tuple(loss for loss in preset.losses if isinstance(loss, losses)))
 
 
 def scheduled(preset: Preset, loss: type[Any], points: Points) -> Preset:
     """The preset with this schedule of its loss of this kind, in the place of its own."""
 
-    def timed(one: Loss) -> Loss:
-        return ScheduledLoss(bare(one), points) if isinstance(bare(one), loss) else one
-
-    return replace(preset, losses=tuple(timed(one) for one in preset.losses))
+    return changed(preset, loss, {"schedules": (points,)})
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,10 @@ class Ways:
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a loss or, with `loss` None, of the sampler's settings, at a low, its default and a high value.
+    """A field of a loss or, with `loss` None, of sampler or method, at a low, its default and a high value.
 
     All else is as in `preset`. `name` is what the node calls the field, where that is another. `sampler` are other
-    settings of the sampler.
+    settings of sampler and method.
     """
 
     preset: Preset
@@ -124,9 +126,10 @@ class Setting:
     @property
     def default(self) -> float:
         preset = changed(self.preset, self.loss, {})
-        owners = [preset.sampler] if self.loss is None else map(bare, preset.losses)
-        owner = next(owner for owner in owners if self.loss is None or isinstance(owner, self.loss))
-        return getattr(owner, self.setting)
+        owners: tuple[Any, ...] = (preset.sampler, preset.sampler.method)
+        if self.loss is not None:
+            owners = tuple(one for one in preset.losses if isinstance(one, self.loss))
+        return next(getattr(owner, self.setting) for owner in owners if hasattr(owner, self.setting))
 
     def __call__(self) -> Tiles:
         base = changed(self.preset, None, self.sampler)
