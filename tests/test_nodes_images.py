@@ -120,8 +120,8 @@ def test_a_picture_enters_as_a_copy_that_autograd_takes(images):
         ),
         (torch.zeros(0, 4, 4, 3), "x: the batch is empty"),
         (torch.zeros(1, 0, 4, 3), "x: the batch is empty"),
-        (torch.full((1, 4, 4, 3), float("nan")), "x: the picture has values that are not finite"),
-        (torch.full((1, 4, 4, 3), float("-inf")), "x: the picture has values that are not finite"),
+        (torch.full((1, 4, 4, 3), float("nan")), "x: the image has values that are not finite"),
+        (torch.full((1, 4, 4, 3), float("-inf")), "x: the image has values that are not finite"),
         (
             torch.full((1, 4, 4, 3), float("nan"), dtype=torch.float16),
             "x: the picture has values that are not",
@@ -246,9 +246,9 @@ def test_a_strength_that_is_none_is_refused(match, strength):
 
 def test_pictures_that_cannot_be_matched_are_refused(match):
     good, bad = torch.rand(1, 4, 4, 3), torch.full((1, 4, 4, 3), float("nan"))
-    with pytest.raises(ValueError, match=r"^reference: the picture has values that are not finite"):
+    with pytest.raises(ValueError, match=r"^reference: the image has values that are not finite"):
         match(good, bad, 1.0)
-    with pytest.raises(ValueError, match=r"^image: the picture has values that are not finite"):
+    with pytest.raises(ValueError, match=r"^image: the image has values that are not finite"):
         match(bad, good, 1.0)
-    with pytest.raises(ValueError, match=r"^reference: 2 pictures for 3: give one, or one for each"):
+    with pytest.raises(ValueError, match=r"^reference: 2 images for 3: give one, or one for each"):
         match(good.expand(3, -1, -1, -1), good.expand(2, -1, -1, -1), 1.0)

@@ -103,7 +103,7 @@ def test_a_plan_that_the_device_is_too_small_for_is_not_tried(memory, management
 
 def test_out_of_memory_twice_says_what_to_change(memory):
     attempt, seen = attempts(OUT_OF_MEMORY[:2])
-    with pytest.raises(RuntimeError, match="fewer pictures in a batch, fewer or smaller CLIP") as caught:
+    with pytest.raises(RuntimeError, match="fewer images in a batch, fewer or smaller CLIP") as caught:
         memory.with_less_memory(attempt)
     assert seen == [memory.BALANCED, memory.LOW_MEMORY]
     assert caught.value.__cause__ is OUT_OF_MEMORY[1]
