@@ -114,7 +114,9 @@ class Live:
             waiting.setdefault("frames", []).append([number, jpeg(picture, FRAME_SIZE)])
             self._next_frame = number + math.ceil(step.total / FRAMES)
         if step.pulls:
-            waiting["gradients"] = [[n, rounded(pull.mean().item())] for n, pull in sorted(step.pulls.items())]
+            waiting["gradients"] = [
+                [n, rounded(pull.mean().item())] for n, pull in sorted(step.pulls.items())
+            ]
         if self._last is None:
             self._calls.clear()  # those for source and targets
         self._last, self._done = step, number + 1
@@ -175,9 +177,10 @@ class Live:
 
 
 def throttle_seconds(setting: object) -> float:
-    """Return the seconds between events for the value of the setting, in milliseconds; 0 and nonsense: `THROTTLE`."""
-    is_number = isinstance(setting, int | float) and not isinstance(setting, bool)
-    return setting / 1000 if is_number and 0 < setting else THROTTLE
+    """Return the seconds between events for the setting in milliseconds, up to an hour; else `THROTTLE`."""
+    if isinstance(setting, int | float) and not isinstance(setting, bool) and 0 < setting <= 3_600_000:
+        return setting / 1000
+    return THROTTLE
 
 
 def rounded(value: float) -> float | None:

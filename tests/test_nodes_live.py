@@ -104,7 +104,7 @@ def test_a_value_that_json_does_not_have_is_sent_as_none(told):
 
 def test_the_interval_between_events_is_that_of_the_setting(live):
     assert live.throttle_seconds(400) == 0.4
-    for nonsense in (None, 0, -5, "150", [], {}, True, math.nan):
+    for nonsense in (None, 0, -5, "150", [], {}, True, math.nan, 10**400):
         assert live.throttle_seconds(nonsense) == live.THROTTLE
 
 

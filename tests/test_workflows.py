@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diffuseit.guidance.loop import SamplerSettings
 from diffuseit.losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
 from diffuseit.models.hub.catalog import members
 from diffuseit.presets import PRESETS
@@ -123,17 +122,6 @@ def test_widget_values_stand_where_the_nodes_expect_them(path):
         if node["type"].startswith("DiffuseIT"):
             names = [name for name in named if name != "control_after_generate"]
             assert names == frozen[node["type"]][: len(names)], node["type"]
-
-
-def test_samplers_saved_before_a_widget_came_are_completed_with_what_they_did_then():
-    source = (ROOT / "web" / "js" / "sampler" / "saved.js").read_text(encoding="utf-8")
-    (first,) = re.findall(r"FIRST = (\d+)", source)
-    later = [(name, json.loads(value)) for name, value in re.findall(r'\["(\w+)", ([^\]]+)\]', source)]
-    names = [*frozen_widgets()["DiffuseITSampler"]]
-    names.insert(names.index("seed") + 1, "control_after_generate")
-    assert [name for name, _ in later] == names[int(first) :]
-    before = SamplerSettings()
-    assert [value for _, value in later] == [getattr(before, name) for name, _ in later]
 
 
 @workflows
