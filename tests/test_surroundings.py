@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from diffuseit import api
-from diffuseit.presets import PRESETS
 from diffuseit.pocket.world.render import render, sample_geometry
+from diffuseit.presets import PRESETS
 
 SETTINGS = {"steps": 6, "skip": 3, "resample": 2}
 
