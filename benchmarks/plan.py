@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             looks = [(vit, 0), *((clip, args.crops) for clip in clips if mode == "text")]
             ways = WAYS if mode == "text" else {"default": FULL_SPEED}
             for way, execution in {**ways, NO_WAY_BACK: BALANCED}.items():
-                step = run_bytes(ddpm, looks, 1, (256, 256), execution, back=way != NO_WAY_BACK)
+                step = run_bytes(ddpm, looks, 1, (256, 256), execution, backward=way != NO_WAY_BACK)
                 held = weights["unet"] + weights["vit"] + (weights["clips"] if mode == "text" else 0)
                 guests = [network for network, _ in looks]
                 rows.append(

@@ -104,14 +104,13 @@ def _plain(value: Any) -> Any:
 def steps_of(prompt: Prompt, node: str) -> int | None:
     """Return how many steps the sampler `node` will take; None if a link decides that."""
     widgets = prompt[node]["inputs"]
-    values = {name: widgets[name] for name in DEFAULTS if name in widgets} | _options_of(
-        prompt, widgets.get("options")
-    )
-    if any(isinstance(value, list) for value in values.values()):
-        return None
     try:
+        options = _options_of(prompt, widgets.get("options"))
+        values = {name: widgets[name] for name in DEFAULTS if name in widgets} | options
+        if any(isinstance(value, list) for value in values.values()):
+            return None
         return len(make_settings(values).timetable)
-    except (InputError, KeyError):
+    except (InputError, KeyError):  # what cannot run, and nodes that lack an input
         return None
 
 

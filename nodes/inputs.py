@@ -16,7 +16,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..diffuseit.errors import InputError
+from ..diffuseit.errors import DiffuseITError, InputError
 from ..diffuseit.models.ddpm import PixelDDPM
 from ..diffuseit.schema import LONGEST_TEXT, shown
 from .types import CLIP_ENSEMBLE, DDPM, LOSSES, OPTIONS, VIT, Network, NodeLoss, Options
@@ -35,6 +35,21 @@ def checked(execute: Execute) -> Execute:
         return execute(cls, **inputs)
 
     return run
+
+
+def why_not(node: type[io.ComfyNode], values: Mapping[str, Any], check: Callable[[], object]) -> bool | str:
+    """Return for a node's `validate_inputs`: True, or what is wrong with the `values` of its inputs together.
+
+    ComfyUI itself checks no value that a node validates, so that they are held to the schema before `check` runs.
+    None is a linked value, which is not known before the run: then there is nothing to check.
+    """
+    try:
+        check_inputs(node, {name: value for name, value in values.items() if value is not None})
+        if None not in values.values():
+            check()
+    except DiffuseITError as error:
+        return str(error)
+    return True
 
 
 def check_inputs(node: type[io.ComfyNode], values: Mapping[str, Any]) -> None:

@@ -1,12 +1,11 @@
 """Loss nodes. Each puts its loss behind those of `previous`, so that a chain reads from left to right."""
 
-from collections.abc import Callable
 from typing import Any, get_args
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..diffuseit.errors import DiffuseITError, InputError
+from ..diffuseit.errors import InputError
 from ..diffuseit.losses import (
     BoundLoss,
     ColorStatisticsLoss,
@@ -22,7 +21,7 @@ from ..diffuseit.losses.base import LARGEST_WEIGHT
 from ..diffuseit.losses.source_anchor import Norm
 from ..diffuseit.presets import default_loss
 from .images import to_core
-from .inputs import checked
+from .inputs import checked, why_not
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, VIT, Losses, Network, NodeLoss
 
 MENU = f"{CATEGORY}/losses"
@@ -89,15 +88,6 @@ def chain(
 ) -> io.NodeOutput:
     """The chain with one more loss, of `node`."""
     return io.NodeOutput((*(previous or ()), node_loss(loss, str(node.hidden.unique_id), mask, **available)))
-
-
-def why_not(build: Callable[[], Any]) -> bool | str:
-    """For `validate_inputs`: True, or what is wrong with the settings."""
-    try:
-        build()
-    except DiffuseITError as error:
-        return str(error)
-    return True
 
 
 class StructureLossNode(io.ComfyNode):
@@ -257,8 +247,8 @@ class TextStyleLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, to_text: str = "-") -> bool | str:
-        return why_not(lambda: TextStyleLoss(to=to_text))
+    def validate_inputs(cls, to_text: str | None = None) -> bool | str:
+        return why_not(cls, {"to_text": to_text}, lambda: TextStyleLoss(to=to_text))
 
     @classmethod
     @checked

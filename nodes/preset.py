@@ -7,8 +7,8 @@ from ..diffuseit.errors import InputError
 from ..diffuseit.losses import TextStyleLoss
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
 from .images import to_core
-from .inputs import checked
-from .losses import node_loss, own_id, why_not
+from .inputs import checked, why_not
+from .losses import node_loss, own_id
 from .options import values_of
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, OPTIONS, VIT, Losses, Network, Options
 
@@ -71,15 +71,8 @@ class PresetNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, preset: str | None, to_text: str = "-") -> bool | str:
-        # A linked input is not known before the run.
-        if preset is None:
-            return True
-        if preset not in PRESETS:
-            return f"there is no preset {preset!r}: use one of {', '.join(PRESETS)}"
-        if PRESETS[preset].kind == "image":
-            return True
-        return why_not(lambda: TextStyleLoss(to=to_text))
+    def validate_inputs(cls, preset: str | None = None, to_text: str | None = None) -> bool | str:
+        return why_not(cls, {"preset": preset, "to_text": to_text}, lambda: _check_text(preset, to_text))
 
     @classmethod
     @checked
@@ -109,6 +102,11 @@ class PresetNode(io.ComfyNode):
         colors = to_core(style, "style_image") if chosen.color_match and style is not None else None
         options = Options(values_of(chosen.sampler), colors)
         return io.NodeOutput((*(previous or ()), *own), options)
+
+
+def _check_text(preset: str | None, to_text: str | None) -> None:
+    if preset and PRESETS[preset].kind == "text":
+        TextStyleLoss(to=to_text)
 
 
 NODES = [PresetNode]

@@ -11,13 +11,13 @@ from ..diffuseit.methods import METHODS
 from . import estimate, live
 from .comfy.devices import gradients, to_output
 from .images import to_comfy, to_core
-from .inputs import checked
-from .losses import why_not
+from .inputs import checked, why_not
 from .options import DEFAULTS, make_settings
 from .run import execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
 
 SIZES = ("model", "source")
+NO_OPTIONS = Options()
 
 
 class Sampler(io.ComfyNode):
@@ -134,12 +134,11 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, steps: int | None = None, skip: int | None = None, options: Any = False
+        cls, steps: int | None = None, skip: int | None = None, options: Options | None = NO_OPTIONS
     ) -> bool | str:
-        # None is a linked input, which is not known before the run. Linked options may replace the widgets.
-        if steps is None or skip is None or options is None:
-            return True
-        return why_not(lambda: SamplerSettings(steps=steps, skip=skip))
+        # Linked options may replace the widgets.
+        values = {"steps": steps, "skip": skip, "options": options}
+        return why_not(cls, values, lambda: SamplerSettings(steps=steps, skip=skip))
 
     @classmethod
     @checked

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from ..diffuseit.errors import InputError
 from ..diffuseit.losses import ImageStyleLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
 from ..diffuseit.losses.schedule import along, ramp
-from .inputs import checked
-from .losses import MENU, losses_output, why_not
+from .inputs import checked, why_not
+from .losses import MENU, losses_output
 from .types import LOSSES, Losses
 
 CURVE = io.Custom("CURVE")
@@ -93,10 +93,8 @@ class LossSchedule(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, ramp_start: float | None = None, ramp_end: float | None = None) -> bool | str:
-        # A linked input is not known before the run.
-        if ramp_start is None or ramp_end is None:
-            return True
-        return why_not(lambda: _check_ramp(ramp_start, ramp_end))
+        ends: dict[str, Any] = {"ramp_start": ramp_start, "ramp_end": ramp_end}
+        return why_not(cls, ends, lambda: _check_ramp(**ends))
 
     @classmethod
     @checked
@@ -131,9 +129,9 @@ class LossSchedule(io.ComfyNode):
         return io.NodeOutput(tuple(changed))
 
 
-def _check_ramp(start: float, end: float) -> None:
-    if start > end:
-        raise InputError(f"ramp_start is {start}, after ramp_end {end}: it must not come later")
+def _check_ramp(ramp_start: float, ramp_end: float) -> None:
+    if ramp_start > ramp_end:
+        raise InputError(f"ramp_start is {ramp_start}, after ramp_end {ramp_end}: it must not come later")
 
 
 NODES = [LossSchedule]

@@ -234,7 +234,7 @@ def _integer(data: bytearray, rng: random.Random) -> None:
 
 
 def _truncate(data: bytearray, rng: random.Random) -> None:
-    del data[rng.randrange(1, len(data)) :]
+    del data[rng.randrange(len(data)) :]
 
 
 def _cut(data: bytearray, rng: random.Random) -> None:

@@ -9,7 +9,7 @@ from diffuseit.guidance.loop import sample
 from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.losses import StructureLoss, TextStyleLoss, bind
 from diffuseit.methods import DiffuseIT
-from diffuseit.performance.memory import _LiveBytes, footprint, offload_bytes, run_bytes
+from diffuseit.performance.memory import LiveBytes, footprint, offload_bytes, run_bytes
 from diffuseit.performance.offload import Offload
 from diffuseit.performance.options import FULL_SPEED, LOW_MEMORY, Execution
 from diffuseit.pocket.models import pocket_ddpm
@@ -55,7 +55,7 @@ def test_the_plan_is_within_a_fifth_of_a_whole_step(models, options, batch, back
     planned = run_bytes(models.ddpm, looks, batch, (64, 64), options, settings.ever_backward)
     steps = sample(models.ddpm, source, losses, settings, 0, options=options)
     next(steps)
-    with _LiveBytes(weights(models)) as live:
+    with LiveBytes(weights(models)) as live:
         next(steps)
     assert planned == pytest.approx(live.peak, rel=0.2)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes_alone import import_node_module
 
-from diffuseit.guidance.loop import SamplerSettings
+from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.presets import PRESETS
 from tools import fake_comfyui
 
@@ -74,14 +74,14 @@ def test_an_estimate_holds_for_what_costs_the_same(estimate, prompt, node, input
 
 
 def test_steps_are_those_of_the_core(estimate, prompt):
-    assert estimate.steps_of(prompt, "9:7") == SamplerSettings(steps=20, skip=5, resample=4).visits
+    assert estimate.steps_of(prompt, "9:7") == len(SamplerSettings(steps=20, skip=5, resample=4).timetable)
     assert estimate.steps_of(changed(prompt, "9:7", skip=30), "9:7") is None
     assert estimate.steps_of(changed(prompt, "9:7", steps=["6", 0]), "9:7") is None
     by_preset = {
-        **changed(prompt, "9:7", settings=["8", 1]),
+        **changed(prompt, "9:7", options=["8", 1]),
         "8": {"class_type": "DiffuseITPreset", "inputs": {"preset": "pocket-text"}},
     }
-    assert estimate.steps_of(by_preset, "9:7") == PRESETS["pocket-text"].sampler.visits
+    assert estimate.steps_of(by_preset, "9:7") == len(PRESETS["pocket-text"].sampler.timetable)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import nn
 
 from diffuseit.guidance.loop import Step
+from diffuseit.losses import RangeLoss
+from tools import fake_comfyui
 
 
 @pytest.fixture
@@ -27,11 +29,22 @@ class Clock:
         return self.now
 
 
-def step(number, total=8, level=None, items=range(1), restarted=False, pulls=None):
-    level = total - number if level is None else level
+def step(number, total=8, t=None, items=range(1), **what):
     picture = torch.zeros(len(items), 3, 4, 6)
+    terms = {"range": torch.full((len(items),), 1.23456789)}
+    t = total - number if t is None else t
     return Step(
-        number, total, level, items, picture, picture, picture, {}, restarted, {} if pulls is None else pulls
+        **{
+            "number": number,
+            "total": total,
+            "t": t,
+            "items": items,
+            "x_t": picture,
+            "gradient": picture,
+            "pred_xstart": picture,
+            "terms": terms,
+            **what,
+        }
     )
 
 
@@ -39,7 +52,7 @@ def step(number, total=8, level=None, items=range(1), restarted=False, pulls=Non
 def told(live):
     """`told(steps, throttle=..., seconds=...)`: the events of a run that takes `seconds` for a step."""
 
-    def run(steps, throttle=0.0, seconds=1.0, network=None, values=None):
+    def run(steps, throttle=0.0, seconds=1.0, network=None):
         clock, events = Clock(), []
         facts = live.Facts(
             workflow="w",
@@ -48,7 +61,7 @@ def told(live):
             run="r",
             total=steps[0].total,
             batch=1,
-            chain=[("4", "RangeLoss")],
+            chain=[("4", RangeLoss())],
             memory=5,
             networks={"ViT": [network or nn.Identity()]},
             size=(6, 4),
@@ -65,7 +78,7 @@ def told(live):
                 if network is not None:
                     network(torch.zeros(1))
                 clock.now += seconds
-                reporter.step(one, values or {"range": 1.23456789}, one.pred_xstart[0])
+                reporter.step(one, one.pred_xstart[0])
         return events
 
     return run
@@ -92,14 +105,28 @@ def test_the_beginning_names_the_terms_of_each_loss(told):
     assert re.fullmatch("#[0-9a-f]{6}", begin["terms"]["range"]["color"])
 
 
-def test_a_value_that_json_does_not_have_is_sent_as_none(told):
-    assert told([step(0)], values={"range": math.nan})[1]["values"] == [{"range": None}]
+def test_values_that_json_does_not_have_are_null(told):
+    terms = {
+        "range": torch.tensor([math.nan]),
+        "style": torch.tensor([math.inf]),
+        "anchor": torch.tensor([0.1234567]),
+    }
+    assert told([step(0, terms=terms)])[1]["values"] == [{"range": None, "style": None, "anchor": 0.123457}]
 
 
-def test_the_interval_between_events_is_that_of_the_setting(live):
-    assert live.throttle_seconds(400) == 0.4
-    for nonsense in (None, 0, -5, "150", [], {}, True, math.nan):
-        assert live.throttle_seconds(nonsense) == live.THROTTLE
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("400", 0.4),
+        *[(text, 0.15) for text in ("null", "0", "-5", '"150"', "[]", "{}", "true", "NaN", "1e9", "1" * 400)],
+    ],
+)
+def test_the_pause_between_events_is_that_of_the_setting(monkeypatch, tmp_path, text, seconds):
+    live = import_node_module(monkeypatch, "live", fake_comfyui.modules(tmp_path))
+    (tmp_path / "user" / "default").mkdir(parents=True)
+    settings = f'{{"{live.THROTTLE_SETTING}": {text}}}'
+    (tmp_path / "user" / "default" / "comfy.settings.json").write_text(settings)
+    assert live.throttle() == seconds
 
 
 def test_a_quick_run_sends_few_events(told):
@@ -128,19 +155,19 @@ def test_large_pictures_are_made_smaller(live):
 
 def test_resampling_restarts_and_the_next_picture_are_marked(told):
     steps = [
-        step(0, level=4),
-        step(1, level=4),
-        step(2, level=3, restarted=True),
-        step(3, level=4),
-        step(4, level=3),
-        step(5, level=4, items=range(1, 2)),
+        step(0, t=4),
+        step(1, t=4),
+        step(2, t=3, restarted=True),
+        step(3, t=4),
+        step(4, t=3),
+        step(5, t=4, items=range(1, 2)),
     ]
     marks = [mark for event in told(steps) for mark in event.get("marks", ())]
     assert marks == [[1, "resample"], [2, "restart"], [5, "picture"]]
 
 
 def test_gradients_are_the_mean_over_the_batch(told):
-    events = told([step(0, 1, pulls={1: torch.tensor([1.0, 3.0]), 0: torch.tensor([0.5])})])
+    events = told([step(0, 1, shares={1: torch.tensor([1.0, 3.0]), 0: torch.tensor([0.5])})])
     assert events[1]["gradients"] == [[0, 0.5], [1, 2.0]]
 
 
@@ -159,7 +186,7 @@ def test_a_run_that_fails_says_so(live):
     def run():
         with live.Live(facts, lambda _, data: events.append(data), throttle=9.0) as reporter:
             for number in range(2):
-                reporter.step(step(number), {}, torch.zeros(3, 4, 4))
+                reporter.step(step(number), torch.zeros(3, 4, 4))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -178,7 +205,7 @@ def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
 
     with live.Live(facts, send) as reporter:
         for number in range(4):
-            reporter.step(step(number, 4), {"range": 1.0}, torch.zeros(3, 4, 4))
+            reporter.step(step(number, 4), torch.zeros(3, 4, 4))
     reporter.result(torch.zeros(3, 4, 4))
     assert caplog.text.count("goes on without what the page shows of a run") == 1
     assert reporter.figures().pictures == 1
@@ -191,14 +218,9 @@ def test_a_step_that_cannot_be_shown_counts_all_the_same(live, caplog):
     with live.Live(facts, lambda *_: None, clock=clock) as reporter:
         for number in range(2):
             clock.now += 3
-            reporter.step(step(number, 2), {"range": 1.0}, torch.zeros(0))
+            reporter.step(step(number, 2), torch.zeros(0))
     assert reporter.figures().seconds_per_step == 3
     assert "goes on without" in caplog.text
-
-
-def test_losses_that_json_has_no_number_for_are_null(told):
-    events = told([step(0, 1)], values={"range": float("nan"), "style": float("inf"), "anchor": 0.1234567})
-    assert events[1]["values"] == [{"range": None, "style": None, "anchor": 0.123457}]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.guidance.timetable import Visit
 from diffuseit.losses import TextStyleLoss, bind
 from diffuseit.methods import DiffuseIT
-from diffuseit.performance.memory import _LiveBytes
+from diffuseit.performance.memory import LiveBytes
 from diffuseit.performance.offload import Offload
 from diffuseit.performance.options import FULL_SPEED, LOW_MEMORY, Execution, as_written
 from diffuseit.presets import PRESETS
@@ -81,7 +81,7 @@ def test_checkpointed_blocks_hold_less_and_give_the_same_gradient(models):
     for options in (FULL_SPEED, Execution(checkpoint_unet=True)):
         options.prepare(models.ddpm)
         start = x.clone().requires_grad_()
-        with _LiveBytes(set()) as live:
+        with LiveBytes(set()) as live:
             result = unet(start, torch.zeros(1))
             held.append(live.now)
         gradients.append(torch.autograd.grad(result.sum(), start)[0])

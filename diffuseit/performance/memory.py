@@ -60,7 +60,7 @@ class _Passes(nn.Module):
         self.call = lambda *inputs: call(*inputs)
 
     def forward(self, first: Tensor, *rest: Tensor) -> Footprint:
-        with _LiveBytes(self.own) as live, torch.set_grad_enabled(self.backward_too):
+        with LiveBytes(self.own) as live, torch.set_grad_enabled(self.backward_too):
             found = tree_leaves(self.call(first.requires_grad_(self.backward_too), *rest))
             held = live.now
             if self.backward_too:
@@ -68,7 +68,7 @@ class _Passes(nn.Module):
             return Footprint(held, live.peak)
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Counts the memory of the tensors that are alive."""
 
     def __init__(self, apart: set[int]):

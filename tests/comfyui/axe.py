@@ -1,4 +1,4 @@
-"""What bars somebody with other eyes, hands or ears from a part of the page: axe-core's look at it, and two of ours."""
+"""Accessibility of a part of the page: the rules of axe-core, and two of ours."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ _RUN = """part => axe.run(part, {resultTypes: ["violations"]}).then(result => re
 
 
 def violations(page, part: str) -> list[str]:
-    """The serious and critical faults inside the element that the selector `part` names, one line each.
+    """Return the serious and critical violations inside the element of the selector `part`, one line each.
 
-    Skips the test where `node_modules` is absent: `python dev.py lint` installs it.
+    Skip the test where `node_modules` is absent: `python dev.py lint` installs it.
     """
     if not SCRIPT.exists():
         pytest.skip(
@@ -25,11 +25,11 @@ def violations(page, part: str) -> list[str]:
     return [text for impact, text in page.evaluate(_RUN, part) if impact in SERIOUS]
 
 
-_FAINT = """([part, ground]) => {
+_LOW_CONTRAST = """([part, ground]) => {
     const pixel = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-    const parse = colour => {
+    const parse = color => {
         pixel.clearRect(0, 0, 1, 1);
-        pixel.fillStyle = colour;
+        pixel.fillStyle = color;
         pixel.fillRect(0, 0, 1, 1);
         return [...pixel.getImageData(0, 0, 1, 1).data].map(value => value / 255);
     };
@@ -46,8 +46,8 @@ _FAINT = """([part, ground]) => {
         for (let one = element; one; one = one.matches(part) ? null : one.parentElement) above.unshift(one);
         let under = parse(ground), opacity = 1;
         for (const one of above) {
-            const colour = parse(getComputedStyle(one).backgroundColor);
-            under = over(colour, colour[3], under);
+            const color = parse(getComputedStyle(one).backgroundColor);
+            under = over(color, color[3], under);
             opacity *= Number(getComputedStyle(one).opacity);
         }
         const ink = parse(drawn ? style.stroke : element instanceof SVGElement ? style.fill : style.color);
@@ -57,20 +57,20 @@ _FAINT = """([part, ground]) => {
     }
     return found;
 }"""
-_CUT = """part => [...document.querySelectorAll(`${part} *`)].filter(element => element.checkVisibility()
+_CLIPPED = """part => [...document.querySelectorAll(`${part} *`)].filter(element => element.checkVisibility()
     && element.clientWidth && [...element.childNodes].some(child => child.nodeType === 3 && child.data.trim())
     && (element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight + 1))
     .map(element => element.textContent)"""
 
 
-def faint(page, part: str, ground: str) -> list[str]:
-    """The texts in `part` that stand off too little from a ground of the colour `ground`, and the curves that do.
+def low_contrast(page, part: str, ground: str) -> list[str]:
+    """Return the texts and curves in `part` with too little contrast against a background of the color `ground`.
 
-    axe does not judge what lies on a canvas. The bounds are those of WCAG 2.2, 1.4.3 and 1.4.11.
+    axe does not judge what is over a canvas. The bounds are those of WCAG 2.2, 1.4.3 and 1.4.11.
     """
-    return page.evaluate(_FAINT, [part, ground])
+    return page.evaluate(_LOW_CONTRAST, [part, ground])
 
 
-def cut_off(page, part: str) -> list[str]:
-    """The texts in `part` that have too little room."""
-    return page.evaluate(_CUT, part)
+def clipped(page, part: str) -> list[str]:
+    """Return the texts in `part` that are clipped."""
+    return page.evaluate(_CLIPPED, part)

@@ -1,4 +1,4 @@
-"""ComfyUI's front end in a headless browser: starting it, opening it, and hearing its errors."""
+"""ComfyUI's front end in a headless browser: start it, open it, and collect its errors."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SETTINGS = {
 
 @contextmanager
 def launched() -> Iterator:
-    """The machine's Chromium, or Playwright's own; skips the test where there is neither."""
+    """Start the machine's Chromium, or Playwright's own. Skip the test if there is neither."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     with playwright.sync_playwright() as started:
@@ -40,7 +40,7 @@ def launched() -> Iterator:
 
 
 def opened(browser, server, **options):
-    """A page with ComfyUI, once its own first workflow is there, which it loads last."""
+    """Return a page with ComfyUI, once it has loaded its own first workflow, which it does last."""
     page = browser.new_page(**{"viewport": {"width": 1600, "height": 800}, **options})
     page.set_default_timeout(START_MS)
     page.goto(f"http://127.0.0.1:{server.port}/")
@@ -50,9 +50,9 @@ def opened(browser, server, **options):
 
 
 def listen(page, *kinds: str) -> list[str]:
-    """Errors of the console from now on, but for those of ComfyUI's own first workflow, which may come late.
+    """Return a list that collects the console's errors from now on, but not those of ComfyUI's own first workflow.
 
-    `kinds`: further kinds of messages that count, as "warning".
+    `kinds` are further kinds of messages to collect, such as "warning".
     """
     errors: list[str] = []
 

@@ -19,7 +19,7 @@ WANTED = {
     "full-size": "leopard",
 }
 """The style that the text or the style picture of an example shows."""
-LOADERS = ("DiffuseITLoadDDPM", "DiffuseITLoadViT", "DiffuseITLoadCLIPEnsemble")
+LOADERS = ("DiffuseITLoadDDPM", "DiffuseITLoadViT", "DiffuseITLoadCLIP")
 
 
 def with_pocket_models(prompt):
@@ -27,10 +27,7 @@ def with_pocket_models(prompt):
     swapped = {}
     for node, (kind, inputs) in prompt.items():
         if kind in LOADERS:
-            inputs = {
-                name: "pocket" if name in ("model", "clip_1") else value for name, value in inputs.items()
-            }
-            inputs |= {name: "none" for name in inputs if name.startswith("clip_") and name != "clip_1"}
+            inputs = inputs | {"model": "pocket"}
         if kind == "DiffuseITPreset":
             inputs = inputs | {"preset": inputs["preset"].replace("official", "pocket")}
         swapped[node] = (kind, inputs)

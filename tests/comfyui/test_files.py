@@ -14,7 +14,7 @@ from diffuseit.pocket.models import WEIGHTS
 
 pytestmark = pytest.mark.comfyui
 
-LOADERS = {"ddpm": "model", "vit": "model", "clip": "clip_1"}
+LOADERS = {"ddpm": "model", "vit": "model", "clip": "model"}
 
 
 class Code:
@@ -51,7 +51,7 @@ def options(server, node, name):
 
 @pytest.mark.parametrize(
     ("node", "name"),
-    [("DiffuseITLoadDDPM", "model"), ("DiffuseITLoadViT", "model"), ("DiffuseITLoadCLIPEnsemble", "clip_1")],
+    [("DiffuseITLoadDDPM", "model"), ("DiffuseITLoadViT", "model"), ("DiffuseITLoadCLIP", "model")],
 )
 def test_loaders_list_the_pocket_model_and_then_the_files(server, folder, node, name):
     first, *files = options(server, node, name)
@@ -77,12 +77,10 @@ def test_files_load_from_both_folders_and_equal_the_pocket_models(server, folder
 
 def test_an_ensemble_of_two_runs_with_both(server, folder):
     one = server.images(server.run(text_prompt(seed=601)), "save")
-    chain = text_prompt(seed=601) | {
-        "front": ("DiffuseITLoadCLIPEnsemble", {"clip_1": "a clip.safetensors"}),
-        "clip": ("DiffuseITLoadCLIPEnsemble", {"previous": ["front", 0]}),
-    }
-    side_by_side = changed(text_prompt(seed=601), "clip", clip_1="a clip.safetensors", clip_2="pocket")
-    first, second = (server.images(server.run(prompt), "save") for prompt in (chain, side_by_side))
+    other = {"other": ("DiffuseITLoadCLIP", {"model": "a clip.safetensors"})}
+    pair = changed(text_prompt(seed=601), "clip", **{"further.clip0": ["other", 0]}) | other
+    gap = changed(text_prompt(seed=601), "clip", **{"further.clip3": ["other", 0]}) | other
+    first, second = (server.images(server.run(prompt), "save") for prompt in (pair, gap))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, one), "two CLIPs see other crops than one"
 

@@ -37,8 +37,14 @@ BASES = {
     "photo": {
         **text_prompt(losses="schedule", steps=4, skip=2),
         "anchor": ("DiffuseITSourceAnchorLoss", {"previous": ["range", 0]}),
-        "colors": ("DiffuseITColourStatisticsLoss", {"previous": ["anchor", 0], "reference": ["source", 0]}),
+        "colors": ("DiffuseITColorStatisticsLoss", {"previous": ["anchor", 0], "reference": ["source", 0]}),
         "schedule": ("DiffuseITLossSchedule", {"losses": ["colors", 0]}),
+    },
+    "options": {
+        **text_prompt(steps=4, skip=2, options=["method", 0]),
+        "start": ("DiffuseITStartOptions", {}),
+        "guidance": ("DiffuseITGuidanceOptions", {"previous": ["start", 0]}),
+        "method": ("DiffuseITMethodOptions", {"previous": ["guidance", 0]}),
     },
     "fan": {
         **text_prompt(losses="fan", steps=4, skip=2),
@@ -46,13 +52,19 @@ BASES = {
     },
     "colors": {
         **PICTURES,
-        "match": ("DiffuseITMatchColours", {"image": ["source", 0], "reference": ["look", 0]}),
+        "match": ("DiffuseITMatchColors", {"image": ["source", 0], "reference": ["look", 0]}),
         "save": ("SaveImage", {"images": ["match", 0]}),
     },
     "example": {
         "picture": ("DiffuseITExamplePicture", {}),
         "save": ("SaveImage", {"images": ["picture", 0]}),
     },
+}
+
+
+GROWN = {
+    "DiffuseITCombineLosses": [("inputs.losses1", "DIFFUSEIT_LOSSES")],
+    "DiffuseITLoadCLIP": [("further.clip0", "DIFFUSEIT_CLIP_ENSEMBLE")],
 }
 
 
@@ -64,7 +76,7 @@ def inputs_of(server, kind):
         for part in ("required", "optional")
         for name, declared in spec.get(part, {}).items()
         if declared[0] != "COMFY_AUTOGROW_V3"
-    ] + ([("inputs.losses1", "DIFFUSEIT_LOSSES")] if kind == "DiffuseITCombineLosses" else [])
+    ] + GROWN.get(kind, [])
 
 
 def cases(server):
@@ -119,7 +131,7 @@ def test_a_literal_in_any_socket_is_refused_by_its_name(server):
 
 LINKED = {
     "not a number": ("PrimitiveFloat", math.nan, "step_size", "step_size is nan: use a finite number"),
-    "a fraction above": ("PrimitiveFloat", 1e9, "guide_from", "guide_from is 1000000000.0: use 0.0 to 1.0"),
+    "a float above": ("PrimitiveFloat", 1e9, "step_size", "step_size is 1000000000.0: use 0.0 to 100.0"),
     "above": ("PrimitiveInt", 10**18, "steps", "steps is a number of more than 18 digits: use 1 to 1000"),
     "far above": ("PrimitiveInt", 10**17, "resample", "resample is 100000000000000000: use 1 to 100"),
     "a seed below": ("PrimitiveInt", -1, "seed", "seed is -1: use 0 to 18446744073709551615"),

@@ -1,6 +1,6 @@
-"""What samplers and losses show of a run in ComfyUI's front end, drawn by the canvas and by Vue ("Nodes 2.0").
+"""What samplers and losses show of a run in ComfyUI's front end, with both renderers: the canvas and Vue ("Nodes 2.0").
 
-Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS says.
+Screenshots are saved in pytest's temporary folder, or in that of DIFFUSEIT_SCREENSHOTS.
 """
 
 import functools
@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("websocket", reason="needs websocket-client")
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-from comfyui.axe import cut_off, faint, violations
+from comfyui.axe import clipped, low_contrast, violations
 from comfyui.browser import FOLDER, READY, RUN_MS, START_MS
 from comfyui.server import PACK, ComfyServer
 from comfyui.test_browser import browser  # noqa: F401
@@ -240,9 +240,9 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     first = expected(seed, **QUICK)
     again = expected(other, **QUICK, restart_above=1e-9, max_restarts=1)
     for node, values_of_core in ((SAMPLER, first), (second, again)):
-        assert set(runs[node]["series"]) == set(values_of_core)
-        for name, series in runs[node]["series"].items():
-            assert series == pytest.approx(values_of_core[name], rel=2e-2, abs=1e-6), name
+        assert set(runs[node]["terms"]) == set(values_of_core)
+        for name, term in runs[node]["terms"].items():
+            assert term["values"] == pytest.approx(values_of_core[name], rel=2e-2, abs=1e-6), name
         shown = legend(page, node)
         names = {"text style": "text_style", "self-similarity": "self_similarity", "range": "range"}
         for name, term in names.items():
@@ -266,7 +266,7 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
         restored = {name: float(value) for name, value in legend(page, node).items()}
         assert restored == pytest.approx({name: float(value) for name, value in shown.items()}, rel=1e-2)
     assert shares(page) == pytest.approx(told, abs=1)  # rounded again
-    assert panel(page, SAMPLER).locator(".diffuseit-film button").count() == 0
+    assert panel(page, SAMPLER).locator(".diffuseit-filmstrip button").count() == 0
     reopened = page.evaluate("app.graph.serialize()")
     assert widgets_values(reopened) == widgets_values(kept)
     shoot(page, f"{renderer}-reopened")
@@ -294,7 +294,7 @@ def test_a_sampler_and_losses_inside_of_a_subgraph(visit, shoot, renderer):
     shown = legend(page, ids["DiffuseITSampler"])
     assert {"text style", "self-similarity", "contrastive", "range"} <= set(shown)
     assert set(shares(page)) == {str(id) for kind, id in ids.items() if kind.endswith("Loss")}
-    assert panel(page, ids["DiffuseITSampler"]).locator(".diffuseit-film button").count() > 1
+    assert panel(page, ids["DiffuseITSampler"]).locator(".diffuseit-filmstrip button").count() > 1
     assert not page.said
 
 
@@ -303,7 +303,7 @@ def test_pictures_are_enlarged_and_compared_by_keyboard(visit, shoot):
     open_flow(page)
     page.evaluate(SET, [SAMPLER, QUICK])
     run_all(page)
-    frames = panel(page, SAMPLER).locator(".diffuseit-film button")
+    frames = panel(page, SAMPLER).locator(".diffuseit-filmstrip button")
     frames.first.focus()
     page.keyboard.press("Enter")
     viewer = page.get_by_role("dialog", name="Step 1 of 5")
@@ -345,23 +345,29 @@ def flow_with_a_run():
     """The example as if it had run: a curve that sinks by powers of ten."""
     flow = json.loads(json.dumps(FLOW))
     nodes = {str(node["id"]): node for node in flow["nodes"]}
-    series = {
-        "text_style": [-1.0, -1.2, -1.4, -1.5],
-        "contrastive": [1.0, 0.1, 0.01, 0.001],
-        "range": [None, 0.5, None, 0.1],
+    curves = {
+        "text_style": ("text style", "#e8853d", [-1.0, -1.2, -1.4, -1.5]),
+        "contrastive": ("contrastive", "#2aa7a0", [1.0, 0.1, 0.01, 0.001]),
+        "range": ("range", "#8f9aa8", [None, 0.5, None, 0.1]),
     }
     nodes[SAMPLER]["properties"]["diffuseit_run"] = {
         "version": 1, "run": "r", "ok": True, "total": 4, "done": 4, "elapsed": 2.0, "memory": 3 * 2**30,
-        "calls": {"DDPM": 1}, "series": series, "marks": [[1, "resample"], [2, "restart"]],
+        "calls": {"DDPM": 1}, "steps": [0, 1, 2, 3], "marks": [[1, "resample"], [2, "restart"]],
+        "terms": {
+            name: {"label": label, "color": color, "values": values}
+            for name, (label, color, values) in curves.items()
+        },
     }  # fmt: skip
-    nodes[TEXT]["properties"]["diffuseit_share"] = [["TextStyleLoss", 0.7]]
+    nodes[TEXT]["properties"]["diffuseit_share"] = [
+        {"term": "text_style", "label": "text style", "color": "#e8853d", "share": 0.7}
+    ]
     return flow
 
 
 def height_of(page, curve):
     """Of each point of a curve, in pixels from the top."""
     path = page.locator(f".diffuseit-plot [data-curve={curve}]").get_attribute("d")
-    return [float(point.split()[1]) for point in path.replace("M", "L").split("L") if point]
+    return [float(point.split()[1]) for point in path.replace("h0", "").replace("M", "L").split("L") if point]
 
 
 @pytest.mark.parametrize(
@@ -397,22 +403,157 @@ def test_settings_languages_and_themes(visit, shoot, server, locale, theme, word
             server.post(f"/settings/{name}", value)
 
 
-def test_a_workflow_may_hold_anything_where_a_run_was(visit):
-    page = visit()
-    for broken in (
-        3,
-        "x",
-        [],
-        {"version": 1, "series": {"a": 3, "b": ["x", None, 1]}, "marks": [5, [2, 3]], "calls": {"x": "y"}},
-        {"version": 9},
-        [5, ["RangeLoss", "x"]],
-    ):
-        flow = flow_with_a_run()
-        for node in flow["nodes"]:
-            for name in ("diffuseit_run", "diffuseit_share"):
-                node["properties"][name] = broken
-        open_flow(page, flow)
-        assert panel(page, SAMPLER).get_by_role("status").inner_text()
+def hostile_terms(count, label="x", color="#000000", values=(1.0, 2.0)):
+    names = ["constructor", "__proto__", "toString", "<b>", *(f"name {number}" for number in range(count))]
+    return {name: {"label": label, "color": color, "values": list(values)} for name in names[:count]}
+
+
+MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+SHARE = {"term": "constructor", "label": MARKUP, "color": "#ff0000", "share": 0.5}
+SHOWN = {
+    "names": {"terms": hostile_terms(4), "calls": {"constructor": 1, "__proto__": 2}},
+    "markup": {"terms": hostile_terms(4, label=MARKUP), "run": MARKUP, "calls": {MARKUP: 1}},
+    "numbers": {
+        "terms": hostile_terms(3, values=(1e300, -1e300)),
+        "total": 10**7,
+        "elapsed": 1e9,
+        "memory": 1e15,
+    },
+    "steps": {"steps": [10**7, 3], "marks": [[10**7, "restart"], [0, "resample"]], "total": 0},
+}
+"""Hostile saved runs that are within the bounds."""
+REFUSED = {
+    "version": {"version": 9},
+    "old": {"terms": None, "series": {"text_style": [1, 2]}},
+    "many names": {"terms": hostile_terms(200_000)},
+    "many marks": {"marks": [[number, "resample"] for number in range(200_000)]},
+    "many points": {"steps": list(range(200_000)), "terms": hostile_terms(1, values=range(200_000))},
+    "long label": {"terms": hostile_terms(1, label="x" * 1_000_000)},
+    "css": {"terms": hostile_terms(1, color="red; background: url(https://example.com/)")},
+    "huge number": {"total": 1e308},
+    "kinds": {"terms": [1, [2]], "marks": {"length": 3}, "calls": "x"},
+    "number": 3,
+    "list": [],
+}
+"""What is not shown: changes to a saved run, or what is in its place."""
+
+REFUSED_SHARES = {
+    "many parts": [SHARE] * 100_000,
+    "css": [{**SHARE, "color": "url(https://example.com/)"}],
+    "huge number": [{**SHARE, "share": 7}],
+    "old": [["RangeLoss", 0.5]],
+    "kinds": {"length": 1},
+    "text": "x",
+}
+CONFIGURE = """async ([id, name, text]) => {
+    const node = app.graph.getNodeById(id)
+    const data = {...node.serialize(), properties: {[name]: JSON.parse(text)}}
+    const start = performance.now()
+    node.configure(data)
+    await new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)))
+    return (performance.now() - start) / 1000
+}"""
+
+
+def configure(page, node, name, value):
+    """Give a node a property as the loading of a workflow does, and return the seconds that it takes."""
+    text = json.dumps(value)  # Playwright would lose `__proto__`
+    return page.evaluate(CONFIGURE, [node, name, text])
+
+
+def open_hostile(page, run, shares):
+    flow = json.loads(json.dumps(FLOW))
+    nodes = {str(node["id"]): node for node in flow["nodes"]}
+    nodes[SAMPLER]["properties"]["diffuseit_run"] = run
+    nodes[TEXT]["properties"]["diffuseit_share"] = shares
+    page.evaluate("text => app.loadGraphData(JSON.parse(text))", json.dumps(flow))
+    page.wait_for_timeout(500)
+    fit(page)
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_a_hostile_workflow_is_harmless(visit, shoot, renderer):
+    page = visit(renderer)
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    nodes = flow_with_a_run()["nodes"]
+    run = next(node["properties"]["diffuseit_run"] for node in nodes if str(node["id"]) == SAMPLER)
+    run |= {"steps": [0, 1], "terms": hostile_terms(1)}
+
+    for name, change in SHOWN.items():
+        open_hostile(page, run | change, [SHARE, SHARE])
+        shoot(page, f"{renderer}-hostile-{name}", whole=False)
+        plot = panel(page, SAMPLER).locator(".diffuseit-plot")
+        assert plot.is_visible(), name
+        assert "NaN" not in plot.inner_html(), name
+        shown = (run | change)["terms"]
+        assert plot.locator(".curve:not(.sum)").count() == len(shown), name
+        labels = [text.inner_text() for text in panel(page, SAMPLER).locator(".diffuseit-legend .name").all()]
+        assert labels[: len(shown)] == [term["label"] for term in shown.values()], name
+        assert shares(page) == {TEXT: 100}
+
+    open_hostile(page, run | REFUSED["many names"], REFUSED_SHARES["many parts"])
+    for name, change in REFUSED.items():
+        value = run | change if isinstance(change, dict) else change
+        assert configure(page, SAMPLER, "diffuseit_run", value) < 5, name
+        assert status(page), name
+        assert panel(page, SAMPLER).locator(".diffuseit-plot").is_hidden(), name
+    for name, value in REFUSED_SHARES.items():
+        assert configure(page, TEXT, "diffuseit_share", value) < 5, name
+        assert not shares(page), name
+
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("document.querySelectorAll('.diffuseit-node :is(img, script, b)').length") == 0
+    assert page.evaluate("({}).label") is None
+    assert not [url for url in requests if "example.com" in url]
+    assert not page.said
+
+
+HOSTILE_EVENTS = """place => {
+    const image = "data:image/jpeg;base64,/9j/4AAQ", markup = "<img src=x onerror='window.hacked=1'>"
+    const term = {label: markup, color: "#ff0000"}
+    const names = ["constructor", "toString", "hasOwnProperty"]
+    const begin = {
+        kind: "begin", ...place, total: 4, frame_limit: 12, memory: 1, source: image,
+        losses: names.map(name => ({node: "__proto__", terms: [name]})),
+        terms: Object.fromEntries(names.map(name => [name, term])),
+    }
+    const steps = {kind: "steps", ...place, from: 0, total: 4, elapsed: 1,
+        values: [Object.fromEntries(names.map(name => [name, 1]))]}
+    const svg = "data:image/svg+xml;base64,PHN2Zy8+", many = length => Array.from({length}, (_, i) => [i, "resample"])
+    const send = detail => app.api.dispatchEvent(new CustomEvent("diffuseit.run", {detail}))
+    for (const detail of [
+        null, 3, "x", [], {}, {kind: "begin"}, {...begin, source: svg}, {...begin, source: "https://example.com/a.png"},
+        {...begin, terms: {constructor: {label: "x", color: "url(https://example.com)"}}}, {...begin, total: 1e99},
+        {...begin, losses: Array.from({length: 100000}, () => ({node: "1", terms: []}))},
+    ]) send(detail)
+    const shown = () => app.graph.getNodeById(place.node).widgets.find(({name}) => name === "diffuseit_run").element
+    const refused = shown().querySelector(".diffuseit-plot").hasAttribute("hidden")
+    send(begin)
+    send(steps)
+    for (const change of [
+        {frames: [[0, svg]]}, {frames: [[0, "https://example.com/b.png"]]}, {marks: many(200000)}, {marks: [[0, "x"]]},
+        {values: Array(200000).fill({})}, {values: [{constructor: "x"}]}, {gradients: [[0, -1]]}, {elapsed: null},
+    ]) send({...steps, ...change, from: 1})
+    send({kind: "result", ...place, picture: svg})
+    return new Promise(resolve => setTimeout(() => resolve([refused, shown().innerHTML]), 500))
+}"""
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_hostile_events_are_harmless(visit, renderer):
+    page = visit(renderer)
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    open_flow(page)
+    refused, html = page.evaluate(
+        HOSTILE_EVENTS, {"workflow": "", "prompt": "p", "node": SAMPLER, "run": "r"}
+    )
+    assert refused
+    assert "&lt;img" in html and "<img" not in html and "NaN" not in html
+    assert status(page).startswith("1 of 4")
+    assert page.evaluate("window.hacked") is None
+    assert not [url for url in requests if "example.com" in url]
     assert not page.said
 
 
@@ -440,7 +581,7 @@ def test_a_run_is_shown_in_the_tab_that_queued_it_and_in_no_other(visit, shoot, 
     shoot(page, "tab-that-queued")
     shoot(same, "tab-of-the-same-workflow")
     shoot(other, "tab-with-a-run")
-    assert panel(page, SAMPLER).locator(".diffuseit-film button").count() > 1
+    assert panel(page, SAMPLER).locator(".diffuseit-filmstrip button").count() > 1
     assert "text style" in legend(page, SAMPLER)
     assert panel(same, SAMPLER).locator(".diffuseit-plot").is_hidden() and not legend(same, SAMPLER)
     assert legend(other, SAMPLER) == kept
@@ -469,14 +610,14 @@ def test_a_run_that_the_server_did_not_survive(visit, shoot, server, renderer):
     open_flow(page)
     queue(page, **QUICK | {"steps": 100, "seed": SEEDS[renderer][0] + 30})
     server.kill()
-    panel(page, SAMPLER).get_by_text(re.compile(r"^Server silent since step \d+ of \d+$")).wait_for()
-    assert cut_off(page, ".diffuseit-live") == []
+    panel(page, SAMPLER).get_by_text(re.compile(r"^No answer since step \d+ of \d+$")).wait_for()
+    assert clipped(page, ".diffuseit-node") == []
     shoot(page, f"{renderer}-server-away", whole=False)
     server.start()
     panel(page, SAMPLER).get_by_text(re.compile(r"^Ended early: \d+ of \d+ steps$")).wait_for()
     shoot(page, f"{renderer}-server-back", whole=False)
     assert page.evaluate("id => app.graph.getNodeById(id).properties.diffuseit_run.ok", SAMPLER) is False
-    assert panel(page, SAMPLER).locator(".diffuseit-film button").count()
+    assert panel(page, SAMPLER).locator(".diffuseit-filmstrip button").count()
 
     page.evaluate(SET, [SAMPLER, QUICK | {"seed": SEEDS[renderer][1] + 30}])
     runs = run_all(page)
@@ -493,7 +634,7 @@ def test_a_run_goes_on_where_only_the_connection_was_lost(visit, shoot):
     queue(page, **QUICK | {"steps": 14, "seed": 41})
     page.evaluate(f"{socket}.close()")
     page.wait_for_function(
-        "/^Server silent/.test(document.querySelector('.diffuseit-live [role=status]').textContent)"
+        "/^No answer/.test(document.querySelector('.diffuseit-node [role=status]').textContent)"
     )
     panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
     page.wait_for_function(f"({RUNS})().every(([id, run]) => run)", timeout=RUN_MS)
@@ -525,7 +666,7 @@ def setting(page, name, value):
 
 
 @pytest.mark.parametrize("renderer", SEEDS)
-def test_nobody_is_barred_from_a_run(visit, shoot, server, renderer):
+def test_a_run_is_accessible(visit, shoot, server, renderer):
     page = visit(renderer)
     open_flow(page)
     page.evaluate(SET, [SAMPLER, QUICK | {"steps": 5, "seed": SEEDS[renderer][0] + 50}])
@@ -539,24 +680,26 @@ def test_nobody_is_barred_from_a_run(visit, shoot, server, renderer):
             page.evaluate(LOOK_AT, [SAMPLER, 1])
             page.wait_for_timeout(1000)
             shoot(page, f"{renderer}-{theme}-near", whole=False)
-            assert violations(page, ".diffuseit-live") == []
+            assert violations(page, ".diffuseit-node") == []
             ground = page.evaluate(GROUND, SAMPLER)
-            assert faint(page, ".diffuseit-live", ground) == []
-            assert faint(page, ".diffuseit-live", page.evaluate("getComputedStyle(document.body).color"))
+            assert low_contrast(page, ".diffuseit-node", ground) == []
+            assert low_contrast(
+                page, ".diffuseit-node", page.evaluate("getComputedStyle(document.body).color")
+            )
             here.get_by_role("button", name="Before and after").click()
             page.locator(".diffuseit-viewer").wait_for()
             shoot(page, f"{renderer}-{theme}-viewer", whole=False)
             assert violations(page, ".diffuseit-viewer") == []
             page.keyboard.press("Escape")
         here.evaluate("panel => panel.append(document.createElement('button'))")
-        assert "button-name" in violations(page, ".diffuseit-live")[0]
+        assert "button-name" in violations(page, ".diffuseit-node")[0]
     finally:
         server.post("/settings/Comfy.ColorPalette", "dark")
     assert not page.said
 
 
 @pytest.mark.parametrize("renderer", SEEDS)
-def test_nothing_is_cut_off_when_all_is_twice_as_large(visit, shoot, server, renderer):
+def test_nothing_is_clipped_at_twice_the_size(visit, shoot, server, renderer):
     flow = flow_with_a_run()
     broken = json.loads(json.dumps(flow))
     next(node for node in broken["nodes"] if str(node["id"]) == SAMPLER)["properties"]["diffuseit_run"][
@@ -572,17 +715,17 @@ def test_nothing_is_cut_off_when_all_is_twice_as_large(visit, shoot, server, ren
             page.evaluate(LOOK_AT, [SAMPLER, 1])
             page.wait_for_timeout(1500)
             shoot(page, f"{renderer}-{locale}-zoomed", whole=False)
-            assert cut_off(page, ".diffuseit-live") == []
+            assert clipped(page, ".diffuseit-node") == []
             page.evaluate("flow => app.loadGraphData(flow)", broken)
             panel(page, SAMPLER).get_by_text(ended).wait_for()
             page.evaluate(LOOK_AT, [SAMPLER, 2])
             page.wait_for_timeout(1500)
             shoot(page, f"{renderer}-{locale}-zoomed-canvas", whole=False)
-            assert cut_off(page, ".diffuseit-live") == []
+            assert clipped(page, ".diffuseit-node") == []
             assert not page.said
         panel(page, SAMPLER).get_by_role("status").evaluate(
             "line => { line.textContent = 'long '.repeat(60) }"
         )
-        assert cut_off(page, ".diffuseit-live")
+        assert clipped(page, ".diffuseit-node")
     finally:
         server.post("/settings/Comfy.Locale", "en")

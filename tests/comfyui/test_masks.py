@@ -29,7 +29,8 @@ def test_outside_the_mask_not_one_level_changes(server):
 
 @pytest.mark.parametrize("fit", ["keep", "stretch"])
 def test_at_the_sources_size_the_protected_part_is_the_source(server, fit):
-    outcome = server.run(masked("wide", "wide_mask", seed=401, size="source", fit=fit))
+    prompt = masked("wide", "wide_mask", seed=401, size="source", options=["start", 0])
+    outcome = server.run(prompt | {"start": ("DiffuseITStartOptions", {"fit": fit})})
     change = difference(server, outcome, "wide.png")
     assert change[:, 50:].max() == 0
     assert change[:, :50].mean() > 3

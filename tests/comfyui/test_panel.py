@@ -1,6 +1,6 @@
-"""The sidebar's panel in ComfyUI's own front end: what it says, fetches and drops, for every eye and hand.
+"""The sidebar's panel in ComfyUI's front end: models, downloads, inserted graphs, accessibility, languages.
 
-Screenshots lie in pytest's temporary folder, or where DIFFUSEIT_SCREENSHOTS says.
+Screenshots are saved in pytest's temporary folder, or in that of DIFFUSEIT_SCREENSHOTS.
 """
 
 import json
@@ -30,9 +30,10 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 HERE = entry_named("dino-s16")  # its file lies in the folder when the server starts
 SERVED, SLOW, GONE = entry_named("dinov2-s14"), entry_named("dinov2-b14"), entry_named("dinov2-l14")
 CONTENT = os.urandom(700_001)
-WORDS = Path(__file__).resolve().parents[2] / "web" / "js" / "words"
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = ROOT / "web" / "js" / "shared" / "words"
 GRAPHS = ("pocket-text", "pocket-image", "paper-text", "paper-image")
-PANEL = ".diffuseit-panel"
+PANEL = ".diffuseit-sidebar"
 NODES = """app.graph.nodes.map(node => ({id: node.id, type: node.type, pos: [...node.pos], size: [...node.size],
     missing: node.inputs.filter(slot => slot.link == null && !slot.widget && slot.shape !== 7).map(slot => slot.name),
     values: (node.widgets ?? []).map(widget => widget.value),
@@ -41,7 +42,7 @@ GROUPS = "app.graph.groups.map(group => ({title: group.title, pos: [...group.pos
 IN_SIGHT = """() => {
     const {ds, canvas} = app.canvas, [group] = app.graph.groups;
     const left = (group.pos[0] + ds.offset[0]) * ds.scale;
-    const covered = document.querySelector(".diffuseit-panel").getBoundingClientRect().right;
+    const covered = document.querySelector(".diffuseit-sidebar").getBoundingClientRect().right;
     return left > covered && left + group.size[0] * ds.scale < canvas.getBoundingClientRect().width
 }"""
 QUICK = """() => {
@@ -54,7 +55,7 @@ TITLE = 30  # height of a node's title, which lies above its position
 
 @pytest.fixture(scope="module")
 def models():
-    """A hub on the loopback address that has two of the catalogue's models, each 700 kB."""
+    """A hub on the loopback address that has two of the catalog's models, each 700 kB."""
     with running() as server:
         quick = hub({f"{SERVED.hub.repo}/{SERVED.hub.file}": CONTENT}, pause=0.15)
         slow = hub({f"{SLOW.hub.repo}/{SLOW.hub.file}": CONTENT}, pause=2)
@@ -184,24 +185,24 @@ def test_models_that_are_here_and_that_are_not(page, server, shoot):
     assert not row(page, HERE.name).get_by_role("button").count()
     text = row(page, "dino-b8").inner_text()
     assert "343 MB" in text and "Apache-2.0" in text and "Missing" in text
-    assert "come with the pack" in page.locator(PANEL).inner_text()
+    assert "part of the pack" in page.locator(PANEL).inner_text()
     by_hand = row(page, "ffhq-10m")
     by_hand.locator("summary").press("Enter")
     assert by_hand.get_by_role("link").get_attribute("href").startswith("https://drive.google.com/")
     assert entry_named("ffhq-10m").file in by_hand.inner_text()
-    paper = page.locator(f"{PANEL} [data-set=paper]").inner_text()
-    assert f"0 of {len(members('paper'))} here" in paper and "6.0 GB" in paper
+    paper = page.locator(f"{PANEL} [data-bundle=paper]").inner_text()
+    assert f"0 of {len(members('paper'))} installed" in paper and "6.0 GB" in paper
     shoot("models")
 
 
 def test_help_leads_to_the_repository(page):
     links = page.locator(f"{PANEL} .diffuseit-links a")
-    project = (WORDS.parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     repository = re.search(r'Repository = "(.*)"', project)[1]
     addresses = [link.get_attribute("href") for link in links.all()]
     assert len(addresses) == 3 and all(address.startswith(repository) for address in addresses)
     pages = [address.partition("/blob/main/")[2] for address in addresses if "/blob/main/" in address]
-    assert pages and all((WORDS.parents[2] / name).is_file() for name in pages)
+    assert pages and all((ROOT / name).is_file() for name in pages)
 
 
 def test_nothing_is_fetched_before_the_user_agrees(page, server, models, shoot):
@@ -265,7 +266,7 @@ def post(server, body: bytes, kind: str = "application/json") -> int:
         return error.code
 
 
-def test_the_server_takes_names_of_the_catalogue_and_nothing_else(server, models):
+def test_the_server_takes_names_of_the_catalog_and_nothing_else(server, models):
     models.requests.clear()
     good = json.dumps({"name": GONE.name}).encode()
     assert post(server, good, "text/plain") == 415
@@ -357,7 +358,7 @@ def test_a_dropped_graph_runs_to_a_picture(page, vue, shoot):
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize("zoom", [1, 2])
-def test_nobody_is_barred(page, theme, zoom, shoot):
+def test_the_panel_is_accessible(page, theme, zoom, shoot):
     size = page.viewport_size
     try:
         setting(page, "Comfy.ColorPalette", theme)
@@ -365,7 +366,7 @@ def test_nobody_is_barred(page, theme, zoom, shoot):
         page.set_viewport_size({name: value // zoom for name, value in size.items()})
         page.wait_for_timeout(500)
         unfold(page)
-        for summary in page.locator(f"{PANEL} .diffuseit-by-hand summary").all()[:1]:
+        for summary in page.locator(f"{PANEL} .diffuseit-manual summary").all()[:1]:
             summary.press("Enter")
         shoot(f"{theme}-{zoom}")
         wide = page.evaluate(
@@ -390,10 +391,10 @@ def test_the_panel_speaks_comfyuis_language(page, language, shoot):
         text = page.locator(PANEL).inner_text()
         assert page.locator(PANEL).get_attribute("lang") == language
         assert all(
-            words["panel"][key] in text
+            words["sidebar"][key] in text
             for key in ("start", "models", "pocket", "state.missing", "help.issues")
         )
-        assert all(words["catalogue"][entry.purpose] in text for entry in catalog().values())
+        assert all(words["catalog"][entry.purpose] in text for entry in catalog().values())
         shoot(language)
     finally:
         setting(page, "Comfy.Locale", "en")

@@ -46,10 +46,10 @@ def test_image_guidance_brings_the_look_of_the_style_picture(server, source):
     (picture,) = server.images(outcome, "save")
     look = np.asarray(Image.open(server.base / "input" / "b.png").convert("RGB"))
 
-    def colours(image):
+    def colors(image):
         return image.mean(axis=(0, 1))
 
-    assert distance(colours(picture), colours(look)) < 0.5 * distance(colours(source), colours(look))
+    assert distance(colors(picture), colors(look)) < 0.5 * distance(colors(source), colors(look))
     assert len(server.images(outcome, "frames")) == VISITS
 
 
@@ -154,22 +154,22 @@ def test_the_settings_of_a_preset_replace_the_samplers(server, source):
     prompt = {
         **text_prompt(),
         "preset": ("DiffuseITPreset", {"preset": "pocket-text", "vit": ["vit", 0], "clip": ["clip", 0]}),
-        **sampler("preset", settings=["preset", 1], seed=105, steps=2, skip=2),
+        **sampler("preset", options=["preset", 1], seed=105, steps=2, skip=2),
     }
     outcome = server.run(prompt)
-    visits = PRESETS["pocket-text"].sampler.visits
+    visits = len(PRESETS["pocket-text"].sampler.timetable)
     assert len(server.images(outcome, "frames")) == visits
     assert outcome.progress["sampler"][-1] == (visits, visits)
     assert distance(server.images(outcome, "save"), source) > 5
 
 
-def test_colours_are_matched_by_the_node(server, source):
+def test_colors_are_matched_by_the_node(server, source):
     prompt = {
         "source": ("LoadImage", {"image": "a.png"}),
         "look": ("LoadImage", {"image": "b.png"}),
-        "match": ("DiffuseITMatchColours", {"image": ["source", 0], "reference": ["look", 0]}),
+        "match": ("DiffuseITMatchColors", {"image": ["source", 0], "reference": ["look", 0]}),
         "none": (
-            "DiffuseITMatchColours",
+            "DiffuseITMatchColors",
             {"image": ["source", 0], "reference": ["look", 0], "strength": 0.0},
         ),
         "save": ("SaveImage", {"images": ["match", 0]}),

@@ -23,16 +23,14 @@ class Crowd:
 
     def crowd(self):
         (memory,) = [m for name, m in list(sys.modules.items()) if name.endswith(".nodes.comfy.memory")]
-        turns = sys.modules[memory.OneAtATime.__module__]
+        offload = sys.modules[memory.Offload.__module__]
 
         def fetched(tensors, device):
             logging.info("a copy of %d tensors", len(tensors))
             return [tensor.data.clone() for tensor in tensors], None
 
-        turns._fetched = fetched
-        turn = turns.OneAtATime("cpu")
-        memory.plans = lambda: [memory.BALANCED, replace(memory.LOW_MEMORY, turn=turn)]
-        memory.management.get_total_memory = lambda device: 1
+        offload._fetched = fetched
+        memory.plans = lambda needs: [replace(memory.LOW_MEMORY, offload=memory.Offload("cpu"))]
         return {}
 
 NODE_CLASS_MAPPINGS = {"Crowd": Crowd}
@@ -65,6 +63,6 @@ def test_variations_are_scored_in_turns_where_they_were_made_so(comfyui, tmp_pat
     with ComfyServer(comfyui, tmp_path) as server:
         server.run({"crowd": ("Crowd", {})})
         server.run(prompt)
-    guided, bound = PRESETS["fast-text"].sampler.visits - 1, 4
+    guided, bound = len(PRESETS["fast-text"].sampler.timetable) - 1, 4
     made = bound + 2 * guided
     assert server.log_path.read_text().count("a copy of") == made + bound + 2

@@ -32,7 +32,7 @@ def with_preset(preset, **inputs):
 
 def text_preset(**inputs):
     prompt = {**text_prompt(), **with_preset("pocket-text", clip=["clip", 0], **inputs)}
-    return {**prompt, "clip": ("DiffuseITLoadCLIPEnsemble", {})}
+    return {**prompt, "clip": ("DiffuseITLoadCLIP", {})}
 
 
 def solid(value=1.0, width=64, height=64):
@@ -56,7 +56,7 @@ BEFORE_THE_RUN = {
     "skip is steps": (text_prompt(steps=5, skip=5), "sampler", "it must leave at least one step"),
     "skip above steps": (text_prompt(steps=5, skip=9), "sampler", "it must leave at least one step"),
     "losses not connected": (without(text_prompt(), "sampler", "losses"), "sampler", "losses"),
-    "no such preset": (with_preset("mine"), "preset", "there is no preset 'mine': use one of official-text"),
+    "no such preset": (with_preset("mine"), "preset", "preset is 'mine': use one of official-text"),
     "no such file": (changed(text_prompt(), "vit", model="gone.pt"), "vit", "gone.pt"),
 }
 
@@ -110,7 +110,7 @@ IN_THE_RUN = {
     "two styles for one source": (
         changed(image_prompt(), "style", style_image=["pair", 0]) | PAIR,
         "sampler",
-        "2 style pictures for 1 sources: give one, or one for each",
+        "2 style images for 1 sources: give one, or one for each",
     ),
     "a tiny picture": (
         text_prompt(image=["tiny", 0]) | {"tiny": ("EmptyImage", {"width": 5, "height": 4})},
@@ -125,7 +125,7 @@ IN_THE_RUN = {
     "image preset without picture": (
         with_preset("pocket-image"),
         "preset",
-        "the preset pocket-image is guided by a picture: connect one to 'style_image'",
+        "the preset pocket-image is guided by an image: connect one to 'style_image'",
     ),
     "no such layer": (
         changed(text_prompt(), "vit", layer=63),

@@ -11,7 +11,7 @@ PRESET = {"preset": "fast-text", "vit": ["vit", 0], "clip": ["clip", 0]}
 
 
 def prompt(**inputs):
-    links = {"ddpm": ["ddpm", 0], "image": ["source", 0], "losses": ["preset", 0], "settings": ["preset", 1]}
+    links = {"ddpm": ["ddpm", 0], "image": ["source", 0], "losses": ["preset", 0], "options": ["preset", 1]}
     return {
         **LOADERS,
         "preset": ("DiffuseITPreset", PRESET),

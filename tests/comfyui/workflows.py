@@ -7,12 +7,9 @@ from typing import Any
 from comfyui.server import Prompt
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_workflows"
-CONTROLS = (
-    "fixed",
-    "increment",
-    "decrement",
-    "randomize",
-)  # the widget behind a seed, which the server does not know
+CONTROLS = ("fixed", "increment", "decrement", "randomize")
+"""Values of the widget behind a seed, which the server does not know."""
+
 ONLY_FOR_EYES = ("MarkdownNote", "Note")
 MUTED = 2
 

@@ -1,4 +1,4 @@
-"""The nodes of nodes/photo_losses.py on a real server."""
+"""Losses that hold the source or its colors, and schedules of weights, on a real server."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def plain(server):
     "node",
     [
         ANCHOR,
-        ("DiffuseITColourStatisticsLoss", {"mean": 100.0, "covariance": 0.0, "grid": 16}),
+        ("DiffuseITColorStatisticsLoss", {"mean": 100.0, "covariance": 0.0, "grid": 16}),
     ],
 )
 def test_a_strong_hold_on_the_source_keeps_it(server, source, plain, node):
@@ -58,9 +58,9 @@ def test_a_strong_hold_on_the_source_keeps_it(server, source, plain, node):
     assert np.abs(held - source).mean() < 0.8 * np.abs(plain - source).mean()
 
 
-def test_colours_come_from_a_reference_of_another_shape(server, source, plain):
+def test_colors_come_from_a_reference_of_another_shape(server, source, plain):
     strong = {"mean": 100.0, "covariance": 0.0, "grid": 1, "reference": ["look", 0]}
-    prompt = ending_with(("DiffuseITColourStatisticsLoss", strong))
+    prompt = ending_with(("DiffuseITColorStatisticsLoss", strong))
     prompt["red"] = ("EmptyImage", {"width": 90, "height": 40, "batch_size": 1, "color": 0xFF0000})
     prompt = changed(prompt, "more0", reference=["red", 0])
     tinted = picture(server, prompt).mean(axis=(0, 1))
