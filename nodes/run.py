@@ -47,7 +47,7 @@ class Run:
 
     @property
     def feature_networks(self) -> list[tuple[nn.Module, int]]:
-        """Each network that losses look through, with the number of crops that it sees."""
+        """Return each feature network with the number of crops that it sees."""
         found = []
         for bound in self.losses:
             if "vit" in bound.loss.needs:
@@ -154,7 +154,7 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
     if options.offload is None:
         devices.load(run.networks, required)
     else:
-        devices.load_in_turns(run.networks[0], run.networks[1:], required)
+        devices.load_offloaded(run.networks[0], run.networks[1:], required)
     visits = len(run.settings.timetable)
     progress = events.Progress(len(run.source) * visits)
     reporter = live.Live(_facts(run, options, workflow), events.tell, live.throttle())
@@ -198,7 +198,7 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         batch=batch,
         chain=[(one.node, one.bound.loss) for one in run.chain],
         memory=run.total_memory(options),
-        networks=live.named([("DDPM", run.ddpm.module.unet), *networks]),
+        networks=live.named([*run.ddpm.module.networks().items(), *networks]),
         size=(run.source.shape[-1], run.source.shape[-2]),
         source=run.fit.undo(run.source[:1])[0],
     )

@@ -78,7 +78,8 @@ class Term:
     `Look.last` holds before the first evaluation. `mean_of_crops`: `value` is the mean of what each crop gives alone,
     so that a few crops may be evaluated at a time.
 
-    The term acts until the share `until` of the run's levels is over. `turn` = (i, n): it acts at every n-th timestep.
+    The term acts until the share `until` of the run's levels is over. `phase` = (i, n): it acts at the timesteps t
+    with t % n == i.
     A term that reads `Look.previous` sets `needs_previous`; it acts from step to step, so it has no part in inner
     steps. A term that reads `Look.inversion` sets `needs_inversion`.
     """
@@ -92,7 +93,7 @@ class Term:
     scale: Callable[[Look], Tensor] | None = None
     initial: Tensor | None = None
     until: float = 1.0
-    turn: tuple[int, int] = (0, 1)
+    phase: tuple[int, int] = (0, 1)
     needs_previous: bool = False
     needs_inversion: bool = False
     mean_of_crops: bool = False

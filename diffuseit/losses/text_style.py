@@ -105,9 +105,9 @@ class TextStyleLoss(Loss):
             self._term(model, (i, len(networks)), source, features_of) for i, model in enumerate(networks)
         ]
 
-    def _term(self, model: "CLIP", turn: tuple[int, int], source: Tensor, features_of: FeaturesOf) -> Term:
+    def _term(self, model: "CLIP", phase: tuple[int, int], source: Tensor, features_of: FeaturesOf) -> Term:
         assert self.to is not None
-        share = 1.0 if self.rotate else 1 / turn[1]
+        share = 1.0 if self.rotate else 1 / phase[1]
         e_source = None if self.from_ is None else _embed(model, self.from_, features_of)
         e_image = features_of(model, source)
         e_target = _embed(model, self.to, features_of)
@@ -120,7 +120,7 @@ class TextStyleLoss(Loss):
             return 1 / content_factor(look, self.progressive_contrast, self.regularize_content)
 
         with torch.no_grad():
-            initial = 1 / turn[1] * text_style_loss(e_image, direction)
+            initial = 1 / phase[1] * text_style_loss(e_image, direction)
         return Term(
             "text_style",
             self.weight,
@@ -128,7 +128,7 @@ class TextStyleLoss(Loss):
             model,
             view="noised",
             crops=self.crops,
-            turn=turn if self.rotate else (0, 1),
+            phase=phase if self.rotate else (0, 1),
             scale=scale if self.progressive_contrast or self.regularize_content else None,
             initial=initial,
             mean_of_crops=True,

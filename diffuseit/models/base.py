@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,9 @@ class Prediction:
         return Prediction(self.pred_xstart.detach(), self.mean.detach(), self.log_variance.detach())
 
 
+@runtime_checkable
 class Backbone(Protocol):
-    """A diffusion model that the sampler can walk: it owns its parameterization, conditioning and picture space."""
+    """A diffusion model that the loop can run. It owns its parameterization, conditioning, and image space."""
 
     @property
     def device(self) -> torch.device: ...

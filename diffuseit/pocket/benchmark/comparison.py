@@ -262,16 +262,16 @@ def _save(output: Path, report: dict[str, Any], text: str, pictures: dict[str, T
             if shown:
                 first = {"source": tasks.source[:SHOWN]}
                 if kind == "image":
-                    first["style picture"] = tasks.style[:SHOWN]
+                    first["style image"] = tasks.style[:SHOWN]
                 columns = {**first, **shown, "ground truth": tasks.truth[:SHOWN]}
                 save_sheet(columns, output / f"sheet-{kind}-{steps}.png", scale=2)
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The figures as a table; passes are pictures through a network, there + back, per translation."""
+    """Return the figures as a table. Passes are images through a network, forward + backward, per translation."""
     lines = [
-        f"{report['n']} {report['seeds']} translations per row, 95 % intervals. Compute: multiply-adds of all passes, "
-        "as a share of the paper's algorithm (`diffuseit`, official). Passes: there + back.",
+        f"{report['n']} {report['seeds'].replace(' ', '-')} translations per row, with 95% intervals. Compute is a "
+        "share of the paper's algorithm (`diffuseit`, official). Passes are forward + backward.",
         "",
         "| guide | method | steps | style % | SSIM | edge F1 | MAE | Fréchet | U-Net | ViT | CLIP | compute |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -285,7 +285,7 @@ def markdown(report: dict[str, Any]) -> str:
             half = f" ±{(interval[1] - interval[0]) / 2:.3f}" if interval else ""
             cells.append(f"{row[name]:.3f}{half}")
         cells.append("-" if row["frechet"] is None else f"{row['frechet']:.2f}")
-        cells += [f"{there:.0f} + {back:.0f}" for there, back in row["passes"].values()]
+        cells += [f"{forward:.0f} + {backward:.0f}" for forward, backward in row["passes"].values()]
         cells.append(f"{row['relative_compute']:.3f}")
         lines.append(f"| {' | '.join(cells)} |")
     floor = report["rows"][0]["frechet_floor"] if report["rows"] else None
