@@ -31,7 +31,7 @@ from diffuseit.models.clip_config import CLIPConfig, PlainCLIP, TextTower, Visio
 from diffuseit.models.ddpm import DiffusionConfig
 from diffuseit.models.unet import UNet, UNetConfig
 from diffuseit.models.vit import ViTConfig, load_vit
-from diffuseit.pocket.benchmark.judge import Judge, JudgeConfig
+from diffuseit.pocket.judge import Judge, JudgeConfig
 from diffuseit.schema import to_json
 
 UNET = UNetConfig(
