@@ -112,7 +112,7 @@ VIT, DDPM, CLIP = (re.escape(LABELS[kind]) for kind in ("vit", "adm-unet", "clip
         ("ddpm", "cut.safetensors", "is truncated or damaged, download it again"),
         ("vit", "page.pt", "is a text file that starts with '<!DOCTYPE', no checkpoint: download it again"),
         ("clip", "empty.pth", "is empty: download it again"),
-        ("ddpm", "code.pt", "holds Python code besides tensors and is not opened"),
+        ("ddpm", "code.pt", r"holds Python code besides tensors \(.*\) and is not opened"),
         ("clip", "unknown.pt", "are none of the networks known here"),
     ],
 )
