@@ -25,7 +25,7 @@ from diffuseit.models.convert import convert
 from diffuseit.models.ddpm_checkpoint import load_ddpm, save_ddpm
 from diffuseit.models.load import load_model
 from diffuseit.models.vit import load_vit
-from diffuseit.pocket.benchmark.judge import load_judge
+from diffuseit.pocket.judge import load_judge
 from diffuseit.pocket.models import WEIGHTS
 from diffuseit.schema import to_json
 
