@@ -213,9 +213,12 @@ def _check_number(hint: type, value: Any, bounds: Bounds, where: str) -> None:
 
 
 def _span(bounds: Bounds) -> str:
+    low, high = (
+        f"{limit:g}" if isinstance(limit, float) else str(limit) for limit in (bounds.low, bounds.high)
+    )
     if bounds.high == math.inf:
-        return f"{bounds.low:g} or more"
-    return f"at most {bounds.high:g}" if bounds.low == -math.inf else f"{bounds.low:g} to {bounds.high:g}"
+        return f"{low} or more"
+    return f"at most {high}" if bounds.low == -math.inf else f"{low} to {high}"
 
 
 def _check_length(value: Any, bounds: Bounds, where: str, longest: int = LONGEST_TUPLE) -> None:

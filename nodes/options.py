@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..diffuseit.guidance.balance import BalanceMode
 from ..diffuseit.guidance.settings import SamplerSettings
 from ..diffuseit.guidance.solvers import SOLVERS
-from ..diffuseit.images.resize import FitMode
+from ..diffuseit.images.choices import FitMode
 from ..diffuseit.losses.base import View
 from ..diffuseit.methods import METHODS, AnyMethod, StepRule
 from ..diffuseit.presets import PRESETS, TEXT_DEFAULT

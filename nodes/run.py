@@ -12,7 +12,8 @@ from ..diffuseit.api import Result, translate_with
 from ..diffuseit.errors import InputError
 from ..diffuseit.guidance.loop import Step, check_source
 from ..diffuseit.guidance.settings import SamplerSettings
-from ..diffuseit.images.resize import Fit, FitMode, cover
+from ..diffuseit.images.choices import FitMode
+from ..diffuseit.images.resize import Fit, cover
 from ..diffuseit.losses import BoundLoss
 from ..diffuseit.performance.options import Execution
 from . import live

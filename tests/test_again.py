@@ -148,7 +148,7 @@ def test_moved_and_changed_style_pictures(here: Path):
     scene(9, 2, "look.png")
     good("source.png", "--style", "look.png", *QUICK, "-o", "first.png")
     Path("look.png").rename("moved.png")
-    assert "look.png, is not there: say with --style where" in refused("--again", "first.png", "source.png")
+    assert "was not found at look.png: say with --style where" in refused("--again", "first.png", "source.png")
     good("--again", "first.png", "source.png", "--style", "moved.png", "-o", "second.png")
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
     scene(10, 2, "look.png")
@@ -184,7 +184,7 @@ EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
     "bool": (lambda v: v.update(seed=True), "settings.seed cannot be True"),
     "choice": (lambda v: v.update(fit="squash"), "settings.fit cannot be 'squash'"),
     "number": (lambda v: v["preset"]["sampler"].update(steps=0), "steps is 0: at least 1 is needed"),
-    "not a number": (lambda v: v["preset"]["sampler"].update(step_size=float("nan")), "step_size cannot be nan"),
+    "not a number": (lambda v: v["preset"]["sampler"].update(step_size=float("nan")), "NaN is not a JSON value"),
     "both": (lambda v: v.update(style={"path": "a", "sha256": "b"}), "either a text or a style picture"),
     "format": (lambda v: v.update(format=2), "the settings are of format 2"),
     "kind": (lambda v: v["preset"].update(kind="image"), "is guided by image, but a text was given"),
@@ -215,8 +215,8 @@ def test_settings_that_are_not_believed(made: Path, tmp_path: Path, monkeypatch,
     ("text", "message"),
     [
         (None, "holds no settings"),
-        ("{", "the settings in spoilt.png are damaged"),
-        ("[" * 100_000, "the settings in spoilt.png are damaged"),
+        ("{", "the metadata of spoilt.png is not valid JSON"),
+        ("[" * 100_000, "the metadata of spoilt.png is nested too deeply"),
         ("[]", "settings is [], not a set of fields"),
     ],
 )

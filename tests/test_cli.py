@@ -139,7 +139,7 @@ def test_notes_about_the_picture_are_shown(source: Path, calls: list[dict]):
     [
         ([], "either --to TEXT or --style IMAGE"),
         (["--to", "a leopard", "--style", "lion.png"], "either --to TEXT or --style IMAGE"),
-        (["--style", "lion.png", "--from", "a lion"], "--from says what the source shows and needs --to"),
+        (["--style", "lion.png", "--from", "a lion"], "--from says what SOURCE shows and needs --to"),
         (["--style", "nothing.png"], "nothing.png cannot be opened"),
         (["--to", "a leopard", "-o", "lion"], "lion has no picture extension"),
         (["--to", "a leopard", "-o", "lion.png"], "lion.png is the source itself"),

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import profiles
@@ -13,11 +12,8 @@ from standin import MODELS
 from typer.testing import CliRunner
 
 import diffuseit
-from diffuseit import cli
 from diffuseit.cli import app
 from diffuseit.images.io import read_picture
-from diffuseit.images.recipe import SizeMode
-from diffuseit.images.resize import FitMode
 
 RED, GREEN, BLUE, WHITE, BLACK, GREY = "red", "lime", "blue", "white", "black", (128, 128, 128)
 
@@ -213,11 +209,6 @@ def test_masks_that_cannot_be(mask: Image.Image, match: str):
     assert result.exit_code == 2
     assert match in result.stderr
     assert not Path("out.png").exists()
-
-
-def test_the_command_offers_what_the_core_knows():
-    assert {choice.value for choice in cli.Fit} == set(get_args(FitMode))
-    assert {choice.value for choice in cli.Size} == set(get_args(SizeMode))
 
 
 def test_a_very_long_picture_is_translated_with_a_note():

@@ -1,28 +1,18 @@
-"""The command `diffuseit models`: what there is, what is here, and how to get it."""
+"""The commands `diffuseit models`: which networks there are, which are here, and how to get them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 
-from ..errors import InputError, ModelError
+from ..errors import ModelError
 from ..models.hub.catalog import (
     Entry,
+    Kind,
     bundles,
     catalog,
     entry_named,
@@ -31,31 +21,32 @@ from ..models.hub.catalog import (
     members,
     models_folder,
 )
+from . import console
+from .console import plain
+from .options import path
 
-if TYPE_CHECKING:
-    from ..models.hub import http as hub
-
-console = Console(highlight=False)
-messages = Console(stderr=True, highlight=False)
-app = typer.Typer(help="Checkpoints: list, download, check and convert them.", no_args_is_help=True)
+app = typer.Typer(help="List, download, check and convert the networks.", no_args_is_help=True)
 
 Folder = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Where checkpoints lie; by default $DIFFUSEIT_MODELS, else the user's cache."
+        parser=path,
+        metavar="DIR",
+        help="The models folder. By default $DIFFUSEIT_MODELS, or else a folder in the user's cache.",
     ),
+]
+Names = Annotated[
+    list[str], typer.Argument(metavar="NAME", help="Models or bundles, by the names that the list shows.")
 ]
 _KINDS = {"ddpm": "Diffusion models", "vit": "Transformers", "clip": "CLIPs"}
 
 
 @app.command("list")
 def list_models(
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only ddpm, vit or clip.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only models of this kind.")] = None,
     folder: Folder = None,
 ) -> None:
-    """List the checkpoints and bundles; a tick marks those that are here."""
-    if kind is not None and kind not in _KINDS:
-        raise InputError(f"there is no kind {kind!r}: use {', '.join(_KINDS)}")
+    """List the models and bundles, and mark those that are here."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("model", "size", "here", "license"):
         table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
@@ -63,40 +54,43 @@ def list_models(
     for each, title in _KINDS.items():
         if kind in (None, each):
             table.add_section()
-            table.add_row(f"[bold]{title}[/bold]")
+            table.add_row(plain(title, "bold"))
             for entry in catalog().values():
                 if entry.kind == each:
-                    name = f"{entry.name}*" if entry.manual else entry.name
-                    table.add_row(
-                        name, format_size(entry.size), _tick([entry], folder), entry.terms, entry.purpose
-                    )
+                    _add_row(table, entry.name, [entry], folder, entry.terms, entry.purpose)
     if kind is None:
         table.add_section()
-        table.add_row("[bold]Bundles[/bold]")
+        table.add_row(plain("Bundles", "bold"))
         for bundle in bundles().values():
-            entries = members(bundle.name)
-            name = f"{bundle.name}*" if any(entry.manual for entry in entries) else bundle.name
-            size = format_size(sum(entry.size for entry in entries))
-            table.add_row(name, size, _tick(entries, folder), "", bundle.purpose)
-    console.print(table)
-    _line("* to be got by hand: `diffuseit models show NAME` says how")
-    _line(f"Folder: {models_folder(folder)}")
+            _add_row(table, bundle.name, members(bundle.name), folder, "", bundle.purpose)
+    console.show(table)
+    console.say("* must be downloaded by hand: `diffuseit models show NAME` says how")
+    console.say(f"Folder: {models_folder(folder)}")
 
 
-def _tick(entries: list[Entry], folder: Path | None) -> str:
-    return " ✓" if all(find_model(entry, folder) for entry in entries) else ""
+def _add_row(
+    table: Table, name: str, entries: list[Entry], folder: Path | None, terms: str, purpose: str
+) -> None:
+    mark = "*" if any(entry.manual for entry in entries) else ""
+    size = format_size(sum(entry.size for entry in entries))
+    here = all(find_model(entry, folder) for entry in entries)
+    tick = "✓" if console.can_show("✓") else "yes"
+    cells = (f"{name}{mark}", size, f" {tick}" if here else "", terms, purpose)
+    table.add_row(*map(plain, cells))
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME")], folder: Folder = None) -> None:
-    """Show all that is known of a checkpoint or a bundle."""
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model or a bundle.")], folder: Folder = None
+) -> None:
+    """Show everything that is known about a model or a bundle."""
     members(name)  # or the error that names similar ones
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     if name in bundles():
         bundle = bundles()[name]
-        rows = {
+        facts = {
             "bundle": name,
             "what it is for": bundle.purpose,
             "models": "\n".join(
@@ -105,16 +99,16 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME")], folder: Folder = 
             ),
         }
     else:
-        rows = _facts(entry_named(name), folder)
-    for label, value in rows.items():
-        table.add_row(label, value)
-    console.print(table)
+        facts = _facts(entry_named(name), folder)
+    for label, value in facts.items():
+        table.add_row(plain(label, "bold"), plain(value))
+    console.show(table)
 
 
 def _facts(entry: Entry, folder: Path | None) -> dict[str, str]:
     here = find_model(entry, folder)
     approximate = "" if entry.bytes else "about "
-    rows = {
+    facts = {
         "model": entry.name,
         "kind": f"{entry.kind} ({_KINDS[entry.kind]})",
         "what it is for": entry.purpose,
@@ -128,8 +122,8 @@ def _facts(entry: Entry, folder: Path | None) -> dict[str, str]:
         "here": str(here) if here else f"no; it would be {models_folder(folder) / entry.file}",
     }
     if entry.tokenizer_folder:
-        rows["tokenizer"] = f"{', '.join(entry.tokenizer)} in {entry.tokenizer_folder}"
-    return rows
+        facts["tokenizer"] = f"{', '.join(entry.tokenizer)} in {entry.tokenizer_folder}"
+    return facts
 
 
 def _pairs(values: dict[str, object]) -> str:
@@ -137,11 +131,11 @@ def _pairs(values: dict[str, object]) -> str:
 
 
 @app.command()
-def download(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models or bundles.")],
-    folder: Folder = None,
-) -> None:
-    """Download checkpoints; what is there stays, what broke off goes on."""
+def download(names: Names, folder: Folder = None) -> None:
+    """Download models and bundles.
+
+    What is here already stays, and a download that broke off goes on where it stopped.
+    """
     from ..models.hub.download import download as fetch
 
     for name in names:
@@ -149,86 +143,75 @@ def download(
     for name in names:
         for entry in members(name):
             if not find_model(entry, folder):
-                _line(f"{entry.name}: {entry.license}. {entry.limits}", messages)
-        with download_bar() as show_progress:
-            paths = fetch(name, folder, show_progress)
-        for path in paths:
-            _line(f"{path} is here")
-
-
-@contextmanager
-def download_bar() -> Iterator[hub.OnProgress]:
-    """Bars on stderr, one a file."""
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=messages,
-    )
-    tasks = {}
-    with progress:
-
-        def update(state: hub.Progress) -> None:
-            if state.file not in tasks:
-                tasks[state.file] = progress.add_task(state.file)
-            text = f"{state.file} ({state.note})" if state.note else state.file
-            progress.update(tasks[state.file], description=text, completed=state.done, total=state.total)
-
-        yield update
+                console.inform(f"{entry.name}: {entry.license}. {entry.limits}")
+        with console.download_bars() as on_progress:
+            paths = fetch(name, folder, on_progress)
+        for saved in paths:
+            console.say(f"{saved} is here")
 
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="All by default.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Models or bundles. By default all that are here."),
+    ] = None,
     folder: Folder = None,
 ) -> None:
-    """Check the files that are here against their checksums; exit code 2 where one is damaged."""
+    """Compare the files that are here with their checksums.
+
+    The exit code is 2 if a file is damaged.
+    """
     from ..models.hub.download import verify as check
 
     entries = [entry for name in names for entry in members(name)] if names else list(catalog().values())
     damaged = []
     checked = 0
     for entry in entries:
-        path = find_model(entry, folder)
-        if path is None:
+        file = find_model(entry, folder)
+        if file is None:
             if names:
-                _line(f"{entry.name}  not here")
+                console.say(f"{entry.name}  not here")
             continue
         checked += 1
-        fault = check(entry, path)
-        _line(f"{entry.name}  {fault or 'right'}")
+        fault = check(entry, file)
+        console.say(f"{entry.name}  {fault or 'right'}")
         if fault:
-            damaged.append(path)
+            damaged.append(file)
     if damaged:
         raise ModelError(f"delete and download again: {', '.join(map(str, damaged))}")
     if not checked:
-        _line(f"Nothing to check in {models_folder(folder)}")
+        console.say(f"Nothing to check in {models_folder(folder)}")
 
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="MODEL", help="A name of the list, or a file.")],
+    source: Annotated[str, typer.Argument(metavar="MODEL", help="A name that the list shows, or a file.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="By default MODEL-fp16.safetensors."),
+        typer.Option(
+            "-o",
+            "--output",
+            parser=path,
+            metavar="FILE",
+            help="The file to write. By default MODEL-fp16.safetensors, where MODEL is.",
+        ),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="fp16|bf16", help="fp16 is the closer one.")] = "fp16",
+    precision: Annotated[
+        Literal["fp16", "bf16"], typer.Option(help="The numbers to store. fp16 is closer to the original.")
+    ] = "fp16",
     architecture: Annotated[
-        str | None, typer.Option(metavar="NAME", help="open_clip's, for a CLIP file in its layout.")
+        str | None,
+        typer.Option(metavar="NAME", help="For a CLIP file in open_clip's layout: its architecture there."),
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(metavar="TAG", help="open_clip's name of the weights: activation, colours.")
+        str | None,
+        typer.Option(metavar="TAG", help="The name of its weights there. It decides activation and colors."),
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Write a checkpoint in half precision as safetensors with its configuration."""
+    """Write a model in half precision, as a safetensors file with its configuration."""
     from ..models.convert import convert as write
 
-    path = write(source, output, precision, folder, architecture=architecture, tag=tag)
-    _line(f"Saved {path} ({format_size(path.stat().st_size)})")
-
-
-def _line(text: str, where: Console = console) -> None:
-    where.print(text, markup=False, soft_wrap=True)
+    saved = write(source, output, precision, folder, architecture=architecture, tag=tag)
+    console.say(f"Saved {saved} ({format_size(saved.stat().st_size)})")

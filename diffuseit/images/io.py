@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
 import struct
 import tempfile
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +77,8 @@ def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
 def open_image(path: Path) -> Image.Image:
     """Pillow's lazy picture of a file; raises `InputError` for a file that is none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a regular file: give the name of a picture file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(path)
@@ -81,8 +86,20 @@ def open_image(path: Path) -> Image.Image:
         raise InputError(f"{path} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file") from None
     except Image.DecompressionBombError:
         raise InputError(_too_large(str(path))) from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(_unreadable(str(path), error)) from None
+
+
+def unread_kinds(folder: Path) -> dict[str, int]:
+    """Return how many files of each extension in `folder` are not read, most first. Hidden files do not count."""
+    suffixes = Counter(
+        path.suffix.lower()
+        for path in folder.iterdir()
+        if path.suffix and not path.name.startswith(".") and path.is_file()
+    )
+    return {suffix: number for suffix, number in suffixes.most_common() if suffix not in READABLE}
 
 
 def read_text(path: Path) -> str | None:
@@ -122,29 +139,48 @@ def level_image(tensor: Tensor, *, truncate: bool = False) -> Image.Image:
 
 
 def check_writable(path: Path) -> None:
-    """Raises `InputError` where `save_picture` would: call it before the heavy work."""
+    """Raise `InputError` where `save_picture` would: call it before the heavy work."""
     if path.suffix.lower() not in OPTIONS:
         raise InputError(f"{path} has no picture extension: end it in one of {', '.join(OPTIONS)}")
+    check_writable_folder(path.parent)
+    existing = _existing(path)
+    try:
+        # The file system knows which names it takes, and answers even where the folders above are still missing.
+        for name in path.parts[len(existing.parts) :]:
+            (existing / name).exists()
+        path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {_reason(error)}; give another name with -o") from None
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a picture file")
-    check_writable_folder(path.parent)
 
 
 def check_writable_folder(folder: Path) -> None:
-    """Raises `InputError` unless files can be written in `folder`, or in a folder made there."""
+    """Raise `InputError` unless files can be written in `folder`, or in a folder made there."""
     try:
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        with tempfile.TemporaryFile(dir=existing):
+        with tempfile.TemporaryFile(dir=_existing(folder)):
             pass
     except OSError as error:
         raise InputError(f"Cannot write in {folder}: {_reason(error)}; give another place with -o") from None
 
 
-def save_picture(image: Image.Image, path: str | os.PathLike[str], text: str | None = None) -> None:
-    """Write the picture whole or not at all, and the folders above it. The extension says the format.
+def _existing(path: Path) -> Path:
+    """The nearest of `path` and the folders above it that exists."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            if place.exists():
+                return place
+    return Path(path.anchor)
 
-    `text` (ASCII) goes into the file's metadata, but for BMP, which has none. Transparency is kept where the format
-    has it, else the picture is laid on white.
+
+def save_picture(
+    image: Image.Image, path: str | os.PathLike[str], text: str | None = None, *, overwrite: bool = True
+) -> None:
+    """Write the picture whole or not at all, and make the folders above it. The extension says the format.
+
+    `text` (ASCII) goes into the file's metadata where the format can hold it (`text_options`). Transparency is kept
+    where the format has it, else the picture is laid on white. Raise `InputError` if the file cannot be written, and
+    `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
     check_writable(path)
@@ -154,9 +190,14 @@ def save_picture(image: Image.Image, path: str | os.PathLike[str], text: str | N
     options = OPTIONS[kind] | ({} if text is None else text_options(kind, text))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            image.save(temporary, **options)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {_reason(error)}") from None
+    try:
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            image.save(temporary, format=Image.registered_extensions()[kind], **options)
     except (OSError, ValueError) as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise
         raise InputError(f"{path} cannot be written: {_reason(error)}") from None
 
 

@@ -9,10 +9,14 @@ from PIL import ExifTags, Image, PngImagePlugin
 KEY = "diffuseit"
 _ASCII = b"ASCII\0\0\0"  # EXIF's name of the character code, before the comment itself
 _DESCRIPTION = 270
+_LONGEST_JPEG_MARKER = 65_533
 
 
 def text_options(suffix: str, text: str) -> dict[str, Any]:
-    """What Pillow's writer of `suffix` needs to carry `text` (ASCII); nothing for BMP."""
+    """Return what Pillow's writer of `suffix` needs to carry `text` (ASCII); nothing if the file cannot hold it.
+
+    BMP files hold no text, and JPEG files less than 64 kB.
+    """
     if suffix == ".png":
         chunks = PngImagePlugin.PngInfo()
         chunks.add_text(KEY, text)
@@ -23,12 +27,13 @@ def text_options(suffix: str, text: str) -> dict[str, Any]:
         exif = Image.Exif()
         comment = f"{KEY} {text}".encode("ascii")
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _ASCII + comment
-        return {"exif": exif}
+        if suffix == ".webp" or len(exif.tobytes()) <= _LONGEST_JPEG_MARKER:
+            return {"exif": exif}
     return {}
 
 
 def text_of(image: Image.Image) -> str | None:
-    """The text that `text_options` put into the file of an opened picture; None where there is none."""
+    """Return the text that `text_options` put into the file of an opened picture; None if there is none."""
     if isinstance(chunk := image.info.get(KEY), str):
         return chunk
     exif = image.getexif()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,45 +18,67 @@ from torch import nn
 from ..checksum import sha256_of
 from ..errors import InputError
 from ..presets import Preset
-from ..schema import from_json, to_json
-from .resize import FitMode
+from ..schema import check, from_json, number, parse, text, to_json
+from .choices import LARGEST_SEED, FitMode, SizeMode
+from .io import READABLE
 
 if TYPE_CHECKING:
     from ..models.bundle import Models
 
 FORMAT = 1
-SizeMode = Literal["model", "source"]
+LONGEST_PATH = 4_096
+"""Characters of a path in a recipe: more than file systems take."""
 
 
 @dataclass(frozen=True)
 class FileRef:
     """A picture file by its path, relative to the result's folder where that is possible, and its SHA-256."""
 
-    path: str
-    sha256: str
+    path: str = text(longest=LONGEST_PATH)
+    sha256: str = text(longest=64)
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @classmethod
     def of(cls, path: Path, folder: Path) -> FileRef:
-        """The reference of an existing file in a result in `folder`."""
+        """Return the reference to an existing file, for a result in `folder`."""
         return cls(_relative(path, folder), sha256_of(path))
 
-    def find(self, folder: Path) -> Path:
-        """Where the file should be, for a result in `folder`."""
-        return folder / self.path
+    def find(self, folder: Path) -> Path | None:
+        """Return where the file is, for a result in `folder`; None if it is not there.
+
+        A stranger may have written the path. It is followed only if it is relative and leads, with all links resolved,
+        to a regular file with the extension of a picture: never to a device or a pipe, whose end may never come, nor
+        to another machine. Callers compare the SHA-256 before they decode the file.
+        """
+        if Path(self.path).anchor:
+            return None
+        path = folder / self.path
+        try:
+            found = path.resolve(strict=True)
+            return path if found.is_file() and found.suffix.lower() in READABLE else None
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+        ):  # not there, too long, a null character, a circle of links
+            return None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the pixels of a result, and the versions that made it.
+    """Everything that decides the pixels of a result, and the versions that made it.
 
-    `weights` are SHA-256 sums of the networks in memory (`weights_of`). `preset` holds the settings as they were
-    used, not only their name, so that later defaults change nothing. Raises `InputError` for what contradicts itself.
+    `weights` holds the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used,
+    not only their name, so that later defaults change nothing. Raise `InputError` for values out of bounds and for
+    values that contradict each other.
     """
 
     models: str
     weights: dict[str, str]
     preset: Preset
-    seed: int
+    seed: int = number(low=0, high=LARGEST_SEED)
     source: FileRef | None = None
     to: str | None = None
     from_: str | None = None
@@ -72,29 +94,27 @@ class Recipe:
             raise InputError(
                 f"the settings are of format {self.format}, here {FORMAT} is read: use the version that wrote them"
             )
-        if self.size not in get_args(SizeMode):
-            raise InputError(f"size is {self.size!r}: use one of {', '.join(get_args(SizeMode))}")
+        check(self)
         if (self.to is None) == (self.style is None):
             raise InputError("the settings must have either a text or a style picture to translate to")
 
     def to_text(self) -> str:
-        """As ASCII JSON."""
+        """Return the recipe as ASCII JSON."""
         return json.dumps(to_json(self))
 
     @classmethod
-    def from_text(cls, text: str, where: str) -> Recipe:
-        """Inverse of `to_text`; raises `InputError`, naming `where`, for anything this version does not understand."""
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"the settings in {where} are damaged: {error}") from None
+    def from_text(cls, document: str, where: str) -> Recipe:
+        """Inverse of `to_text`. Raise `InputError`, naming `where`, for anything that this version does not read."""
+        values = parse(document, f"the metadata of {where}")
         try:
             return from_json(cls, values, "settings")
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+        except RecursionError:
+            raise InputError(f"{where}: the settings are nested too deeply") from None
 
     def differences(self, other: Recipe) -> list[str]:
-        """What may make the pixels of `other`, made again by `self`'s settings, differ; in words."""
+        """Return, in words, why `other`, made again with these settings, may have other pixels."""
         found = []
         if self.source and other.source and self.source.sha256 != other.source.sha256:
             found.append("the source is another picture")
@@ -109,12 +129,12 @@ class Recipe:
 
 
 def current_versions(device: torch.device) -> dict[str, str]:
-    """Of what decides pixels beside settings and weights."""
+    """Return the versions of what decides pixels beside settings and weights."""
     return {"diffuseit": own_version(), "torch": torch.__version__, "device": device.type}
 
 
 def own_version() -> str:
-    """Of this package, installed or in a checkout."""
+    """Return the version of this package, installed or in a checkout."""
     project = Path(__file__).parents[2] / "pyproject.toml"
     if project.is_file() and (found := re.search(r'(?m)^version = "(.+)"', project.read_text("utf-8"))):
         return found[1]
@@ -125,7 +145,7 @@ def own_version() -> str:
 
 
 def weights_of(models: Models) -> dict[str, str]:
-    """SHA-256 of each network of a set, by its field; they depend on the numbers alone, not on the file's layout."""
+    """Return the SHA-256 of each network of a set by its field. It depends on the numbers, not on the file's layout."""
     return {
         name: sha256_of_network(network)
         for name, network in vars(models).items()
@@ -134,7 +154,7 @@ def weights_of(models: Models) -> dict[str, str]:
 
 
 def sha256_of_network(network: nn.Module) -> str:
-    """Over the sorted names, types, shapes and bytes of the state dict."""
+    """Return the SHA-256 of the sorted names, types, shapes and bytes of the state dict."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

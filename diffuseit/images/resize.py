@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..guidance.mask import blend
+from .choices import FitMode
 
-FitMode = Literal["keep", "crop", "stretch"]
 MIN_SIDE = 8
 FAMILIAR_ASPECT = 4  # beyond it a canvas of the trained area has little in common with what was trained on
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ..api import load_models
-from ..cli.progress import step_bar
+from ..cli.console import step_bar
 from ..images.io import save_picture, to_pil
 from .benchmark.metrics import edge_f1, ssim
 from .benchmark.run import VARIANTS, translate_tasks
@@ -48,7 +48,7 @@ def run_demo(output: Path) -> None:
         {name: torch.cat(pictures) for name, pictures in columns.items()}, output / "demo.png", scale=4
     )
     console.print(table)
-    console.print(f"Saved {output / 'demo.png'} and the single pictures beside it", soft_wrap=True)
+    console.print(f"Saved {output / 'demo.png'} and the single pictures beside it", markup=False, soft_wrap=True)
 
 
 @torch.no_grad()

@@ -130,7 +130,7 @@ def run_comparison(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
         _save(output, report, text, pictures, bench.tasks)
-        console.print(f"Saved {output}", soft_wrap=True)
+        console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report
 
 

@@ -181,7 +181,8 @@ def run_benchmark(
         shown.update({name: sheet[name] for name in ("sdedit", "text", "image") if name in sheet})
         shown["ground truth"] = tasks.truth[:SHEET_ROWS]
         save_sheet(shown, output / "contact_sheet.png")
-        console.print(f"Saved {output / 'benchmark.json'} and {output / 'contact_sheet.png'}", soft_wrap=True)
+        saved = f"Saved {output / 'benchmark.json'} and {output / 'contact_sheet.png'}"
+        console.print(saved, markup=False, highlight=False, soft_wrap=True)
     return report
 
 

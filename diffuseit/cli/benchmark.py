@@ -1,0 +1,102 @@
+"""The commands that show and measure what the pocket networks do: `diffuseit demo` and `diffuseit benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import InputError
+from .options import path
+
+app = typer.Typer(help="Measure how good the translations are.", no_args_is_help=True)
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", parser=path, metavar="DIR", help="The folder for the pictures.")
+    ] = Path("output", "demo"),
+) -> None:
+    """Translate three pictures of the pocket world and show them beside the truth.
+
+    The networks never saw these pictures in training.
+    """
+    from ..images.io import check_writable_folder
+
+    check_writable_folder(output)
+    from ..pocket.demo import run_demo
+
+    run_demo(output)
+
+
+@app.command()
+def pocket(
+    n: Annotated[
+        int, typer.Option("--n", min=1, metavar="N", help="Pictures per row. Figures to quote need 100.")
+    ] = 100,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            parser=path,
+            metavar="DIR",
+            help="The folder for the figures and the contact sheet.",
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Compare methods at 10, 20, 40 and the official number of steps: 'all', or names separated by "
+            "commas. 'presets' stands for those that ship. Rows that DIR has are not measured again.",
+        ),
+    ] = None,
+    guide: Annotated[
+        Literal["text", "image", "both"], typer.Option(help="With --methods: what guides the translations.")
+    ] = "both",
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Only these rows, separated by commas. With --methods also patterns, such as 'text-*-10'.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        Literal["held-out", "tuning"],
+        typer.Option(help="Scenes held out for measuring, or scenes for tuning the settings."),
+    ] = "held-out",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="The numbers that the networks compute with."),
+    ] = "float32",
+) -> None:
+    """Measure how much of the style is reached and of the structure is kept.
+
+    The scenes come from the pocket world, where the true result of every translation is known.
+    """
+    if output:
+        from ..images.io import check_writable_folder
+
+        check_writable_folder(output)
+    if guide != "both" and methods is None:
+        raise InputError("--guide goes with --methods: add --methods all")
+    import torch
+
+    from ..api import load_models
+    from ..pocket.world.seeds import HELD_OUT, TUNING
+
+    scenes = HELD_OUT if seeds == "held-out" else TUNING
+    models = load_models("pocket", dtype=getattr(torch, dtype))
+    if methods is None:
+        from ..pocket.benchmark.run import ROWS, run_benchmark
+
+        names = ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_benchmark(n, output, rows=names, seeds=scenes, models=models)
+        return
+    from ..pocket.benchmark.comparison import run_comparison
+    from ..pocket.benchmark.contenders import KINDS
+
+    kinds = tuple(kind for kind in KINDS if guide in (kind, "both"))
+    run_comparison(n, output, methods=methods, kinds=kinds, rows=rows, seeds=scenes, models=models)

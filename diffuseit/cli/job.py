@@ -1,0 +1,181 @@
+"""The work of `diffuseit translate`: a recipe and its networks, for one picture, its variations, or a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import diffuseit
+
+from ..errors import DiffuseITError, InputError
+from ..guidance.ranking import grid
+from ..images.choices import LARGEST_SEED
+from ..images.io import (
+    Picture,
+    check_writable,
+    level_image,
+    level_tensor,
+    read_picture,
+    save_picture,
+    to_pil,
+    to_tensor,
+)
+from ..images.metadata import text_options
+from ..images.recipe import FileRef, Recipe
+from ..images.resize import FAMILIAR_ASPECT, Fit, cover, resize
+from . import console
+from .output import Target, variations_of
+
+if TYPE_CHECKING:
+    from ..models.bundle import Models
+    from ..guidance.loop import Step
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with the networks and pictures that it names. It makes any source into a result."""
+
+    recipe: Recipe
+    models: Models
+    style: Picture | None = None
+    mask: Picture | None = None
+
+    def one(self, source: Path, picture: Picture, target: Target) -> None:
+        """Translate one picture."""
+        text = self._recipe_of(source, target).to_text()
+        began = time.monotonic()
+        with console.step_bar(source.name) as on_step:
+            result = self._translated(picture, source.name, on_step)
+        saved = target.save(result, text)
+        console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
+
+    def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
+        """Translate one picture with `count` seeds, from the recipe's on.
+
+        The target gets the result whose losses are lowest, OUT-2 the next, OUT-grid all of them. Each result carries
+        the settings by which --again makes it alone, up to rounding.
+        """
+        recipe = self._recipe_of(source, target)
+        targets, sheet = variations_of(target, count)
+        began = time.monotonic()
+        fit = self._fit(picture, source.name)
+        with console.step_bar(source.name) as on_step:
+            found = diffuseit.vary(count=count, on_step=on_step, **self._arguments(picture, fit))
+        images = [self._finished(picture, fit, result[None]) for result in found.pictures]
+        lines = []
+        for each, image, seed, score in zip(targets, images, found.seeds, found.scores.tolist(), strict=True):
+            one = replace(recipe, seed=seed % (LARGEST_SEED + 1))
+            lines.append(f"Saved {each.save(image, one.to_text())} (seed {one.seed}, losses {score:.4g})")
+        saved = sheet.save(to_pil(grid(torch.cat([to_tensor(image) for image in images]))))
+        for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
+            console.say(line)
+
+    def folder(self, pairs: list[tuple[Path, Path]]) -> tuple[int, dict[Path, str]]:
+        """Translate each source into its target. Return how many were saved, and why the others failed.
+
+        A target that appeared meanwhile is left alone and counts as neither.
+        """
+        done, failures = 0, {}
+        with console.pictures_bar(len(pairs)) as show:
+            for number, (source, target) in enumerate(pairs):
+                show(number, source.name, None)
+                try:
+                    check_writable(target)
+                    with console.notes():
+                        picture = read_picture(source)
+                    recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
+                    result = self._translated(picture, source.name, _on_step(show, number, source.name))
+                    save_picture(result, target, recipe.to_text(), overwrite=False)
+                    done += 1
+                except FileExistsError:
+                    pass
+                except DiffuseITError as error:
+                    failures[source] = str(error)
+                except Exception as error:  # one picture's trouble, memory for one, is not the next one's
+                    failures[source] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            show(len(pairs), "", None)
+        return done, failures
+
+    def _recipe_of(self, source: Path, target: Target) -> Recipe:
+        """The recipe of the result in `target`, with a note if the file cannot hold it."""
+        recipe = replace(self.recipe, source=FileRef.of(source, target.path.parent))
+        suffix, text = target.path.suffix.lower(), recipe.to_text()
+        if not text_options(suffix, text):
+            size = "" if suffix == ".bmp" else f" of {len(text)} characters"
+            console.note(
+                f"{suffix[1:].upper()} files hold no settings{size}: --again will not work with {target.path}"
+            )
+        return recipe
+
+    def _translated(self, picture: Picture, name: str, on_step: Callable[[Step], None]) -> Image.Image:
+        fit = self._fit(picture, name)
+        result = diffuseit.translate(on_step=on_step, **self._arguments(picture, fit))
+        return self._finished(picture, fit, result.pictures)
+
+    def _fit(self, picture: Picture, name: str) -> Fit:
+        fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
+        if not fit.familiar:
+            console.note(
+                f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks are trained on: "
+                "consider --fit crop"
+            )
+        return fit
+
+    def _arguments(self, picture: Picture, fit: Fit) -> dict[str, Any]:
+        """What `diffuseit.translate` is called with."""
+        recipe = self.recipe
+        return {
+            "source": fit.apply(to_tensor(picture.over("white"))),
+            "to": recipe.to,
+            "from_": recipe.from_,
+            "style": None if self.style is None else self._fitted_style(self.style, fit),
+            "models": self.models,
+            "preset": recipe.preset,
+            "seed": recipe.seed,
+            "mask": None if self.mask is None else fit.apply(_mask(self.mask, picture)),
+        }
+
+    def _fitted_style(self, style: Picture, fit: Fit) -> Tensor:
+        """The style picture at the model's size, stretched where the source is."""
+        image = to_tensor(style.over("white"))
+        return resize(image, fit.canvas) if self.recipe.fit == "stretch" else cover(image, fit.canvas)
+
+    def _finished(self, picture: Picture, fit: Fit, result: Tensor) -> Image.Image:
+        """The result [1, 3, H, W] back from the model's size, with the picture's transparency."""
+        mask = None if self.mask is None else _mask(self.mask, picture)
+        alpha = None if picture.alpha is None else level_tensor(picture.alpha)
+        if self.recipe.size == "source":
+            result = fit.restore(result, to_tensor(picture.rgb), mask)
+            alpha = None if alpha is None else fit.cut(alpha)
+        else:
+            result = fit.undo(result)
+            alpha = None if alpha is None else fit.undo(fit.apply(alpha))
+        image = to_pil(result)
+        if alpha is not None:
+            image.putalpha(level_image(alpha))
+        return image
+
+
+def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
+    return lambda step: show(number, name, step)
+
+
+def _mask(mask: Picture, picture: Picture) -> Tensor:
+    """[1, 1, H, W] in [0, 1] of the picture's size. Raise `InputError` for a mask that does not fit it."""
+    (height, width), (mask_height, mask_width) = picture.size, mask.size
+    if abs(mask_width * height / (mask_height * width) - 1) > 0.02:
+        raise InputError(
+            f"The mask is {mask_width}x{mask_height} pixels and the picture {width}x{height}: "
+            "give one of the same shape"
+        )
+    levels = level_tensor(mask.over("black").convert("L"))
+    if not levels.any():
+        raise InputError("The mask is black everywhere, so nothing may change: paint white where it may")
+    return resize(levels, picture.size)

@@ -1,0 +1,198 @@
+"""Where results go: names that are known to work before a run, and pictures that are not lost at its end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..images.io import READABLE, check_writable, check_writable_folder, save_picture, unread_kinds
+from . import console
+from .options import is_folder
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LONGEST_NAME = 255
+"""Bytes of a file's name that common file systems take."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A picture file to write: `path`, or where `overwrite` is false and another file has that name, a numbered one."""
+
+    path: Path
+    overwrite: bool = False
+
+    def beside(self, ending: str) -> Target:
+        """A further file of the same run, such as OUT-2 or OUT-grid. It overwrites nothing."""
+        return Target(_with_ending(self.path, ending))
+
+    def check_is_none_of(self, used: Mapping[str, Path | None]) -> None:
+        """Raise `InputError` if the target is one of the pictures that the run reads, by what they are to it."""
+        for role, path in used.items():
+            if path is not None and _same(self.path, path):
+                raise InputError(f"{self.path} is the {role} itself: give another name with -o")
+
+    def save(self, image: Image.Image, text: str | None = None) -> Path:
+        """Save a picture that took long to make, with `text` in its metadata, and return where it is.
+
+        Where that fails, the picture becomes a PNG under a free name beside it, in the current folder, or in the folder
+        for temporary files. Raise `InputError` if nothing can be written anywhere.
+        """
+        name = f"{self.path.stem}.png"
+        folders = (self.path.parent, Path(), Path(tempfile.gettempdir()))
+        failure = None
+        for target in (self, *(Target(folder / name) for folder in folders)):
+            try:
+                saved = target._save(image, text)
+            except InputError as error:
+                failure = failure or error
+            else:
+                if failure is not None:
+                    console.note(f"{failure}; saved as {saved.absolute()} instead")
+                return saved
+        assert failure is not None
+        raise failure
+
+    def _save(self, image: Image.Image, text: str | None) -> Path:
+        for path in [self.path] if self.overwrite else _numbered(self.path):
+            try:
+                save_picture(image, path, text, overwrite=self.overwrite)
+            except FileExistsError:
+                continue
+            return path
+        raise AssertionError("a numbered name was free")
+
+
+def target_for(source: Path, output: Path | None, count: int = 1) -> Target:
+    """Return where the result of `source` goes: `output`, or SOURCE-translated.png in the current folder.
+
+    With a `count` above 1 there are variations beside it. Raise `InputError` for a name that cannot be used, and for
+    variations that exist.
+    """
+    if output is not None:
+        target = Target(output, overwrite=True)
+    else:
+        stem = _cut(source.stem, LONGEST_NAME - 64)  # room for what follows: a number, a variation's ending
+        candidates = map(Target, _numbered(Path(f"{stem}-translated.png")))
+        target = next(each for each in candidates if not any(map(taken, _paths(each, count))))
+    paths = _paths(target, count)
+    for path in paths:
+        check_writable(path)
+    if there := [str(path) for path in paths[1:] if taken(path)]:
+        raise InputError(f"{', '.join(there)} would be overwritten: give another name with -o")
+    return target
+
+
+def variations_of(target: Target, count: int) -> tuple[list[Target], Target]:
+    """The files of `count` variations, best first, and the file that shows them side by side."""
+    others = [target.beside(f"-{number}") for number in range(2, count + 1)]
+    return [target, *others], target.beside("-grid")
+
+
+def folder_for(folder: Path, output: Path | None) -> Path:
+    """Return where the results of the pictures in `folder` go: `output`, or FOLDER-translated in the current folder.
+
+    Raise `InputError` for a place that cannot be used.
+    """
+    output = output or Path(f"{_cut(folder.resolve().name, LONGEST_NAME - 64)}-translated")
+    if output.suffix.lower() in READABLE and not is_folder(output):
+        raise InputError(f"{folder} is a folder: give a folder for the results with -o, not {output}")
+    check_writable_folder(output)
+    if _same(output, folder):
+        raise InputError(f"{output} holds the sources: give another folder with -o")
+    return output
+
+
+def pairs_in(folder: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Return each picture in `folder`, by name, with the file of its result in `output`.
+
+    The result is STEM.png, or NAME.png where stems are equal: 1.jpg and 1.png become 1.jpg.png and 1.png.png. A name
+    that is still not unique, or too long, gets a hash. Raise `InputError` if there are no pictures.
+    """
+    try:
+        sources = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+        )
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from None
+    if not sources:
+        unread = unread_in(folder)
+        raise InputError(f"There are no pictures in {folder}{f', but {unread}' if unread else ''}")
+    return list(zip(sources, (output / f"{name}.png" for name in _unique_names(sources)), strict=True))
+
+
+def unread_in(folder: Path) -> str | None:
+    """Return, in words, how many files of which kinds in `folder` are passed over; None if there are none."""
+    kinds = unread_kinds(folder)
+    if not kinds:
+        return None
+    total = sum(kinds.values())
+    files = "1 file of a kind that is" if total == 1 else f"{total} files of kinds that are"
+    return f"{files} not read: {', '.join(f'{kind} ({number})' for kind, number in kinds.items())}"
+
+
+def taken(path: Path) -> bool:
+    """Whether the name is taken, even by a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+def _paths(target: Target, count: int) -> list[Path]:
+    if count == 1:
+        return [target.path]
+    variations, grid = variations_of(target, count)
+    return [each.path for each in (*variations, grid)]
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    yield from (_with_ending(path, f"-{number}") for number in count(2))
+
+
+def _with_ending(path: Path, ending: str) -> Path:
+    """`path` with `ending` after its stem, which is cut to leave room."""
+    rest = ending + path.suffix
+    return path.with_name(_cut(path.stem, LONGEST_NAME - len(os.fsencode(rest))) + rest)
+
+
+def _cut(text: str, longest: int) -> str:
+    """As many whole characters of `text` as fit in `longest` bytes of a file's name."""
+    while len(os.fsencode(text)) > longest:
+        text = text[:-1]
+    return text
+
+
+def _unique_names(sources: list[Path]) -> list[str]:
+    """A name for each source's result, without its extension. Capital letters make no difference on some systems."""
+
+    def hashed(path: Path) -> str:
+        return f"{_cut(path.stem, LONGEST_NAME - 64)}-{sha256(os.fsencode(path.name)).hexdigest()[:16]}"
+
+    names = [path.stem for path in sources]
+    longer: tuple[Callable[[Path], str], ...] = (lambda path: path.name, hashed)
+    for rename in longer:
+        counts = Counter(name.lower() for name in names)
+        names = [
+            name
+            if counts[name.lower()] == 1 and len(os.fsencode(f"{name}.png")) <= LONGEST_NAME
+            else rename(path)
+            for name, path in zip(names, sources, strict=True)
+        ]
+    return names
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,11 @@
+"""What a recipe may choose, in a module without heavy imports: the command's help names it."""
+
+from typing import Literal
+
+FitMode = Literal["keep", "crop", "stretch"]
+"""Keep the picture's shape, crop its middle to a square, or stretch it to one."""
+
+SizeMode = Literal["model", "source"]
+"""The size of a result: the model's, or the source's."""
+
+LARGEST_SEED = 2**64 - 1
