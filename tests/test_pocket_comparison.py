@@ -102,3 +102,34 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path, models, monkeypatch):
     measured.clear()
     comparison.run_comparison(2, tmp_path, chosen=[quick(step_size=0.1)], **options)
     assert measured == ["text-dsg-10"]  # other settings: measured anew
+
+
+@pytest.mark.slow
+def test_a_damaged_row_is_one_sentence_before_anything_is_measured(tmp_path, models, monkeypatch):
+    monkeypatch.setattr(comparison, "reference", lambda kind: quick(f"{kind}-diffuseit-official"))
+    monkeypatch.setattr(benchmark, "_REFERENCE_RENDERS", 4)
+    rows = [quick("text-mpgd-10"), quick()]
+    options = {"seeds": TUNING, "models": models, "chosen": rows}
+    comparison.run_comparison(2, tmp_path, **options)
+    record, strip = (tmp_path / "rows" / f"text-dsg-10.{kind}" for kind in ("json", "png"))
+    whole, picture = record.read_text(), strip.read_bytes()
+    monkeypatch.setattr(comparison, "_measured", lambda *_: pytest.fail("a row was measured"))
+    values = json.loads(whole)
+    for damage in (
+        whole[:-40],
+        "",
+        "[]",
+        "[" * 100_000,
+        json.dumps(values | {"ssim": "high"}),
+        json.dumps({name: value for name, value in values.items() if name != "passes"}),
+    ):
+        record.write_text(damage)
+        with pytest.raises(InputError, match=r"text-dsg-10\.json or .* is damaged: delete it"):
+            comparison.run_comparison(2, tmp_path, **options)
+    record.write_text(whole)
+    for damage in (picture[:100], b"", b"text"):
+        strip.write_bytes(damage)
+        with pytest.raises(InputError, match=r"or text-dsg-10\.png is damaged: delete it"):
+            comparison.run_comparison(2, tmp_path, **options)
+    strip.write_bytes(picture)
+    comparison.run_comparison(2, tmp_path, **options)

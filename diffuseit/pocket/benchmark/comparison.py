@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
@@ -19,7 +18,7 @@ from ...api import load_models
 from ...errors import InputError
 from ...guidance.loop import Step
 from ...images.atomic import atomic_path
-from ...images.io import save_picture, to_pil, to_tensor
+from ...images.io import load_picture, save_picture, to_pil, to_tensor
 from ...images.recipe import sha256_of_network, weights_of
 from ...models.bundle import Models
 from ...performance import cache
@@ -34,7 +33,7 @@ from .run import BATCH, measure, references, translate_tasks
 from .sheet import save_sheet
 from .tasks import Tasks, build_tasks, draw_specs
 
-FORMAT = 1
+FORMAT = 2
 SHOWN = 10
 """Pictures in a contact sheet."""
 
@@ -100,14 +99,15 @@ def run_comparison(
     selected = list(contenders(methods, kinds, rows) if chosen is None else chosen)
     console = console or Console()
     bench = _Bench(n, seeds, models or load_models("pocket"), batch)
+    folder = None if output is None else output / "rows"
+    kept_rows = {} if folder is None else {one.name: _kept(folder, one, bench) for one in selected}
     found: list[dict[str, Any]] = []
     pictures: dict[str, Tensor] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for one in selected:
             bar = progress.add_task(one.name, total=float(n))
-            folder = None if output is None else output / "rows"
-            kept = None if folder is None else _kept(folder, one, bench)
+            kept = kept_rows.get(one.name)
             if kept is None:
                 kept = _measured(one, bench, partial(progress.advance, bar))
                 if folder is not None:
@@ -214,21 +214,34 @@ def _official(kind: Kind, found: list[dict[str, Any]], bench: _Bench) -> float:
 
 
 def _kept(folder: Path, one: Contender, bench: _Bench) -> tuple[dict[str, Any], Tensor] | None:
-    """A row that was measured before under the same conditions."""
+    """A row that was measured before under the same conditions. Raise `InputError` if its files are damaged."""
     record, strip = folder / f"{one.name}.json", folder / f"{one.name}.png"
     if not record.exists() or not strip.exists():
         return None
-    row = json.loads(record.read_text())
-    if row.get("key") != bench.key(one):
-        return None
-    return row, torch.cat(to_tensor(Image.open(strip).convert("RGB")).split(64, dim=-1))
+    damaged = InputError(f"{record} or {strip.name} is damaged: delete it to measure the row again")
+    try:
+        row = json.loads(record.read_bytes())
+        if not isinstance(row, dict):
+            raise damaged
+        if row.get("key") != bench.key(one):
+            return None
+        if row.pop("sha256", None) != _sha256_of_row(row):
+            raise damaged
+        return row, torch.cat(to_tensor(load_picture(strip)).split(64, dim=-1))
+    except (ValueError, OSError, RecursionError, RuntimeError):
+        # A RuntimeError is torch's for a strip that is no row of pictures; an InputError is a ValueError.
+        raise damaged from None
 
 
 def _keep(folder: Path, one: Contender, row: dict[str, Any], pictures: Tensor) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(to_pil(torch.cat(list(pictures), dim=-1)), folder / f"{one.name}.png")
     with atomic_path(folder / f"{one.name}.json") as path:
-        path.write_text(json.dumps(row, indent=1) + "\n")
+        path.write_text(json.dumps(row | {"sha256": _sha256_of_row(row)}, indent=1) + "\n")
+
+
+def _sha256_of_row(row: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
 
 
 def _save(output: Path, report: dict[str, Any], text: str, pictures: dict[str, Tensor], tasks: Tasks) -> None:
