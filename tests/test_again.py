@@ -1,6 +1,8 @@
 """A result says how it was made, and is made again to the pixel; what it says is checked before it is believed."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -148,7 +150,9 @@ def test_moved_and_changed_style_pictures(here: Path):
     scene(9, 2, "look.png")
     good("source.png", "--style", "look.png", *QUICK, "-o", "first.png")
     Path("look.png").rename("moved.png")
-    assert "was not found at look.png: say with --style where" in refused("--again", "first.png", "source.png")
+    assert "was not found at look.png: say with --style where" in refused(
+        "--again", "first.png", "source.png"
+    )
     good("--again", "first.png", "source.png", "--style", "moved.png", "-o", "second.png")
     assert np.array_equal(pixels("first.png"), pixels("second.png"))
     scene(10, 2, "look.png")
@@ -164,6 +168,14 @@ def change(path: str, edit: Callable[[dict], None]) -> None:
     values = json.loads(read_text(Path(path)))
     edit(values)
     save_picture(read_picture(path).rgb, path, json.dumps(values))
+
+
+def schedules(depth: int) -> dict:
+    """Schedules within schedules."""
+    loss: dict = {"type": "RangeLoss"}
+    for _ in range(depth):
+        loss = {"type": "ScheduledLoss", "loss": loss, "points": [[0.0, 1.0]]}
+    return loss
 
 
 EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
@@ -189,6 +201,20 @@ EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
     "format": (lambda v: v.update(format=2), "the settings are of format 2"),
     "kind": (lambda v: v["preset"].update(kind="image"), "is guided by image, but a text was given"),
     "models": (lambda v: v.update(models="../pocket"), "there are no models '../pocket'"),
+    "large seed": (lambda v: v.update(seed=2**64), "seed is a number of more than 18 digits: use 0 to 18446744073"),
+    "small seed": (lambda v: v.update(seed=-1), "seed is -1: use 0 to"),
+    "digits": (lambda v: v.update(seed=10**4000), "seed is a number of more than 18 digits"),
+    "long text": (lambda v: v.update(to="x" * 100_000), "Recipe.to has 100000 characters: at most 2000"),
+    "long name": (lambda v: v.update(models="x" * 100_000), "Recipe.models has 100000 characters"),
+    "long path": (
+        lambda v: v.update(to=None, style={"path": "x" * 100_000, "sha256": "0" * 64}),
+        "FileRef.path has 100000 characters: at most 4096",
+    ),
+    "long names": (lambda v: v["weights"].update({"x" * 100_000: "", "y": ""}), "Recipe.weights has 100000 characters"),
+    "many names": (lambda v: v["weights"].update({str(n): "" for n in range(1000)}), "weights has 1003 items"),
+    "deep": (lambda v: v["preset"]["losses"].append(schedules(400)), "spoilt.png: "),
+    "escapes": (lambda v: v.update({"\x1b[2J\u202e": 1}), r"does not know: \x1b[2J\u202e"),
+    "escapes in a value": (lambda v: v.update(fit="\x1b[2J"), r"settings.fit cannot be '\x1b[2J'"),
 }  # fmt: skip
 
 
@@ -207,8 +233,43 @@ def test_settings_that_are_not_believed(made: Path, tmp_path: Path, monkeypatch,
     edit, message = EDITS[name]
     (tmp_path / "spoilt.png").write_bytes((made / "first.png").read_bytes())
     change("spoilt.png", edit)
-    assert message in refused("--again", "spoilt.png", made / "source.png", "-o", "second.png")
+    said = refused("--again", "spoilt.png", made / "source.png", "-o", "second.png")
+    assert message in said
+    assert said.rstrip("\n").isprintable() and len(said) < 400
     assert not Path("second.png").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs")
+@pytest.mark.timeout(60)
+def test_paths_of_a_stranger_are_followed_to_picture_files_only(tmp_path: Path):
+    """None of these is opened: some never end, and some are on another machine."""
+    (tmp_path / "results").mkdir()
+    scene(7, 0, str(look := tmp_path / "look.png"))
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "secret.txt").write_text("secret")
+    for name, target in (
+        ("zero.png", "/dev/zero"),
+        ("piped.png", "pipe.png"),
+        ("round.png", "round.png"),
+        ("text.png", "secret.txt"),
+        ("good.png", "look.png"),
+    ):
+        (tmp_path / name).symlink_to(target)
+    refused = [
+        *(f"../{name}.png" for name in ("pipe", "piped", "zero", "round", "text", "gone")),
+        *(
+            "/dev/zero",
+            "../../../../../../../../dev/zero",
+            str(look),
+            "//server/share/look.png",
+            "../secret.txt",
+        ),
+        *("", ".", "..", "~/look.png", "x" * 4096, "x/" * 2000 + "look.png", "a\0.png"),
+    ]
+    for path in refused:
+        assert FileRef(path, "0" * 64).find(tmp_path / "results") is None, path
+    for path in ("../look.png", "../good.png"):
+        assert FileRef(path, "0" * 64).find(tmp_path / "results").samefile(look)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +278,9 @@ def test_settings_that_are_not_believed(made: Path, tmp_path: Path, monkeypatch,
         (None, "holds no settings"),
         ("{", "the metadata of spoilt.png is not valid JSON"),
         ("[" * 100_000, "the metadata of spoilt.png is nested too deeply"),
+        ("1" * 5_000, "the metadata of spoilt.png is not valid JSON"),
+        ('{"seed": Infinity}', "Infinity is not a JSON value"),
+        (json.dumps(["x"] * 400_000), "is 2000000 characters long"),
         ("[]", "settings is [], not a set of fields"),
     ],
 )

@@ -143,12 +143,8 @@ def check_writable(path: Path) -> None:
     if path.suffix.lower() not in OPTIONS:
         raise InputError(f"{path} has no picture extension: end it in one of {', '.join(OPTIONS)}")
     check_writable_folder(path.parent)
-    existing = _existing(path)
     try:
-        # The file system knows which names it takes, and answers even where the folders above are still missing.
-        for name in path.parts[len(existing.parts) :]:
-            (existing / name).exists()
-        path.exists()
+        _try_names(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {_reason(error)}; give another name with -o") from None
     if path.is_dir():
@@ -158,10 +154,19 @@ def check_writable(path: Path) -> None:
 def check_writable_folder(folder: Path) -> None:
     """Raise `InputError` unless files can be written in `folder`, or in a folder made there."""
     try:
+        _try_names(folder)
         with tempfile.TemporaryFile(dir=_existing(folder)):
             pass
     except OSError as error:
         raise InputError(f"Cannot write in {folder}: {_reason(error)}; give another place with -o") from None
+
+
+def _try_names(path: Path) -> None:
+    """Raise `OSError` if the file system does not take `path`, or the name of a folder above it that is missing."""
+    existing = _existing(path)
+    for name in path.parts[len(existing.parts) :]:
+        (existing / name).exists()
+    path.exists()
 
 
 def _existing(path: Path) -> Path:
