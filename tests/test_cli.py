@@ -180,9 +180,17 @@ def test_errors_of_the_core(
     assert refused("translate", source, "--to", "a leopard") == f"Error: {error}\n"
 
 
-@pytest.mark.parametrize("options", [["--seed", "-1"], ["--steps", "0"], ["--steps", "many"], ["--nonsense"]])
+@pytest.mark.parametrize(
+    "options", [["--seed", "-1"], ["--steps", "0"], ["--steps", "many"], ["--nonsense"], ["-o", ""]]
+)
 def test_usage_errors(source: Path, options: list[str]):
     assert run("translate", source, "--to", "a leopard", *options).exit_code == 2
+
+
+def test_an_empty_name_is_not_the_current_folder(source: Path, calls: list[dict]):
+    result = run("translate", "", "--to", "a leopard")
+    assert result.exit_code == 2 and "it is empty" in result.stderr
+    assert calls == [] and [path.name for path in Path.cwd().iterdir()] == ["lion.png"]
 
 
 @pytest.mark.parametrize("command", [["demo"], ["benchmark", "pocket"]])

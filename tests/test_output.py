@@ -351,7 +351,7 @@ def test_pipes_and_devices_do_not_hang(core: Core, option: str | None, kind: str
         arguments += ["--to", "x"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2, result.output
-    assert f"{name} is not a regular file" in result.stderr
+    assert f"{name} cannot be opened: it is not a regular file" in result.stderr
     assert core.runs == 0
 
 

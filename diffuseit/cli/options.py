@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
+import typer
+
 
 def path(text: str | Path) -> Path:
-    """Return the path that a user typed, with `~` expanded: shells leave it alone in `--output=~/result.png`."""
+    """Return the path that a user typed, with `~` expanded: shells leave it alone in `--output=~/result.png`.
+
+    An empty text, as an unset variable of a shell gives, would mean the current folder. It is refused.
+    """
+    if not str(text):
+        raise typer.BadParameter("it is empty: give a file or a folder")
     typed = Path(text)
     try:
         return typed.expanduser()
