@@ -221,7 +221,14 @@ def test_hostile_names_of_pictures_are_escaped(here: Path):
         ["translate", "b.png", "--again", "a\x1b[2J[red]\n.png"],
         ["models", "show", "\x1b[2J"],
         ["translate", "b.png", "--to", "x", "--models", "\x1b[2J"],
+        ["translate", "b.png", "a\x1b[2J[red]\n.png"],
+        ["translate", "b.png", "--\x1b[2J"],
+        ["translate", "b.png", "--seed", "\x1b[2J"],
+        ["--\x1b[2J"],
+        ["\x1b[2J"],
     ):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2
-        assert result.stderr.rstrip("\n").isprintable()
+        lines = result.stderr.splitlines()
+        assert all(line.isprintable() for line in lines), lines
+        assert len(lines) == 1 or lines[0].startswith("Usage: ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -11,13 +13,21 @@ from typer.core import TyperGroup
 from ..errors import DiffuseITError
 from . import benchmark, console, models, translate
 
+# click's. Newer versions of typer have a copy of click, under no public name.
+_UsageError: Any = typer.BadParameter.__base__
+
 
 class _Group(TyperGroup):
-    """Commands whose errors are one line on stderr, with exit code 2."""
+    """Commands whose errors are one line on stderr, with exit code 2. Errors of usage come with a hint at the help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _escaped_usage():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _escaped_usage():
+                return super().invoke(ctx)
         except DiffuseITError as error:
             console.complain(f"Error: {error}")
         except OSError as error:
@@ -26,6 +36,16 @@ class _Group(TyperGroup):
             where = "" if error.filename is None else f"{error.filename}: "
             console.complain(f"Error: {where}{error.strerror or error}")
         raise typer.Exit(2)
+
+
+@contextmanager
+def _escaped_usage() -> Iterator[None]:
+    """Escape what an error of usage quotes from the command line: a shell puts names of files there."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = console.escaped(error.message)
+        raise
 
 
 app = typer.Typer(

@@ -83,9 +83,14 @@ def can_show(character: str) -> bool:
     return True
 
 
+def escaped(text: str) -> str:
+    """`text` with control characters escaped. Lines stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def plain(text: str, style: str = "") -> Text:
-    """`text` as it is, with control characters escaped and without rich's markup. Lines stay lines."""
-    return Text("\n".join(map(printable, text.split("\n"))), style)
+    """`escaped` for rich, which finds no markup in it."""
+    return Text(escaped(text), style)
 
 
 def say(text: str) -> None:
