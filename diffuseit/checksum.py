@@ -26,7 +26,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     try:
         # The end of a pipe or a device may never come.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} cannot be opened: it is not a regular file")
+            raise InputError(f"{path} cannot be opened: it is no regular file")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 yield block

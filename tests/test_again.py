@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffuseit.images.serial import from_json, to_json
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,9 +18,9 @@ from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.images.io import read_picture, read_text, save_picture, to_pil
 from diffuseit.images.recipe import FileRef, Recipe, sha256_of_network
-from diffuseit.losses import MaskedLoss, RangeLoss
 from diffuseit.pocket.world.render import render, sample_geometry
 from diffuseit.presets import PRESETS, Preset
+from diffuseit.schema import from_json, to_json
 
 QUICK = ("--steps", "4", "--skip", "1", "--resample", "1")
 
@@ -170,12 +169,9 @@ def change(path: str, edit: Callable[[dict], None]) -> None:
     save_picture(read_picture(path).rgb, path, json.dumps(values))
 
 
-def schedules(depth: int) -> dict:
-    """Schedules within schedules."""
-    loss: dict = {"type": "RangeLoss"}
-    for _ in range(depth):
-        loss = {"type": "ScheduledLoss", "loss": loss, "points": [[0.0, 1.0]]}
-    return loss
+def nested(depth: int) -> list:
+    """A list in a list, and so on."""
+    return [nested(depth - 1)] if depth else []
 
 
 EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
@@ -188,14 +184,21 @@ EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
         lambda v: v["preset"]["sampler"].update(sigma=1),
         "settings.preset.sampler has fields that this version does not know: sigma",
     ),
-    "unknown loss": (lambda v: v["preset"]["losses"][0].update(type="Path"), "losses[0] is no loss that this"),
-    "term": (lambda v: v["preset"]["losses"][0].update(type="Term"), "losses[0] is no loss that this"),
-    "network": (lambda v: v["preset"]["losses"][0].update(clip="x"), "losses[0].clip cannot be 'x'"),
+    "unknown loss": (lambda v: v["preset"]["losses"][0].update(type="Path"), "losses[0] cannot be 'Path'"),
+    "term": (lambda v: v["preset"]["losses"][0].update(type="Term"), "losses[0] cannot be 'Term'"),
+    "network": (lambda v: v["preset"]["losses"][0].update(clip="x"), "does not know: clip"),
     "missing": (lambda v: v.pop("seed"), "settings lacks seed"),
     "type": (lambda v: v.update(seed="3"), "settings.seed cannot be '3'"),
     "bool": (lambda v: v.update(seed=True), "settings.seed cannot be True"),
-    "choice": (lambda v: v.update(fit="squash"), "settings.fit cannot be 'squash'"),
-    "number": (lambda v: v["preset"]["sampler"].update(steps=0), "steps is 0: at least 1 is needed"),
+    "choice": (lambda v: v.update(fit="squash"), "settings.fit is 'squash': use one of keep, crop, stretch"),
+    "number": (lambda v: v["preset"]["sampler"].update(steps=0), "settings.preset.sampler.steps is 0: use 1 to 1000"),
+    "resample": (lambda v: v["preset"]["sampler"].update(resample=10**9), "resample is 1000000000: use 1 to 100"),
+    "restarts": (lambda v: v["preset"]["sampler"].update(max_restarts=10**9), "max_restarts is 1000000000: use 0 to"),
+    "inner steps": (
+        lambda v: v["preset"]["sampler"].update(method={"type": "MPGD", "inner_steps": 10**9}),
+        "sampler.method.inner_steps is 1000000000: use 0 to 100",
+    ),
+    "method": (lambda v: v["preset"]["sampler"].update(method={"type": "Path"}), "sampler.method cannot be 'Path'"),
     "not a number": (lambda v: v["preset"]["sampler"].update(step_size=float("nan")), "NaN is not a JSON value"),
     "both": (lambda v: v.update(style={"path": "a", "sha256": "b"}), "either a text or a style picture"),
     "format": (lambda v: v.update(format=2), "the settings are of format 2"),
@@ -204,17 +207,17 @@ EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
     "large seed": (lambda v: v.update(seed=2**64), "seed is a number of more than 18 digits: use 0 to 18446744073"),
     "small seed": (lambda v: v.update(seed=-1), "seed is -1: use 0 to"),
     "digits": (lambda v: v.update(seed=10**4000), "seed is a number of more than 18 digits"),
-    "long text": (lambda v: v.update(to="x" * 100_000), "Recipe.to has 100000 characters: at most 2000"),
-    "long name": (lambda v: v.update(models="x" * 100_000), "Recipe.models has 100000 characters"),
+    "long text": (lambda v: v.update(to="x" * 100_000), "settings.to has 100000 characters: at most 2000"),
+    "long name": (lambda v: v.update(models="x" * 100_000), "settings.models has 100000 characters"),
     "long path": (
         lambda v: v.update(to=None, style={"path": "x" * 100_000, "sha256": "0" * 64}),
-        "FileRef.path has 100000 characters: at most 4096",
+        "settings.style.path has 100000 characters: at most 4096",
     ),
     "long names": (lambda v: v["weights"].update({"x" * 100_000: "", "y": ""}), "Recipe.weights has 100000 characters"),
     "many names": (lambda v: v["weights"].update({str(n): "" for n in range(1000)}), "weights has 1003 items"),
-    "deep": (lambda v: v["preset"]["losses"].append(schedules(400)), "spoilt.png: "),
+    "deep": (lambda v: v["preset"]["losses"].append(nested(400)), "losses[4] cannot be"),
     "escapes": (lambda v: v.update({"\x1b[2J\u202e": 1}), r"does not know: \x1b[2J\u202e"),
-    "escapes in a value": (lambda v: v.update(fit="\x1b[2J"), r"settings.fit cannot be '\x1b[2J'"),
+    "escapes in a value": (lambda v: v.update(fit="\x1b[2J"), r"settings.fit is '\x1b[2J'"),
 }  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def test_paths_of_a_stranger_are_followed_to_picture_files_only(tmp_path: Path):
         ("1" * 5_000, "the metadata of spoilt.png is not valid JSON"),
         ('{"seed": Infinity}', "Infinity is not a JSON value"),
         (json.dumps(["x"] * 400_000), "is 2000000 characters long"),
-        ("[]", "settings is [], not a set of fields"),
+        ("[]", "settings is a list of 0, not a set of fields"),
     ],
 )
 def test_texts_that_are_no_settings(made: Path, tmp_path: Path, monkeypatch, text: str | None, message: str):
@@ -333,9 +336,9 @@ def test_a_recipe_comes_back_from_text():
     assert Recipe.from_text(text, "here") == recipe
 
 
-def test_a_loss_with_a_picture_in_it_is_no_setting():
+def test_a_picture_is_no_setting():
     with pytest.raises(InputError, match="a Tensor cannot be written as a setting"):
-        to_json(MaskedLoss(RangeLoss(), torch.ones(1, 1, 8, 8)))
+        to_json({"mask": torch.ones(1, 1, 8, 8)})
 
 
 def test_the_sum_of_a_network_tells_numbers_and_types():

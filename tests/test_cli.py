@@ -25,11 +25,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """The keyword arguments of each call of a core that inverts colours in three steps."""
     recorded: list[dict] = []
 
-    def translate(source: torch.Tensor, *, on_step: Callable, **settings) -> torch.Tensor:
+    def translate(source: torch.Tensor, *, on_step: Callable, **settings) -> SimpleNamespace:
         recorded.append({"source": source, **settings})
         for index in range(3):
             on_step(SimpleNamespace(number=index, total=3, terms={"structure": torch.tensor([0.125])}))
-        return -source
+        return SimpleNamespace(pictures=-source)
 
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
     monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
@@ -212,7 +212,7 @@ def slow_translate(source, *, on_step, **_):
     on_step(SimpleNamespace(number=0, total=100, terms={"loss": torch.zeros(1)}))
     if WHERE == "translate":
         wait()
-    return source
+    return SimpleNamespace(pictures=source)
 
 def slow_save(self, path, **_):
     path.write_bytes(b"half a picture")

@@ -19,7 +19,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The seed of each call of a core that inverts colours, and fails at green and blue pictures."""
     recorded: list[int] = []
 
-    def translate(source: torch.Tensor, *, seed: int, on_step, **_) -> torch.Tensor:
+    def translate(source: torch.Tensor, *, seed: int, on_step, **_) -> SimpleNamespace:
         recorded.append(seed)
         for number in range(4):
             on_step(SimpleNamespace(number=number, total=4, terms={"structure": torch.tensor([0.5])}))
@@ -27,7 +27,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise DivergedError("the sample is not finite")
         if source[0, 2].mean() > 0.9:
             raise RuntimeError("out of memory\nhere is a table")
-        return -source
+        return SimpleNamespace(pictures=-source)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import profiles
@@ -22,7 +23,9 @@ RED, GREEN, BLUE, WHITE, BLACK, GREY = "red", "lime", "blue", "white", "black", 
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", lambda source, **_: -source, raising=False)
+    monkeypatch.setattr(
+        diffuseit, "translate", lambda source, **_: SimpleNamespace(pictures=-source), raising=False
+    )
 
 
 def run(*arguments: object):

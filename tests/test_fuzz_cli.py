@@ -25,8 +25,10 @@ from typer.testing import CliRunner, Result
 import diffuseit
 from diffuseit.cli import app
 from diffuseit.images.io import read_text, save_picture
+from diffuseit.images.recipe import Recipe
 
 NIGHTLY = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20000")), derandomize=False)
+MOST_VISITS = 1100
 LONGEST_SECONDS = 20
 LARGEST_GROWTH = 1_000_000_000
 """Bytes of memory beyond those at the start."""
@@ -44,7 +46,9 @@ def _core() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-        patch.setattr(diffuseit, "translate", lambda source, **_: -source, raising=False)
+        patch.setattr(
+            diffuseit, "translate", lambda source, **_: SimpleNamespace(pictures=-source), raising=False
+        )
         patch.setattr(diffuseit, "vary", vary, raising=False)
         yield
 
@@ -157,6 +161,8 @@ def try_recipe(made: dict[str, str], data: st.DataObject) -> None:
     result = check(Path.cwd(), ["--again", "spoilt.png", "source.png", "-o", "out.png"], may_write=False)
     Path("out.png").unlink(missing_ok=True)
     assert result.exit_code != 1
+    if result.exit_code == 0:
+        assert len(Recipe.from_text(text, "it").preset.sampler.timetable) <= MOST_VISITS
 
 
 @given(data=st.data())

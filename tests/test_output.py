@@ -30,10 +30,10 @@ class Core:
         self.runs = 0
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def translate(self, source: torch.Tensor, **_) -> torch.Tensor:
+    def translate(self, source: torch.Tensor, **_) -> SimpleNamespace:
         self.runs += 1
         self.meanwhile()
-        return -source
+        return SimpleNamespace(pictures=-source)
 
     def vary(self, source: torch.Tensor, *, count: int, seed: int, **_) -> SimpleNamespace:
         self.runs += 1
@@ -351,7 +351,7 @@ def test_pipes_and_devices_do_not_hang(core: Core, option: str | None, kind: str
         arguments += ["--to", "x"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2, result.output
-    assert f"{name} cannot be opened: it is not a regular file" in result.stderr
+    assert f"{name} cannot be opened: it is no regular file" in result.stderr
     assert core.runs == 0
 
 
@@ -362,19 +362,19 @@ def test_a_folder_with_everything_in_it(core: Core):
     os.mkfifo("in/pipe.png")
     Path("in/gone.png").symlink_to("nowhere.png")
     Path("in/round.png").symlink_to("round.png")
-    for name in ("b.HEIC", "c.heic", "d.psd", "README"):
+    for name in ("b.CR2", "c.cr2", "d.eps", "README"):
         Path("in", name).write_text("x")
     Path("in/folder.png").mkdir()
     result = good("in", "-o", "out")
     assert names("out") == {"a.png"}
     assert "1 translated into out, 0 there already, 0 failed" in result.stdout
-    assert "Note: in has 3 files of kinds that are not read: .heic (2), .psd (1)\n" in result.stderr
+    assert "Note: in has 3 files of kinds that are not read: .cr2 (2), .eps (1)\n" in result.stderr
 
 
 def test_a_folder_of_pictures_that_are_not_read_says_so(core: Core):
     Path("in").mkdir()
-    Path("in/a.HEIC").write_text("x")
-    message = "There are no pictures in in, but 1 file of a kind that is not read: .heic (1)"
+    Path("in/a.CR2").write_text("x")
+    message = "There are no pictures in in, but 1 file of a kind that is not read: .cr2 (1)"
     assert message in refused(core, "in", "-o", "out")
 
 

@@ -34,8 +34,8 @@ from . import console
 from .output import Target, variations_of
 
 if TYPE_CHECKING:
-    from ..models.bundle import Models
     from ..guidance.loop import Step
+    from ..models.bundle import Models
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,6 @@ def translate(
     with console.notes():
         style_picture, mask_picture = _read(style), _read(mask)
 
-    import torch
-
     import diffuseit
 
     from ..images.recipe import Recipe, current_versions, weights_of
@@ -173,8 +171,9 @@ def translate(
         size=size,
         versions=current_versions(networks.ddpm.device),
     )
-    # What is wrong with the texts is wrong for every picture.
-    recipe.preset.build(networks, to, from_, None if style is None else torch.zeros(1, 3, 1, 1))
+    # What is wrong with a text is wrong for every picture of a folder.
+    for loss in recipe.preset.losses:
+        loss.with_prompts(to, from_)
     job = Job(recipe, networks, style_picture, mask_picture)
     if picture is None:
         done, failures = job.folder(todo)

@@ -78,7 +78,7 @@ def open_image(path: Path) -> Image.Image:
     """Pillow's lazy picture of a file; raises `InputError` for a file that is none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} cannot be opened: it is not a regular file")
+            raise InputError(f"{path} cannot be opened: it is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(path)
