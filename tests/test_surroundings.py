@@ -53,7 +53,6 @@ def expected(pictures):
     return {kind: translated(pictures, kind) for kind in ("text", "image")}
 
 
-@pytest.mark.xfail(strict=True, reason="models, guidance and losses do not name dtype and device yet")
 @pytest.mark.parametrize("kind", ["text", "image"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_translation_does_not_depend_on_torchs_defaults(pictures, expected, change, kind):
@@ -79,10 +78,7 @@ def test_scenes_do_not_depend_on_torchs_defaults(change, domain):
     assert torch.equal(found_labels, labels)
 
 
-NOT_YET = pytest.param("meta", marks=pytest.mark.xfail(strict=True, reason="crops do not name a device yet"))
-
-
-@pytest.mark.parametrize("change", [*sorted(CHANGES.keys() - {"meta"}), NOT_YET])
+@pytest.mark.parametrize("change", CHANGES)
 def test_estimates_of_memory_do_not_depend_on_torchs_defaults(change):
     def estimated():
         models = api.load_models("pocket")
