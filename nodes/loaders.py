@@ -29,7 +29,7 @@ def _choices() -> list[str]:
 
 
 def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options: Any) -> AnyNetwork:
-    """Load a file by the catalogue's configuration if it is one of its `kind`, else by what the file itself says."""
+    """Load a file by the catalog's configuration if it is one of its `kind`, else by what the file itself says."""
     from ..diffuseit.models.hub.catalog import entry_of_file
     from ..diffuseit.models.load import load_entry
 

@@ -64,7 +64,7 @@ def test_draws_cover_the_ranges() -> None:
     assert (crops.top + crops.height <= 256).all() and (crops.left + crops.width <= 256).all()
 
 
-def test_an_item_does_not_depend_on_its_neighbours() -> None:
+def test_an_item_does_not_depend_on_its_neighbors() -> None:
     batch = draw_crops(generators(3, 4), 5, (64, 64))
     alone = draw_crops(generators(4), 5, (64, 64))
     for name in ("angle", "top", "left", "height", "width", "flip"):

@@ -176,7 +176,7 @@ def test_loading_draws_no_random_numbers() -> None:
 
 @pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.safetensors"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-def test_published_files_are_recognised(
+def test_published_files_are_recognized(
     tmp_path: Path, known_tiny: None, name: str, dtype: torch.dtype
 ) -> None:
     state = {key: value.to(dtype) for key, value in tiny_state().items()}
@@ -203,7 +203,7 @@ def test_wrapped_and_old_files(tmp_path: Path, known_tiny: None) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_published_network_is_recognised_by_its_shapes(name: str) -> None:
+def test_every_published_network_is_recognized_by_its_shapes(name: str) -> None:
     """What the first match gives computes the same in evaluation: only dropout may differ."""
     unet, diffusion = CONFIGS[name]
     match = next(key for key, value in CONFIGS.items() if unet_signature(value[0]) == unet_signature(unet))

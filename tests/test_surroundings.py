@@ -43,7 +43,7 @@ def translated(pictures, kind):
     source, style = pictures[:1], pictures[1:]
     if kind == "text":
         return api.translate(source, to="winter", from_="summer", models=models, **SETTINGS)
-    preset = next(preset for preset in PRESETS.values() if preset.kind == "image" and preset.colour_match)
+    preset = next(preset for preset in PRESETS.values() if preset.kind == "image" and preset.color_match)
     return api.translate(source, style=style, models=models, preset=preset, **SETTINGS)
 
 

@@ -25,7 +25,7 @@ class Rng(Protocol):
 
 
 class Seeded:
-    """Picture i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbours."""
+    """Picture i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbors."""
 
     def __init__(self, seed: int, batch: int):
         self.generators = [torch.Generator().manual_seed((seed + i) % 2**64) for i in range(batch)]

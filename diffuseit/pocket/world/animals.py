@@ -28,7 +28,7 @@ SEGMENTS = (
 )  # fmt: skip
 PARAMS = 24
 
-# one colour per style: lion, leopard, tiger, panther, polar bear, zebra
+# one color per style: lion, leopard, tiger, panther, polar bear, zebra
 PALETTE = {
     "coat": "dba54c e9bb52 f08a24 2c2c3a f6f3e8 f5f5f2",
     "belly": "f0cf8c f8e3ae fbe3c0 3d3d4e e2dccb dcdcdc",

@@ -16,7 +16,7 @@ SEGMENTS = (
 PARAMS = 72
 TREES = 5
 
-# one colour per style: summer, winter, autumn, desert, sunset, night
+# one color per style: summer, winter, autumn, desert, sunset, night
 PALETTE = {
     "sky top": "3f8fe0 8fa9c4 7fa3bf 5fb0d8 4b2a78 0e1540",
     "sky low": "c9ebfa e9eff5 f6e3bd fbe9c2 ff9a4a 34437e",
@@ -135,8 +135,8 @@ def _trees(draw: Draw, scene: Layout) -> list[tuple[Tensor, Tensor, Tensor, Tens
             x = torch.where(x < 32, x * 0.35, 64 - (64 - x) * 0.35)
         x = _push(x, scene.house[0], torch.where(scene.has_house, scene.house[2] + tall * 0.3 + 1, 0))
         base = height(x, scene.ground)[0] + depth + draw.between(-0.7, 0.7)
-        centre, half_width = path_at(base, scene)
-        x = _push(x, centre, torch.where(scene.has_path, half_width + tall * 0.22 + 1, 0))
+        center, half_width = path_at(base, scene)
+        x = _push(x, center, torch.where(scene.has_path, half_width + tall * 0.22 + 1, 0))
         in_lake = scene.has_lake & ((x - scene.lake[0]).abs() < scene.lake[2] + 3)
         base = torch.where(in_lake, torch.minimum(base, scene.lake[1] - scene.lake[3] - 0.8), base)
         trees.append((there, x, base, tall * draw.between(0.88, 1.12)))
@@ -157,7 +157,7 @@ def height(x: Tensor, hill: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tens
 
 
 def path_at(y: Tensor, scene: Layout) -> tuple[Tensor, Tensor]:
-    """Centre and half width of the path at height y."""
+    """Center and half width of the path at height y."""
     top_x, bottom_x, bend, top_y = scene.path
     t = ((y - top_y) / (66 - top_y)).clamp(0, 1)
     return top_x + (bottom_x - top_x) * t + bend * (2 * math.pi * t).sin(), 1.1 + 4.4 * t
@@ -191,7 +191,7 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
     canvas.paint(halo, palette["glow"])
     if bool(style["night"].any()):
         stars, _, _ = scatter(texture, 10, (0.7, 1.15), 0.5)
-        fade = cover(5 - distance, 5.0)  # towards the moon
+        fade = cover(5 - distance, 5.0)  # toward the moon
         canvas.paint(cover(stars) * fade * style["night"], palette["sun"])
     disc = cover(distance)
     canvas.paint(disc, palette["sun"], "sun")
@@ -239,8 +239,8 @@ def _hills(
         crest, slope = height(canvas.x, hill)
         depth = canvas.y - crest
         mask = cover(absent - depth / (1 + slope.square()).sqrt())
-        colour = palette.blend(name, f"{name} foot", ramp(depth, -1.0, 10.0 if name != "ground" else 20.0))
-        canvas.paint(mask, colour, name)
+        color = palette.blend(name, f"{name} foot", ramp(depth, -1.0, 10.0 if name != "ground" else 20.0))
+        canvas.paint(mask, color, name)
     if bool(style["desert"].any()):
         bend = 1.2 * wave(canvas.x, 26.0, texture[:, 0, :1, None])[0]
         ripples = cover(stripes(canvas.y + bend, 5.0, 1.4, texture[:, 1, :1, None]), 2.0)
@@ -249,13 +249,13 @@ def _hills(
     if bool(dotted.any()):
         dots, kind, dy = scatter(texture, 9, (1.1, 1.5), 0.4)
         warm = palette.blend("dot", "second dot", (kind > 0.4).float())
-        colour = torch.where((kind > 0.7).unsqueeze(1), palette["third dot"], warm)
-        canvas.paint(cover(dots) * (depth - dy > 4) * dotted, colour)
+        color = torch.where((kind > 0.7).unsqueeze(1), palette["third dot"], warm)
+        canvas.paint(cover(dots) * (depth - dy > 4) * dotted, color)
 
 
 def _path(canvas: Canvas, scene: Layout, palette: Palette) -> None:
-    centre, half_width = path_at(canvas.y, scene)
-    distance = torch.maximum((canvas.x - centre).abs() - half_width, scene.path[3] - canvas.y)
+    center, half_width = path_at(canvas.y, scene)
+    distance = torch.maximum((canvas.x - center).abs() - half_width, scene.path[3] - canvas.y)
     canvas.paint(cover(distance + FAR * ~scene.has_path), palette["path"], "path")
 
 

@@ -79,14 +79,14 @@ def segment(geometry: Geometry) -> Tensor:
     count, device = len(geometry), geometry.params.device
     texture = torch.zeros(count, 4, _TEXTURE_CELLS, device=device)
     styles = torch.zeros(count, dtype=torch.int64, device=device)
-    labels = _paint(geometry.domain, geometry.params, styles, texture, labelled=True).labels
+    labels = _paint(geometry.domain, geometry.params, styles, texture, labeled=True).labels
     assert labels is not None
     return labels
 
 
-def _paint(domain: str, params: Tensor, styles: Tensor, texture: Tensor, labelled: bool = False) -> Canvas:
+def _paint(domain: str, params: Tensor, styles: Tensor, texture: Tensor, labeled: bool = False) -> Canvas:
     canvas = Canvas(len(params), SEGMENTS[domain], params.device)
-    if labelled:
+    if labeled:
         canvas.record_labels()
     _PAINTERS[domain].draw(canvas, params, styles, texture)
     return canvas
