@@ -71,7 +71,7 @@ def own_id() -> list[io.Hidden]:
 
 
 def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: Any) -> NodeLoss:
-    """A loss with those of the available networks (`Network`) and pictures (IMAGE) that it needs or uses."""
+    """A loss with those of the available networks (`Network`) and pictures [N, 3, H, W] that it needs or uses."""
     networks, inputs = [], {}
     for name in (*loss.needs, *loss.uses):
         given = available.get(name)
@@ -79,7 +79,7 @@ def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: An
             networks.append(given)
             inputs[name] = given.module
         elif given is not None:
-            inputs[name] = to_core(given, name)
+            inputs[name] = given
     return NodeLoss(BoundLoss(loss, inputs, mask), tuple(networks), node)
 
 
@@ -316,7 +316,7 @@ class ImageStyleLossNode(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         loss = ImageStyleLoss(cls=cls_token, pixels=pixels)
-        return chain(cls, previous, loss, mask, vit=vit, style=style_image)
+        return chain(cls, previous, loss, mask, vit=vit, style=to_core(style_image, "style_image"))
 
 
 class SemanticDivergenceLossNode(io.ComfyNode):
@@ -499,7 +499,8 @@ class ColorStatisticsLossNode(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         loss = ColorStatisticsLoss(mean=mean, covariance=covariance, grid=grid)
-        return chain(cls, previous, loss, mask, style=reference)
+        style = None if reference is None else to_core(reference, "reference")
+        return chain(cls, previous, loss, mask, style=style)
 
 
 class CombineLosses(io.ComfyNode):

@@ -91,7 +91,7 @@ class PresetNode(io.ComfyNode):
             raise InputError(f"the preset {preset} is guided by text: connect DiffuseIT Load CLIP to 'clip'")
         if chosen.kind == "image" and style_image is None:
             raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
-        style = style_image if chosen.kind == "image" else None
+        style = to_core(style_image, "style_image") if chosen.kind == "image" else None
         node = str(cls.hidden.unique_id)
         own = tuple(
             node_loss(
@@ -99,8 +99,7 @@ class PresetNode(io.ComfyNode):
             )
             for loss in chosen.losses
         )
-        colors = to_core(style, "style_image") if chosen.color_match and style is not None else None
-        options = Options(values_of(chosen.sampler), colors)
+        options = Options(values_of(chosen.sampler), style if chosen.color_match else None)
         return io.NodeOutput((*(previous or ()), *own), options)
 
 

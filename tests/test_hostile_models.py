@@ -10,7 +10,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from diffuseit.models.clip_config import CLIPConfig, PlainCLIP, TextTower, Visio
 from diffuseit.models.ddpm import DiffusionConfig
 from diffuseit.models.unet import UNet, UNetConfig
 from diffuseit.models.vit import ViTConfig, load_vit
-from diffuseit.pocket.benchmark.judge import Judge, JudgeConfig
+from diffuseit.pocket.judge import Judge, JudgeConfig
 from diffuseit.schema import to_json
 
 UNET = UNetConfig(
@@ -53,11 +53,21 @@ CLIP = CLIPConfig(
     name="tiny",
 )
 JUDGE = JudgeConfig(widths=((8,), (8, 16)), groups=4)
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    """A configuration as JSON without the names of its classes, as in the files that ship."""
+    return {
+        name: fields_of(value) if is_dataclass(value) else to_json(value)
+        for name, value in vars(config).items()
+    }
+
+
 CONFIGS: dict[str, Any] = {
-    "ddpm": {"unet": to_json(UNET), "diffusion": to_json(DiffusionConfig())},
-    "vit": to_json(VIT),
-    "clip": to_json(CLIP),
-    "judge": to_json(JUDGE),
+    "ddpm": {"unet": fields_of(UNET), "diffusion": fields_of(DiffusionConfig())},
+    "vit": fields_of(VIT),
+    "clip": fields_of(CLIP),
+    "judge": fields_of(JUDGE),
 }
 STATES: dict[str, dict[str, Tensor]] = {
     "ddpm": random_state(UNet(UNET)),
@@ -158,8 +168,6 @@ RIGHT = {
 def places(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of every field of a configuration."""
     for name, value in values.items():
-        if name == "type":
-            continue
         yield (*above, name)
         if isinstance(value, dict):
             yield from places(value, (*above, name))

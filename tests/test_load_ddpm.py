@@ -94,8 +94,8 @@ def test_round_trip(tmp_path: Path, dtype: torch.dtype) -> None:
     with torch.no_grad():
         expected = build().eval().predict(x, schedule, 4).pred_xstart
         actual = loaded.predict(x, schedule, 4).pred_xstart
-    assert torch.equal(actual, expected) == (dtype == torch.float32)
-    assert (actual - expected).abs().max() < (0.3 if dtype == torch.bfloat16 else 0.03)
+    largest = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.3}[dtype]
+    assert (actual - expected).abs().max() < largest
 
 
 def test_saves_half_precision_in_the_published_layout(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import InputError, ModelError
 from ..schema import from_json, parse, printable
 from .pickles import read_pickle
+from .precision import plain_defaults
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -268,7 +269,8 @@ def build_from(build: Callable[[], Network], state: Mapping[str, Tensor], source
     if faults := misfit(signature(state), signature(expected)):
         raise ModelError(f"{source} does not fit {what} it should be: {faults}")
     require_numbers(state, expected, source)
-    network = build()
+    with plain_defaults():
+        network = build()
     network.load_state_dict(state)
     return network
 

@@ -17,7 +17,7 @@ from ..schema import printable
 from .checkpoint import build_from, read_checkpoint, read_config, require_kind
 from .clip_config import OPENAI_MEAN, OPENAI_STD, CLIPConfig, infer_clip
 from .crops import Crops, apply_crops
-from .precision import at_least_float32
+from .precision import at_least_float32, plain_defaults
 from .resize import center_crop, resize, resize_shorter
 from .templates import fill_templates
 from .tokenizer import Tokenizer, load_siglip_tokenizer, openai_tokenizer
@@ -66,8 +66,12 @@ class CLIP(nn.Module):
         self.antialias = antialias
         size = self.model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(std, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
 
     def cast(self, dtype: torch.dtype) -> CLIP:
         """This network with weights of `dtype`; what comes before them and the embeddings stay float32."""
@@ -116,7 +120,9 @@ class CLIP(nn.Module):
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
         """Un-normalized embeddings [n, D] of n texts as they are."""
-        return at_least_float32(self.model.encode_text(self.tokenizer(texts).to(self.mean.device)))
+        with plain_defaults():
+            tokens = self.tokenizer(texts)
+        return at_least_float32(self.model.encode_text(tokens.to(self.mean.device)))
 
     @torch.no_grad()
     def encode_prompt(self, text: str) -> Tensor:

@@ -171,8 +171,12 @@ class ViT(nn.Module):
         self.max_size = None if max_size is None else max(max_size, input_size)
         self.layer = layer
         self.antialias = antialias
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(std, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
 
     def cast(self, dtype: torch.dtype) -> ViT:
         """This network with weights of `dtype`; what comes before them and the features stay float32."""

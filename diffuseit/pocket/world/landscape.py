@@ -6,7 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .canvas import FAR, Canvas, Draw, Palette, box, circle, cover, ellipse, ramp, scatter, stripes, wave
+from .canvas import (
+    FAR,
+    Canvas,
+    Draw,
+    Palette,
+    box,
+    circle,
+    cover,
+    either,
+    ellipse,
+    ramp,
+    scatter,
+    stripes,
+    wave,
+)
 
 STYLES = ("summer", "winter", "autumn", "desert", "sunset", "night")
 SEGMENTS = (
@@ -102,7 +116,7 @@ def layout(params: Tensor) -> Layout:
     top_x = torch.where(has_house, house_x, draw.between(18, 46))
     top_y = torch.where(has_house, base, height(top_x, ground)[0])
     path = (top_x, draw.between(20, 44), draw.between(-4, 4), top_y)
-    window_side = torch.where(draw.chance(0.5), 1.0, -1.0)
+    window_side = either(draw.chance(0.5), 1.0, -1.0)
     pine = draw.chance(0.5)
     scene = Layout(
         sun, clouds, mountains, far_hill, near_hill, has_near_hill, ground, has_lake, lake, has_path, path,
@@ -145,7 +159,7 @@ def _trees(draw: Draw, scene: Layout) -> list[tuple[Tensor, Tensor, Tensor, Tens
 
 def _push(x: Tensor, away_from: Tensor, room: Tensor) -> Tensor:
     gap = x - away_from
-    side = torch.where(gap < 0, -1.0, 1.0)
+    side = either(gap < 0, -1.0, 1.0)
     return away_from + side * torch.maximum(gap.abs(), room)
 
 
@@ -200,7 +214,7 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
         canvas.paint(disc * dark_side * style["night"], palette["moon shade"])
     for there, cx, cy, scale in scene.clouds:
         canvas.paint(
-            cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + FAR * ~there),
+            cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + either(there, 0.0, FAR)),
             palette.blend("cloud", "cloud base", ramp(canvas.y, cy - 0.8 * scale, cy + 0.6 * scale)),
             "cloud",
         )
@@ -217,12 +231,12 @@ def _mountain(canvas: Canvas, mountain: tuple[Tensor, ...], scene: Layout, palet
     x, y = canvas.x - peak_x, canvas.y - peak_y
     slope = torch.where(x < 0, left, right)
     rounded = (x.square() + 1.5).sqrt() - 1.2
-    mask = cover((slope * rounded - y) / (1 + slope.square()).sqrt() + FAR * ~there)
+    mask = cover((slope * rounded - y) / (1 + slope.square()).sqrt() + either(there, 0.0, FAR))
     canvas.paint(mask, palette.blend("mountain", "mountain foot", ramp(y, 4.0, 22.0)), "mountain")
     zigzag = 1.3 * wave(x, 6.5, wobble)[0]
     cap = cover(y - 6.5 - zigzag) * mask
     canvas.paint(cap, palette["cap"])
-    light = torch.where(scene.sun[0] < peak_x, 1.0, -1.0)  # the sun lights its own side
+    light = either(scene.sun[0] < peak_x, 1.0, -1.0)  # the sun lights its own side
     ridge = light * (wave(y, 11.0, wobble)[0] - x)
     canvas.paint(mask * cover(ridge) * (0.62 - 0.4 * ramp(y, 8.0, 24.0)), palette["mountain dark"])
 
@@ -232,7 +246,7 @@ def _hills(
 ) -> None:
     layers = (
         ("far hill", scene.far_hill, 0.0),
-        ("near hill", scene.near_hill, FAR * ~scene.has_near_hill),
+        ("near hill", scene.near_hill, either(scene.has_near_hill, 0.0, FAR)),
         ("ground", scene.ground, 0.0),
     )
     for name, hill, absent in layers:
@@ -256,13 +270,13 @@ def _hills(
 def _path(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     center, half_width = path_at(canvas.y, scene)
     distance = torch.maximum((canvas.x - center).abs() - half_width, scene.path[3] - canvas.y)
-    canvas.paint(cover(distance + FAR * ~scene.has_path), palette["path"], "path")
+    canvas.paint(cover(distance + either(scene.has_path, 0.0, FAR)), palette["path"], "path")
 
 
 def _lake(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     cx, cy, rx, ry = scene.lake
     x, y = canvas.x - cx, canvas.y - cy
-    distance = ellipse(x, y, rx, ry) + FAR * ~scene.has_lake
+    distance = ellipse(x, y, rx, ry) + either(scene.has_lake, 0.0, FAR)
     canvas.paint(cover(distance - 1.2), palette["bank"])
     water = cover(distance)
     canvas.paint(water, palette.blend("lake", "lake deep", ramp(y, -ry, ry)), "lake")
@@ -280,7 +294,7 @@ def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     spots += [(there, x, base, 0.33 * tall, 0.085 * tall) for there, x, base, tall in scene.trees]
     nearest: Tensor | None = None
     for there, cx, cy, rx, ry in spots:
-        square = ((canvas.x - cx) / rx).square() + ((canvas.y - cy) / ry).square() + FAR * ~there
+        square = ((canvas.x - cx) / rx).square() + ((canvas.y - cy) / ry).square() + either(there, 0.0, FAR)
         nearest = square if nearest is None else torch.minimum(nearest, square, out=nearest)
     assert nearest is not None
     canvas.paint((1.25 - nearest).clamp_(0, 0.6), palette["shadow"])
@@ -289,7 +303,7 @@ def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     cx, base, half_width, wall = scene.house
     x, y = canvas.x - cx, canvas.y - base
-    absent = FAR * ~scene.has_house
+    absent = either(scene.has_house, 0.0, FAR)
     roof_tall = half_width * 0.95
     eave, side = -wall + 0.6, scene.window_side
     chimney = box(x + side * 0.55 * half_width, y + wall + 0.62 * roof_tall, 1.1, 0.42 * roof_tall)
@@ -308,11 +322,11 @@ def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 def _tree(canvas: Canvas, tree: tuple[Tensor, ...], scene: Layout, palette: Palette) -> None:
     there, cx, base, tall = tree
     x, y = canvas.x - cx, canvas.y - base
-    absent = FAR * ~there
+    absent = either(there, 0.0, FAR)
     trunk = box(x, y + 0.15 * tall, (0.045 * tall).clamp(min=0.8), 0.15 * tall)
     canvas.paint(cover(trunk + absent), palette["trunk"], "trunk")
     pine, pine_light = _pine(x, y, tall)
-    light = torch.where(scene.sun[0] < cx, -1.0, 1.0)
+    light = either(scene.sun[0] < cx, -1.0, 1.0)
     round_, round_light = _round(x, y, tall, light)
     crown = cover(torch.where(scene.pine, pine, round_) + absent)
     canvas.paint(crown, palette["crown"], "crown")
