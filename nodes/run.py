@@ -1,4 +1,4 @@
-"""One run of the sampler: from what the graph says to pictures, on ComfyUI's devices."""
+"""One run of the sampler: from what the graph says to images, on ComfyUI's devices."""
 
 import logging
 import math
@@ -23,7 +23,7 @@ from .types import Losses, Network, NodeLoss
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Everything a run needs, checked, with pictures and masks at the size that the model works at.
+    """Everything a run needs, checked, with images and masks at the size that the model works at.
 
     `source` and `mask` are at that size, `original` and `original_mask` as they came.
     """
@@ -86,7 +86,7 @@ def prepare(
     mask: Tensor | None = None,
     colors: Tensor | None = None,
 ) -> Run:
-    """Check everything and fit pictures and masks to the model. Raise `InputError` before anything is loaded.
+    """Check everything and fit images and masks to the model. Raise `InputError` before anything is loaded.
 
     `source` and `colors` are [B, 3, H, W] in [-1, 1], `mask` is ComfyUI's.
     """
@@ -114,7 +114,7 @@ def prepare(
 
 
 def _fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
-    """The loss with its pictures and mask at the size that the model works at."""
+    """The loss with its images and mask at the size that the model works at."""
     inputs = dict(one.bound.inputs)
     for name, value in inputs.items():
         if isinstance(value, Tensor):

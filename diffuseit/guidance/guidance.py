@@ -93,7 +93,7 @@ class _Summand:
 class Guidance:
     """The losses, bound to the source [B, 3, H, W] in [-1, 1] of a run.
 
-    Everything about source, style pictures and prompts is computed here, once. Each evaluation runs every network once
+    Everything about source, style images and prompts is computed here, once. Each evaluation runs every network once
     forward and once backward, and frees its graph before the next one runs. With `balance` "adaptive" (`balance.py`)
     each term is differentiated alone, so that a network runs backward once for each of its terms.
 

@@ -1,4 +1,4 @@
-"""Text style: crops of the picture agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
+"""Text style: crops of the image agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ def target_direction(
 ) -> Tensor:
     """normalize(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
 
-    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source pictures.
+    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source images.
     """
     direction = e_target
     if e_source is not None:
@@ -49,10 +49,10 @@ def target_direction(
 class TextStyleLoss(Loss):
     """Pulls toward the prompt `to`; `from_` says what the source shows and may be left out.
 
-    A tuple of prompts gives each picture of a batch its own.
+    A tuple of prompts gives each image of a batch its own.
 
     The target of each network is normalize(E_to - lambda_s E_from + lambda_i E_source). Each network sees `crops`
-    random crops in each step; 0 is the deterministic mode, the whole picture once. The mean over the ensemble counts.
+    random crops in each step; 0 is the deterministic mode, the whole image once. The mean over the ensemble counts.
     `progressive_contrast` and `regularize_content` divide the weight by what `StructureLoss` multiplies its own
     with under these names (AGG). With `rotate` each level asks one network, in turn, so that an ensemble costs as much
     as a single CLIP: a stochastic estimate of the ensemble's mean, as a crop is of the mean over all crops.
@@ -76,7 +76,7 @@ class TextStyleLoss(Loss):
         super().__post_init__()
         if self.to is not None and not all(prompt.strip() for prompt in _each(self.to)):
             raise InputError(
-                "the text to translate to is empty: say in a few words what the picture should become"
+                "the text to translate to is empty: say in a few words what the image should become"
             )
         if self.from_ is not None and not all(prompt.strip() for prompt in _each(self.from_)):
             raise InputError(
@@ -94,11 +94,11 @@ class TextStyleLoss(Loss):
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
         if self.to is None:
-            raise InputError("TextStyleLoss has no prompt: say in a few words what the picture should become")
+            raise InputError("TextStyleLoss has no prompt: say in a few words what the image should become")
         for prompts in (self.to, self.from_ or ()):
             if isinstance(prompts, tuple) and prompts and len(prompts) != len(source):
                 raise InputError(
-                    f"{len(prompts)} prompts for {len(source)} pictures: give one, or one for each"
+                    f"{len(prompts)} prompts for {len(source)} images: give one, or one for each"
                 )
         networks = inputs["clip"]
         return [

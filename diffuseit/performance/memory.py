@@ -107,7 +107,7 @@ def run_bytes(
 ) -> int:
     """Peak bytes beside the weights: the backbone's graph and, on top of it, the largest of the feature networks.
 
-    `networks` come with the number of crops each sees per picture (0: the whole picture), `size` is (height, width).
+    `networks` come with the number of crops each sees per image (0: the whole image), `size` is (height, width).
     `backward`: whether the backbone ever runs a backward pass. If it never does, there is no graph.
     """
     inputs = backbone.example_inputs(batch, size)

@@ -17,9 +17,9 @@ from .offload import Offload
 
 @dataclass(frozen=True)
 class Execution:
-    """Options of a run. In float32 the defaults give the official code's pictures; others differ in rounding only.
+    """Options of a run. In float32 the defaults give the official code's images; others differ in rounding only.
 
-    `crop_batch`: at most so many CLIP crops in memory at a time. It costs no time, except for a batch of more pictures
+    `crop_batch`: at most so many CLIP crops in memory at a time. It costs no time, except for a batch of more images
     than that, and for losses that need all crops at once, whose crops are computed again in the backward pass.
     `checkpoint_unet`: the U-Net's blocks are computed again in the backward pass. `channels_last`: convolutions use
     that memory format. `compile`: networks run through `torch.compile`; `cuda_graphs` records them too, so that a step
@@ -44,7 +44,7 @@ class Execution:
             raise InputError(f"crop_batch is {self.crop_batch}: use 1 or more")
 
     def crops_at_once(self, batch: int) -> int:
-        """Crops per picture, of `batch` pictures."""
+        """Crops per image, of `batch` images."""
         return sys.maxsize if self.crop_batch is None else max(1, self.crop_batch // batch)
 
     @property

@@ -35,7 +35,7 @@ from .tasks import Tasks, build_tasks, draw_specs
 
 FORMAT = 2
 SHOWN = 10
-"""Pictures in a contact sheet."""
+"""Images in a contact sheet."""
 
 
 @dataclass
@@ -137,7 +137,7 @@ def run_comparison(
 def _translated(
     one: Contender, bench: _Bench, advance: Callable[[float], None]
 ) -> tuple[Tensor, Passes, dict[str, float]]:
-    """(pictures, passes of all of them together, seconds)."""
+    """(images, passes of all of them together, seconds)."""
     tasks, models, preset = bench.tasks, bench.models, one.preset
     began, worked = time.monotonic(), time.process_time()
     parts = []
@@ -160,7 +160,7 @@ def _translated(
 def _measured(
     one: Contender, bench: _Bench, advance: Callable[[float], None]
 ) -> tuple[dict[str, Any], Tensor]:
-    """The row and its first pictures."""
+    """The row and its first images."""
     tasks = bench.tasks
     pictures, passes, seconds = _translated(one, bench, advance)
     features, floor = bench.references
@@ -204,7 +204,7 @@ def _by_domain(pictures: Tensor, tasks: Tasks, judge: Any) -> dict[str, dict[str
 
 
 def _official(kind: Kind, found: list[dict[str, Any]], bench: _Bench) -> float:
-    """Multiply-adds of the paper's algorithm per picture: of its row, else of one picture made for it."""
+    """Multiply-adds of the paper's algorithm per image: of its row, else of one image made for it."""
     one = reference(kind)
     for row in found:
         if row["name"] == one.name:
@@ -229,7 +229,7 @@ def _kept(folder: Path, one: Contender, bench: _Bench) -> tuple[dict[str, Any], 
             raise damaged
         return row, torch.cat(to_tensor(load_picture(strip)).split(64, dim=-1))
     except (ValueError, OSError, RecursionError, RuntimeError):
-        # A RuntimeError is torch's for a strip that is no row of pictures; an InputError is a ValueError.
+        # A RuntimeError is torch's for a strip that is no row of images; an InputError is a ValueError.
         raise damaged from None
 
 

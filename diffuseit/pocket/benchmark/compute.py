@@ -65,7 +65,7 @@ def counted(models: Models) -> Iterator[Passes]:
 
 
 def costs(models: Models, size: int = 64) -> dict[str, Cost]:
-    """Of each network, for pictures of `size` x `size` pixels, as `torch.utils.flop_counter` counts them."""
+    """Of each network, for images of `size` x `size` pixels, as `torch.utils.flop_counter` counts them."""
     found = {}
     for name, network in _networks(models):
         shape = (size, size)
