@@ -1,4 +1,4 @@
-"""The ComfyUI nodes. Each module lists its own in `NODES`; one that cannot be imported hides no other."""
+"""The ComfyUI nodes. Each module lists its own in `NODES`. A module that fails to import hides no other."""
 
 import logging
 from functools import cache
@@ -21,7 +21,7 @@ MODULES = (
 
 @cache
 def node_classes() -> tuple[Any, ...]:
-    """Return all nodes that can be had here, in the order of the menu."""
+    """Return all nodes that can be imported, in the order of the menu."""
     found: list[Any] = []
     for name in MODULES:
         try:

@@ -1,4 +1,4 @@
-"""Color matching as a node of its own."""
+"""The color matching node."""
 
 import torch
 from comfy_api.latest import io
@@ -12,7 +12,7 @@ from .types import CATEGORY
 
 
 class MatchColors(io.ComfyNode):
-    """An image with the colors of another."""
+    """Gives an image the colors of another."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""Downloads from within a graph, when the node is queued and at no other time."""
+"""The download node. It downloads when it is queued, and at no other time."""
 
 from comfy_api.latest import io, ui
 
@@ -56,7 +56,7 @@ class DownloadModels(io.ComfyNode):
 
 
 class _Display:
-    """Shows a download on the running node, and answers an interruption."""
+    """Shows a download on the running node, and stops it at an interruption."""
 
     def __init__(self) -> None:
         self._bar = events.Progress(100)

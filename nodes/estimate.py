@@ -1,8 +1,8 @@
-"""What a run will take, judged by what runs with the same models and losses took on this machine.
+"""Estimates of a run, from earlier runs with the same models and losses on this machine.
 
-After each run its seconds per step, its memory and its network calls are written down under a key that stands for what
-they depend on: model files, losses, method. The front end sends the prompt that it would queue and gets back how
-many steps that is and what was measured, or null if there was no such run.
+After each run, its seconds per step, its memory, and its network calls are recorded under a key made of everything that
+they depend on: model files, losses, method. The front end sends the prompt that it would queue. It gets the number of
+steps and the recorded figures, or null if there was no such run.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ FREE = (
     "from_text",
     "scene",
 )
-"""Inputs that do not change what a step takes. Any other one does, as far as anybody knows."""
+"""Inputs that do not change what a step costs. Every other input is assumed to."""
 
 WEIGHTS = (
     "weight",
@@ -52,23 +52,20 @@ WEIGHTS = (
     "lambda_s",
     "lambda_i",
 )
-"""Inputs of which one thing counts: whether they are 0, which leaves a network out."""
+"""Inputs that matter only by whether they are 0, which leaves a network out."""
 
 Prompt = Mapping[str, Mapping[str, Any]]
-"""Nodes as ComfyUI's API has them, by id: `class_type` and `inputs`, where [id, slot] is a link."""
+"""Nodes by id, in the format of ComfyUI's API: `class_type` and `inputs`, in which [id, slot] is a link."""
 
 
 def key_of(prompt: Prompt, node: str, device: str) -> str:
-    """Return what stands for all in the graph before the sampler `node` that time and memory depend on.
-
-    Images are left out.
-    """
+    """Return a hash of everything before the sampler `node` that time and memory depend on. Images are left out."""
     parts = sorted(_costs(prompt[one]) for one in _before(prompt, node))
     return hashlib.sha256(json.dumps([device, *parts]).encode()).hexdigest()
 
 
 def _before(prompt: Prompt, node: str) -> Iterator[str]:
-    """The nodes of ours that `node` gets something from, itself first, each once."""
+    """Yield `node` and the nodes of this pack that it depends on, each once."""
     seen, waiting = {node}, [node]
     while waiting:
         one = waiting.pop()
@@ -83,7 +80,7 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
 
 
 def _link(value: Any) -> str | None:
-    """The node that a value of a prompt comes from."""
+    """Return the id of the node that a value of a prompt links to; None if it is no link."""
     return value[0] if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) else None
 
 
@@ -97,12 +94,12 @@ def _costs(node: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A number as a float: the front end sends 0 where ComfyUI then has 0.0."""
+    """Return a number as a float, since the front end sends 0 where ComfyUI has 0.0."""
     return float(value) if type(value) is int and abs(value) < 2**53 else value
 
 
 def steps_of(prompt: Prompt, node: str) -> int | None:
-    """Return how many steps the sampler `node` will take; None if a link decides that."""
+    """Return how many steps the sampler `node` will take; None if a link decides it."""
     widgets = prompt[node]["inputs"]
     try:
         options = _options_of(prompt, widgets.get("options"))
@@ -115,7 +112,7 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
 
 
 def _options_of(prompt: Prompt, link: Any) -> dict[str, Any]:
-    """What the option nodes and the preset behind a link set, as their nodes would."""
+    """Return the settings of the option nodes and the preset behind a link, read as their nodes read them."""
     chain: list[dict[str, Any]] = []
     seen: set[str] = set()
     while (one := _link(link)) in prompt and one not in seen:
@@ -139,8 +136,8 @@ def answer(
 ) -> dict[str, Any]:
     """Return `steps` and `measured` of the sampler that `asked` names in a prompt, None where unknown.
 
-    `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` for what is not a prompt, and for widgets
-    whose values the nodes would refuse.
+    `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` if it is not a prompt, or if the nodes
+    would refuse a value.
     """
     prompt, node = _asked(asked)
     if prompt[node]["class_type"] not in nodes:
@@ -154,7 +151,7 @@ def answer(
 
 
 def _asked(asked: Any) -> tuple[Prompt, str]:
-    """The prompt, and the id of a node in it."""
+    """Return the prompt that was asked about, and the id of a node in it."""
     if not isinstance(asked, dict) or not isinstance(prompt := asked.get("prompt"), dict):
         raise InputError('send {"prompt": nodes by their ids, "node": the id of a sampler}')
     for one in prompt.values():
@@ -168,7 +165,7 @@ def _asked(asked: Any) -> tuple[Prompt, str]:
 
 
 def note(prompt: Prompt | None, figures: Figures) -> None:
-    """Write down what the running sampler took; without a prompt nobody knows what it was."""
+    """Record what the running sampler took. Without a prompt there is no key, and nothing is recorded."""
     with Decoration("a note of what the run took"):
         _, node = executing()
         if prompt and node in prompt:

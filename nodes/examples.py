@@ -1,4 +1,4 @@
-"""Images that the pack draws itself, so that the example workflows need no file."""
+"""The example picture node, with which the example workflows need no file."""
 
 import torch
 from comfy_api.latest import io
@@ -19,7 +19,7 @@ MAX_SCENE = 1_000_000
 
 
 class ExamplePicture(io.ComfyNode):
-    """A scene of the pocket world that no pocket model was trained on."""
+    """Draws a scene of the pocket world that no pocket model was trained on."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -13,15 +13,15 @@ from ..diffuseit.models.hub.http import OnProgress, Progress
 
 
 class Stopped(Exception):  # noqa: N818
-    """The user stopped a download; the bytes that came are kept for the next time."""
+    """The user stopped a download. The bytes received so far are kept for the next time."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """How far the download of one checkpoint has come, in bytes.
+    """The state of the download of one checkpoint, with `done` and `total` in bytes.
 
-    `note` says what a running one is doing while no bytes come. `error` says in one sentence why one failed, and
-    `details` is what the libraries said about that.
+    `note` says what a running download does while it receives no bytes. `error` says in one sentence why it failed, and
+    `details` is the text of the library's error.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Job:
 class Fetcher:
     """A queue of downloads and the last job of each checkpoint.
 
-    `fetch(entry, on_progress)` gets one checkpoint. `tell(job)` is called, in any thread, whenever a job changes.
+    `fetch(entry, on_progress)` downloads one checkpoint. `tell(job)` is called in any thread whenever a job changes.
     """
 
     def __init__(self, fetch: Callable[[Entry, OnProgress], object], tell: Callable[[Job], None]):
@@ -51,7 +51,7 @@ class Fetcher:
         self._thread: threading.Thread | None = None
 
     def jobs(self) -> dict[str, Job]:
-        """Return the last job of each checkpoint that was asked for, by name."""
+        """Return the last job of each requested checkpoint by name."""
         with self._lock:
             return dict(self._jobs)
 
@@ -70,7 +70,7 @@ class Fetcher:
         return job
 
     def stop(self, name: str) -> None:
-        """Take a checkpoint out of the queue, or have its download end in a moment."""
+        """Remove a checkpoint from the queue, or let its download end soon."""
         with self._lock:
             job = self._jobs.get(name)
             if job is None or not job.active:
@@ -94,7 +94,7 @@ class Fetcher:
                 self._fail(entry, f"{type(error).__name__}: {error}")
 
     def _next(self) -> Entry | None:
-        """Return the next checkpoint of the queue, now running; None if there is none and the thread is over."""
+        """Return the next checkpoint, marked as running; None if the queue is empty and the thread ends."""
         with self._lock:
             if not self._queue:
                 self._thread = None
@@ -108,7 +108,7 @@ class Fetcher:
         self._change(entry, state="failed", note=None, error=error, details=details)
 
     def _on_progress(self, entry: Entry, progress: Progress) -> None:
-        """Pass on what a person can see: whole percents of the network itself, and what is waited for."""
+        """Announce what a person can see: whole percents of the network's file, and what a download waits for."""
         job = self._jobs[entry.name]
         if job.state == "stopping":
             raise Stopped
@@ -126,7 +126,7 @@ class Fetcher:
         self._announce(job)
 
     def _announce(self, job: Job) -> None:
-        """A page that cannot be told is no reason to end a download."""
+        """Tell the page. If that fails, the download goes on."""
         try:
             self._tell(job)
         except Exception:

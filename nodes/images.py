@@ -1,6 +1,6 @@
 """ComfyUI's images [B, H, W, C] in [0, 1] and the core's [B, 3, H, W] in [-1, 1].
 
-What comes from ComfyUI lies on any device and in any precision; what the core gets is always float32 on the CPU.
+ComfyUI's tensors are on any device and of any precision. The core always gets float32 on the CPU.
 """
 
 from typing import Any
@@ -16,9 +16,9 @@ ROUNDING = 1e-6  # far more than the way to [-1, 1] and back costs in float32, f
 
 
 def to_core(image: Any, name: str = "image") -> Tensor:
-    """A copy on the CPU that may take part in autograd. Raise `InputError` for what is no RGB image.
+    """Return a copy on the CPU that autograd accepts. Raise `InputError` if `image` is not a batch of RGB images.
 
-    8-bit images that came in half precision are put back on their levels.
+    8-bit images that come in half precision are rounded back to their levels.
     """
     if isinstance(image, list) or (isinstance(image, Tensor) and (image.is_nested or image.ndim != 4)):
         raise InputError(f"{name}: the images of a batch have different sizes; resize them to one size first")
@@ -40,18 +40,18 @@ def to_core(image: Any, name: str = "image") -> Tensor:
 
 
 def to_comfy(image: Tensor) -> Tensor:
-    """The core's images for ComfyUI. The 8-bit images that `to_core` took come back bit by bit.
+    """Return the core's images for ComfyUI. 8-bit images that went through `to_core` come back bit by bit.
 
-    ComfyUI cuts off what lies between two levels when it saves, so that a rounding error would cost a whole level.
+    ComfyUI rounds down when it saves, so a rounding error would cost a whole level.
     """
     picture = image.detach().float().add(1).div(2).clamp(0, 1)
     return _on_levels(picture, ROUNDING).movedim(1, -1).contiguous()
 
 
 def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
-    """A mask of any usual shape as [1 or B, 1, H, W] on the CPU for `picture` [B, 3, H, W].
+    """Return a mask of any usual shape as [1 or B, 1, H, W] on the CPU, for `picture` [B, 3, H, W].
 
-    Raise `InputError` if it does not lie on the image, or lets nothing change.
+    Raise `InputError` if it does not fit the image, or lets nothing change.
     """
     mask = as_mask(mask, f"{name}: the mask").detach().to("cpu", torch.float32, copy=True)
     if mask.shape[-2:] != picture.shape[-2:]:
@@ -72,6 +72,6 @@ def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
 
 
 def _on_levels(picture: Tensor, tolerance: float) -> Tensor:
-    """Values that are nearer than `tolerance` to one of the 256 levels of 8 bits, at that level."""
+    """Return `picture` with values nearer than `tolerance` to one of the 256 levels of 8 bits rounded to it."""
     level = picture.mul(255).round().div(255)
     return torch.where((picture - level).abs() < tolerance, level, picture)

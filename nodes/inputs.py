@@ -1,7 +1,7 @@
-"""What reaches a node is held to the node's schema.
+"""Checks of a node's inputs against its schema.
 
-ComfyUI checks the widgets of a prompt before it runs. It does not check values that come along links, NaN, or literals
-in place of links, as a script may send them.
+ComfyUI checks the widgets of a prompt before it runs. It does not check values that come through links, NaN, or
+literals in place of links, which a script may send.
 """
 
 import math
@@ -23,11 +23,11 @@ from .types import CLIP_ENSEMBLE, DDPM, LOSSES, OPTIONS, VIT, Network, NodeLoss,
 
 Execute = Callable[..., io.NodeOutput]
 LISTED = 20
-"""Options of a combo that an error names."""
+"""How many options of a combo an error lists."""
 
 
 def checked(execute: Execute) -> Execute:
-    """Decorate a node's `execute`, below `@classmethod`: inputs that break the schema raise `InputError` first."""
+    """Decorate a node's `execute`, below `@classmethod`, to raise `InputError` first if inputs break the schema."""
 
     @wraps(execute)
     def run(cls: type[io.ComfyNode], **inputs: Any) -> io.NodeOutput:
@@ -38,10 +38,10 @@ def checked(execute: Execute) -> Execute:
 
 
 def why_not(node: type[io.ComfyNode], values: Mapping[str, Any], check: Callable[[], object]) -> bool | str:
-    """Return for a node's `validate_inputs`: True, or what is wrong with the `values` of its inputs together.
+    """Return what a node's `validate_inputs` returns: True, or what is wrong with the `values` of its inputs.
 
-    ComfyUI itself checks no value that a node validates, so that they are held to the schema before `check` runs.
-    None is a linked value, which is not known before the run: then there is nothing to check.
+    ComfyUI itself does not check a value that a node validates, so the schema is checked before `check` runs.
+    None is a linked value, which is not known before the run. Then `check` does not run.
     """
     try:
         check_inputs(node, {name: value for name, value in values.items() if value is not None})
@@ -53,9 +53,9 @@ def why_not(node: type[io.ComfyNode], values: Mapping[str, Any], check: Callable
 
 
 def check_inputs(node: type[io.ComfyNode], values: Mapping[str, Any]) -> None:
-    """Raise `InputError` for a value that breaks the type or the bounds of the input of its name.
+    """Raise `InputError` if a value breaks the type or the bounds of the input with its name.
 
-    Inputs without a value are passed over, and so are values of no input.
+    Inputs without a value and values without an input are ignored.
     """
     for entry in node.define_schema().inputs:
         if entry.id in values:
@@ -130,7 +130,7 @@ _WIDGETS: dict[str, Callable[[Any, Any, str], None]] = {
 
 @dataclass(frozen=True)
 class _Socket:
-    """What a socket takes, and what to connect to it."""
+    """What a socket accepts, and what to connect to it."""
 
     fits: Callable[[Any], bool]
     source: str
@@ -189,6 +189,6 @@ _SOCKETS = {
 
 
 def _described(value: Any) -> str:
-    """A literal as it is, and another object by its class."""
+    """Return how to show a value in an error: a literal as it is, another object by its class."""
     plain = isinstance(value, str | bool | Real | list | tuple | dict) or value is None
     return shown(value) if plain else f"of the type {type(value).__name__}"

@@ -1,9 +1,8 @@
-"""What the front end is told while a sampler runs: losses, small images, times, each loss's share.
+"""Events for the front end while a sampler runs: losses, small images, times, the share of each loss.
 
-Everything of a run goes out as events of one name, collected so that there is a pause between them: `begin` with what
-holds for the run, `steps` with what has happened since the event before, `end`. Their fields are described in
-web/js/node/run.js and bounded in web/js/node/schema.js. Nothing here raises, since a run must not fail for what only
-shows it.
+All events of a run have one name, and steps are collected so that there is a pause between events: `begin` with what
+holds for the whole run, `steps` with what happened since the last event, and `end`. web/js/node/run.js describes their
+fields, and web/js/node/schema.js bounds them. Nothing here raises, since a run must not fail because of its display.
 """
 
 import base64
@@ -35,20 +34,20 @@ FRAMES = 12
 FRAME_SIZE = 256
 LARGE_SIZE = 512
 MEASUREMENTS = 8
-"""How often in a run the shares are measured. It costs a backward pass more through each network that losses share."""
+"""How often in a run shares are measured. Each costs one more backward pass of every network that losses share."""
 
 Send = Callable[[str, dict[str, Any]], None]
 
 
 def throttle() -> float:
-    """Return the pause between two events, in seconds: the user's if it is above 0."""
+    """Return the pause between two events in seconds: the user's setting if it is above 0."""
     return number_setting(THROTTLE_SETTING, 0, 0, MAX_THROTTLE_MS) / 1000 or THROTTLE
 
 
 def workflow_id(extra_pnginfo: Any) -> str:
-    """Return the id of the workflow that a prompt came from; empty if none did.
+    """Return the id of the workflow that a prompt came from; empty if it came from none.
 
-    Prompts of scripts may hold anything in the place of a workflow.
+    Prompts of scripts may have anything in place of a workflow.
     """
     workflow = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
     found = workflow.get("id") if isinstance(workflow, dict) else None
@@ -59,11 +58,10 @@ def workflow_id(extra_pnginfo: Any) -> str:
 class Facts:
     """What is known before the first step.
 
-    `workflow` and `node` are the front end's ids of the place where the run is shown, `prompt` is the server's of what
-    was queued, `run` its own.
-    `chain`: each loss with the id of its node. `memory`: bytes of weights and run together.
-    `networks` by the name that their calls are counted under. `size`: (width, height) that they work on. `source`
-    [3, H, W] in [-1, 1].
+    `workflow` and `node` are the front end's ids of the place that shows the run. `prompt` is the server's id of what
+    was queued, and `run` the id of the run. `chain` has each loss with the id of its node. `memory` is the bytes of
+    weights and run together. `networks` are by the name under which their calls are counted. `size` is the (width,
+    height) that they work at. `source` is [3, H, W] in [-1, 1].
     """
 
     workflow: str
@@ -80,7 +78,7 @@ class Facts:
 
 
 class Live:
-    """The reporter of one run: a context, so that an end is told however the run ends."""
+    """The reporter of one run: a context, so that it sends an end however the run ends."""
 
     def __init__(
         self,
@@ -125,7 +123,7 @@ class Live:
             self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
 
     def step(self, step: Step, picture: Tensor) -> None:
-        """Tell of a step, and show its first image [3, H, W] in [-1, 1], on the CPU."""
+        """Report a step, and show its first image [3, H, W] in [-1, 1], on the CPU."""
         with self._decoration:
             self._note(step, picture)
             if self._clock() - self._told >= self._throttle or step.number == 0:
@@ -162,18 +160,18 @@ class Live:
         )
 
     def _flush(self) -> None:
-        """Send what waits."""
+        """Send the collected steps."""
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
             self._tell("steps", **waiting, elapsed=self._elapsed())
 
     def result(self, picture: Tensor) -> None:
-        """Tell of the finished first image [3, H, W] in [-1, 1], which may come after the end."""
+        """Report the finished first image [3, H, W] in [-1, 1]. It may come after the end."""
         with self._decoration:
             self._tell("result", picture=jpeg(picture, LARGE_SIZE))
 
     def _mark(self, step: Step) -> str | None:
-        """What makes a step stand out: a "restart" after it, a level seen again, another "picture" of the batch."""
+        """Return the mark of a step: "restart" after it, "resample" of a level, the next "picture" of the batch."""
         if step.restarted:
             return "restart"
         last = self._last
@@ -190,7 +188,7 @@ class Live:
         return count
 
     def _calls_per_step(self) -> dict[str, float]:
-        """Forward calls of the networks in a step, the mean over all steps but the first."""
+        """Return the forward passes of each network per step: the mean over all steps but the first."""
         steps = max(1, self._done - 1)
         return {name: round(self._calls[name] / steps, 2) for name in self._facts.networks}
 
@@ -206,7 +204,7 @@ class Live:
 
 
 def rounded(value: float) -> float | None:
-    """Return six digits, which is more than a screen shows; None for what JSON has no number for."""
+    """Return `value` with six digits, more than a screen shows; None if JSON has no number for it."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 

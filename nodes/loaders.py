@@ -1,4 +1,4 @@
-"""Loader nodes: the pocket models that ship with the pack first, then what lies in models/diffuseit."""
+"""Loader nodes: first the pocket models that ship with the pack, then the files in models/diffuseit."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,7 @@ def _choices() -> list[str]:
 
 
 def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options: Any) -> AnyNetwork:
-    """Load a file by the catalog's configuration if it is one of its `kind`, else by what the file itself says."""
+    """Load a file with the catalog's configuration if the catalog has it as this `kind`, else with the file's own."""
     from ..diffuseit.models.hub.catalog import entry_of_file
     from ..diffuseit.models.load import load_entry
 
@@ -37,12 +37,12 @@ def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options:
     entry = entry_of_file(path.name)
     if entry is not None and entry.kind == kind:
         network: Any = load_entry(entry, path, **options)
-        return network  # of the class that `load` returns, for it is of the same kind
+        return network  # of the class that `load` returns, since it is of the same kind
     return load(path, **options)
 
 
 class LoadDDPM(io.ComfyNode):
-    """A pixel-space diffusion model."""
+    """Loads a pixel-space diffusion model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,7 +91,7 @@ def _load_ddpm(model: str, dtype: torch.dtype) -> "PixelDDPM":
 
 
 class LoadViT(io.ComfyNode):
-    """A vision transformer, whose keys tell structure and whose [CLS] token tells style."""
+    """Loads a vision transformer, whose keys describe structure and whose [CLS] token describes style."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -142,7 +142,7 @@ def _load_vit(model: str, layer: int) -> "ViT":
 
 
 class LoadCLIP(io.ComfyNode):
-    """A CLIP model, or an ensemble of several."""
+    """Loads a CLIP model, and joins it with others to an ensemble."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

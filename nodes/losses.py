@@ -1,4 +1,4 @@
-"""Loss nodes. Each puts its loss behind those of `previous`, so that a chain reads from left to right."""
+"""Loss nodes. Each adds its loss after those of `previous`, so a chain reads from left to right."""
 
 from typing import Any, get_args
 
@@ -28,19 +28,19 @@ MENU = f"{CATEGORY}/losses"
 
 
 def weight_input(id: str, default: float, tooltip: str, **options: Any) -> io.Input:
-    """The widget of a weight."""
+    """Return the widget of a weight."""
     return io.Float.Input(
         id, default=default, min=0.0, max=LARGEST_WEIGHT, step=0.01, round=0.0001, tooltip=tooltip, **options
     )
 
 
 def vit_input(tooltip: str) -> io.Input:
-    """The socket for a ViT."""
+    """Return the socket for a ViT."""
     return VIT.Input("vit", tooltip=f"From DiffuseIT Load ViT. {tooltip}")
 
 
 def common_inputs() -> list[io.Input]:
-    """What every loss node ends with."""
+    """Return the inputs that every loss node has."""
     return [
         LOSSES.Input(
             "previous",
@@ -58,20 +58,20 @@ def common_inputs() -> list[io.Input]:
 
 
 def losses_output() -> list[io.Output]:
-    """What every loss node gives."""
+    """Return the output that every loss node has."""
     return [LOSSES.Output(display_name="losses", tooltip="To the next loss node or the sampler.")]
 
 
 def own_id() -> list[io.Hidden]:
-    """What a loss node is told about itself, and hands on.
+    """Return the hidden input with the id of the loss node, which its loss carries.
 
-    It goes with `not_idempotent`: equal losses of another graph would come from ComfyUI's cache with that node's id.
+    It needs `not_idempotent`. Otherwise, equal losses of another graph would come from ComfyUI's cache with that id.
     """
     return [io.Hidden.unique_id]
 
 
 def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: Any) -> NodeLoss:
-    """A loss with those of the available networks (`Network`) and images [N, 3, H, W] that it needs or uses."""
+    """Return a loss with the available networks (`Network`) and images [N, 3, H, W] that it needs or uses."""
     networks, inputs = [], {}
     for name in (*loss.needs, *loss.uses):
         given = available.get(name)
@@ -86,12 +86,12 @@ def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: An
 def chain(
     node: type[io.ComfyNode], previous: Losses | None, loss: Loss, mask: Tensor | None, **available: Any
 ) -> io.NodeOutput:
-    """The chain with one more loss, of `node`."""
+    """Return the chain with one more loss, of `node`."""
     return io.NodeOutput((*(previous or ()), node_loss(loss, str(node.hidden.unique_id), mask, **available)))
 
 
 class StructureLossNode(io.ComfyNode):
-    """`StructureLoss`."""
+    """Adds a `StructureLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -172,7 +172,7 @@ class StructureLossNode(io.ComfyNode):
 
 
 class TextStyleLossNode(io.ComfyNode):
-    """`TextStyleLoss`."""
+    """Adds a `TextStyleLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -266,7 +266,7 @@ class TextStyleLossNode(io.ComfyNode):
 
 
 class ImageStyleLossNode(io.ComfyNode):
-    """`ImageStyleLoss`."""
+    """Adds a `ImageStyleLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -320,7 +320,7 @@ class ImageStyleLossNode(io.ComfyNode):
 
 
 class SemanticDivergenceLossNode(io.ComfyNode):
-    """`SemanticDivergenceLoss`."""
+    """Adds a `SemanticDivergenceLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -366,7 +366,7 @@ class SemanticDivergenceLossNode(io.ComfyNode):
 
 
 class RangeLossNode(io.ComfyNode):
-    """`RangeLoss`."""
+    """Adds a `RangeLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -399,7 +399,7 @@ class RangeLossNode(io.ComfyNode):
 
 
 class SourceAnchorLossNode(io.ComfyNode):
-    """`SourceAnchorLoss`."""
+    """Adds a `SourceAnchorLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -441,7 +441,7 @@ class SourceAnchorLossNode(io.ComfyNode):
 
 
 class ColorStatisticsLossNode(io.ComfyNode):
-    """`ColorStatisticsLoss`."""
+    """Adds a `ColorStatisticsLoss`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -504,7 +504,7 @@ class ColorStatisticsLossNode(io.ComfyNode):
 
 
 class CombineLosses(io.ComfyNode):
-    """Several chains as one."""
+    """Joins several chains."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""What earlier runs took on this machine, kept in a file of the user."""
+"""Figures of earlier runs on this machine, in a file of the user."""
 
 import json
 from contextlib import suppress
@@ -11,14 +11,15 @@ from ..diffuseit.schema import check, from_json, number
 from .comfy.user_files import read_object, user_file
 
 KEPT = 100
-"""Runs that the file keeps: the last ones."""
+"""How many runs the file keeps: the last ones."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one run. `memory`: bytes of weights and run. `size`: (width, height) of each of its `pictures`.
+    """Figures of one run.
 
-    `calls`: forward passes in a step by the name of the network.
+    `calls` are the forward passes per step by the name of the network. `memory` is the bytes of weights and run.
+    `size` is the (width, height) of each of the `pictures`.
     """
 
     calls: dict[str, float]
@@ -32,17 +33,17 @@ class Figures:
 
 
 class Measured:
-    """The figures of earlier runs in a file. What cannot be read there counts as not measured."""
+    """The figures of earlier runs in a file. Entries that cannot be read count as not measured."""
 
     def __init__(self, path: Path):
         self._path = path
 
     def find(self, key: str) -> Figures | None:
-        """Return those of the last run with `key`."""
+        """Return the figures of the last run with `key`; None if there is none."""
         return self._read().get(key)
 
     def note(self, key: str, figures: Figures) -> None:
-        """Write a run down, and forget the oldest of too many."""
+        """Record a run, and forget the oldest if there are too many."""
         known = self._read()
         known.pop(key, None)
         known[key] = figures

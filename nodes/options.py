@@ -1,4 +1,4 @@
-"""Option nodes: settings of the sampler that are seldom changed. They plug into its `options`, one behind the other."""
+"""Option nodes: settings of the sampler that are seldom changed. They connect to its `options` as a chain."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,11 +20,11 @@ from .types import CATEGORY, OPTIONS, Options
 MENU = f"{CATEGORY}/options"
 METHOD_ITSELF = "the method itself"
 OWN = -1
-"""What the method's own value is called in a widget of numbers."""
+"""The number in a widget that stands for the method's own value."""
 
 
 def values_of(settings: SamplerSettings) -> dict[str, Any]:
-    """Sampler settings as one flat table: the method by its name, and its own settings beside the others."""
+    """Return sampler settings as one flat table: the method by its name, and its settings beside the others."""
     values = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
     method = values.pop("method")
     name = next(name for name, kind in METHODS.items() if kind is type(method))
@@ -32,13 +32,13 @@ def values_of(settings: SamplerSettings) -> dict[str, Any]:
 
 
 DEFAULTS: Mapping[str, Any] = values_of(PRESETS[TEXT_DEFAULT].sampler) | {"fit": "keep"}
-"""What holds for a sampler without options."""
+"""The settings of a sampler without options."""
 
 
 def make_settings(values: Mapping[str, Any]) -> SamplerSettings:
-    """Sampler settings from a table like `values_of`'s; what it lacks is taken from `DEFAULTS`.
+    """Return sampler settings from a table like that of `values_of`. Missing values come from `DEFAULTS`.
 
-    Settings that the method does not have are left out. Raise `InputError` for what cannot work.
+    Settings that the method does not have are left out. Raise `InputError` for settings that cannot work.
     """
     values = {**DEFAULTS, **values}
     own = {entry.name for entry in fields(SamplerSettings)} - {"method"}
@@ -47,36 +47,36 @@ def make_settings(values: Mapping[str, Any]) -> SamplerSettings:
 
 
 def make_method(name: str, values: Mapping[str, Any]) -> AnyMethod:
-    """The method called `name` with those of the `values` that it has."""
+    """Return the method called `name`, with those of the `values` that it has."""
     kind = METHODS[name]
     return kind(**{entry.name: values[entry.name] for entry in fields(kind) if entry.name in values})
 
 
 def followed_by(previous: Options | None, values: Mapping[str, Any]) -> io.NodeOutput:
-    """The options of a node behind those of `previous`; later ones win."""
+    """Return the options of a node after those of `previous`. Later ones win."""
     before = Options() if previous is None else previous
     return io.NodeOutput(Options({**before.values, **values}, before.colors))
 
 
 def read_guidance(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The widgets of the guidance options as settings."""
+    """Return the widgets of the guidance options as settings."""
     solver = None if values["solver"] == METHOD_ITSELF else values["solver"]
     tail_steps = values["tail_steps"] or None
     return {**values, "solver": solver, "tail_steps": tail_steps if solver else None}
 
 
 def read_start(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The widgets of the start options as settings."""
+    """Return the widgets of the start options as settings."""
     return {**values, "restart_above": values["restart_above"] or None}
 
 
 def read_method(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The widgets of the method options as settings, without those that are left to the method."""
+    """Return the widgets of the method options as settings, without those that are left to the method."""
     return {name: value for name, value in values.items() if value != OWN}
 
 
 def _fraction(id: str, tooltip: str) -> io.Input:
-    """The widget of a place in the run: 0 is its start, 1 its end."""
+    """Return the widget of a point in the run, from 0 (start) to 1 (end)."""
     return io.Float.Input(id, default=DEFAULTS[id], min=0.0, max=1.0, step=0.05, round=0.001, tooltip=tooltip)
 
 
@@ -93,7 +93,7 @@ def _output() -> list[io.Output]:
 
 
 class GuidanceOptions(io.ComfyNode):
-    """When the losses act, on what, and who takes the steps after them."""
+    """Sets when the losses act, what they see, and what takes the steps after them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -168,7 +168,7 @@ class GuidanceOptions(io.ComfyNode):
 
 
 class StartOptions(io.ComfyNode):
-    """How the image meets the model, and where a run starts."""
+    """Sets how the image is fitted to the model, and how a run starts."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -226,7 +226,7 @@ class StartOptions(io.ComfyNode):
 
 
 class MethodOptions(io.ComfyNode):
-    """The method's own settings."""
+    """Sets values of the method."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -305,6 +305,6 @@ READERS = {
     "DiffuseITStartOptions": read_start,
     "DiffuseITMethodOptions": read_method,
 }
-"""How the widgets of each option node are read, by node id; estimates read them without running the node."""
+"""How to read the widgets of each option node, by node id. Estimates read them without running the node."""
 
 NODES = [GuidanceOptions, StartOptions, MethodOptions]

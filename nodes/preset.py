@@ -1,4 +1,4 @@
-"""A named preset as one node: its losses and its sampler settings."""
+"""The preset node: the losses and the sampler settings of a named preset."""
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -14,7 +14,7 @@ from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, OPTIONS, VIT, Losses, Networ
 
 
 class PresetNode(io.ComfyNode):
-    """`Preset`."""
+    """Gives the losses and options of a `Preset`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

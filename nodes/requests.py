@@ -1,4 +1,4 @@
-"""What all requests to the pack's routes go through: who may send them, how large they are, how many run at once."""
+"""Checks of all requests to the pack's routes: who may send them, how large they may be, how many run at once."""
 
 import asyncio
 import ipaddress
@@ -13,23 +13,23 @@ from ..diffuseit.errors import InputError
 from ..diffuseit.schema import LARGEST_JSON, parse
 
 MOST_WAITING = 32
-"""Requests that wait for a thread: more than the samplers of a large graph, which all ask at once."""
+"""How many requests may wait for a thread: more than a large graph has samplers, which all ask at once."""
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host")
-"""Headers of a proxy, which tells of the request that it passes on."""
+"""Headers that a proxy adds to a request."""
 
 Result = TypeVar("Result")
 
 
 def refusal(status: int, text: str) -> web.Response:
-    """Return the answer to a request that is refused, in words for the page."""
+    """Return the response to a request that is refused, with a text for the page."""
     return web.json_response({"error": text}, status=status)
 
 
 async def json_body(request: web.Request) -> Any:
     """Return the JSON value that a page of this server sent.
 
-    Raise `web.HTTPException` for a page of another site, and for a body that is compressed, too large or not JSON.
+    Raise `web.HTTPException` for a page of another site, or a body that is compressed, too large, or not JSON.
     """
     check_origin(request)
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
@@ -48,11 +48,11 @@ async def json_body(request: web.Request) -> Any:
 
 
 def check_origin(request: web.Request) -> None:
-    """Raise `web.HTTPForbidden` for what a page of another site sends.
+    """Raise `web.HTTPForbidden` if a page of another site sent the request.
 
-    The rules are those of ComfyUI's own middleware, which is off under --enable-cors-header. Beyond it, a browser on
-    this machine must call the server by a name that is the machine's own: a site may give its own name this machine's
-    address (DNS rebinding). Behind a proxy the name is the proxy's, and the rule does not apply.
+    The rules are those of ComfyUI's middleware, which is off under --enable-cors-header. In addition, a browser on this
+    machine must call the server by one of the machine's own names, since a site may point its name at this machine's
+    address (DNS rebinding). Behind a proxy the name is the proxy's, and this rule does not apply.
     """
     headers = request.headers
     if headers.get("Sec-Fetch-Site") == "cross-site":
@@ -72,7 +72,7 @@ def check_origin(request: web.Request) -> None:
 
 
 def _place(address: str) -> tuple[str, int | None]:
-    """The host and the port that an address names; an empty host if it is no address."""
+    """Return the host and the port of an address; an empty host if it is not valid."""
     try:
         parts = urlsplit(address.lower())
         return parts.hostname or "", parts.port
@@ -81,12 +81,12 @@ def _place(address: str) -> tuple[str, int | None]:
 
 
 def _is_same(one: tuple[str, int | None], other: tuple[str, int | None]) -> bool:
-    """Whether both are one place; the port counts if both name one."""
+    """Return whether both are the same place. Ports are compared if both have one."""
     return one[0] == other[0] and (None in (one[1], other[1]) or one[1] == other[1])
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether `host` names this machine for itself. Names are not looked up: their owner decides on the answer."""
+    """Return whether `host` is a loopback name or address. Names are not resolved: their owners control the result."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     address = _address(host)
@@ -108,7 +108,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Worker:
-    """Runs work in a thread beside the event loop, one call at a time."""
+    """Runs functions in a thread beside the event loop, one at a time."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()

@@ -1,7 +1,7 @@
-"""What the pack's pages ask of ComfyUI's server: which models there are, to fetch one, and what a run will take.
+"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, and estimates of a run.
 
-A request for a download names a model or a bundle of the catalog and nothing else: addresses and folders are the
-server's own.
+A request for a download names a model or a bundle of the catalog and nothing else. The server has the addresses and
+chooses the folder.
 """
 
 from dataclasses import asdict
@@ -31,7 +31,7 @@ from .measurements import measured
 from .requests import Worker, check_origin, json_body, refusal
 
 EVENT = "diffuseit.download"
-"""The websocket event that tells of a `Job`."""
+"""The websocket event that carries a `Job`."""
 
 LONGEST_NAME = 200
 
@@ -80,7 +80,7 @@ def _name(asked: Any) -> str | None:
 
 
 def listing(jobs: dict[str, Job]) -> dict[str, Any]:
-    """Return all that the panel shows of the catalog and of this machine."""
+    """Return what the panel shows about the catalog and this machine."""
     files = model_paths()
     return {
         "folder": str(download_folder()),
@@ -111,7 +111,7 @@ def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, A
 
 
 def local_file(entry: Entry, files: dict[str, Path]) -> str | None:
-    """Return the name by which the loaders list a checkpoint; None if a part of it is nowhere among `files`."""
+    """Return the name under which the loaders list a checkpoint; None if a part of it is missing in `files`."""
     names = local_names(entry)
     for name, path in files.items():
         if Path(name).name in names and not missing_tokenizer_files(entry, path.parent):
@@ -120,7 +120,7 @@ def local_file(entry: Entry, files: dict[str, Path]) -> str | None:
 
 
 def wanted(name: str) -> list[Entry]:
-    """Return what a download of the model or bundle `name` has to fetch. Raise `InputError` if that is nothing."""
+    """Return the checkpoints to download for the model or bundle `name`. Raise `InputError` if there are none."""
     files = model_paths()
     missing = [entry for entry in members(name) if local_file(entry, files) is None]
     if served := [entry for entry in missing if not entry.manual]:

@@ -1,4 +1,4 @@
-"""One run of the sampler: from what the graph says to images, on ComfyUI's devices."""
+"""One run of the sampler on ComfyUI's devices: from the inputs of the node to its result."""
 
 import logging
 import math
@@ -23,9 +23,9 @@ from .types import Losses, Network, NodeLoss
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Everything a run needs, checked, with images and masks at the size that the model works at.
+    """Everything that a run needs, checked.
 
-    `source` and `mask` are at that size, `original` and `original_mask` as they came.
+    `source` and `mask` have the size that the model works at, `original` and `original_mask` the size of the input.
     """
 
     ddpm: Network[Any]
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def networks(self) -> list[Network[Any]]:
-        """The handles of all networks, the diffusion model first."""
+        """Return the handles of all networks, the diffusion model first."""
         return [self.ddpm, *(network for one in self.chain for network in one.networks)]
 
     @property
@@ -57,7 +57,7 @@ class Run:
         return found
 
     def memory_required(self, options: Execution) -> int:
-        """Estimated bytes on the device beside the weights that stay there."""
+        """Return the estimated bytes on the device, without the weights that stay there."""
         from ..diffuseit.performance.memory import offload_bytes, run_bytes
 
         waiting = offload_bytes([network for network, _ in self.feature_networks], options)
@@ -71,7 +71,7 @@ class Run:
         )
 
     def total_memory(self, options: Execution) -> int:
-        """Estimated bytes on the device, weights included."""
+        """Return the estimated bytes on the device, weights included."""
         resident = self.networks if options.offload is None else self.networks[:1]
         return devices.weights_bytes(resident) + self.memory_required(options)
 
@@ -86,9 +86,9 @@ def prepare(
     mask: Tensor | None = None,
     colors: Tensor | None = None,
 ) -> Run:
-    """Check everything and fit images and masks to the model. Raise `InputError` before anything is loaded.
+    """Check everything, and fit images and masks to the model. Raise `InputError` before anything is loaded.
 
-    `source` and `colors` are [B, 3, H, W] in [-1, 1], `mask` is ComfyUI's.
+    `source` and `colors` are [B, 3, H, W] in [-1, 1]. `mask` is a MASK of ComfyUI.
     """
     if not chain:
         raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
@@ -114,7 +114,7 @@ def prepare(
 
 
 def _fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
-    """The loss with its images and mask at the size that the model works at."""
+    """Return the loss with its images and mask at the size that the model works at."""
     inputs = dict(one.bound.inputs)
     for name, value in inputs.items():
         if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""The sampler node: one image, or a batch of them, from source to result."""
+"""The sampler node, which translates an image or a batch."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from .losses import MENU, losses_output
 from .types import LOSSES, Losses
 
 CURVE = io.Custom("CURVE")
-"""ComfyUI's own type, by its name: the older versions that the pack runs on do not have it."""
+"""ComfyUI's type by its name, since older versions do not have it."""
 
 APPLIES_TO: dict[str, tuple[type, ...] | None] = {
     "last loss": None,
@@ -22,7 +22,7 @@ APPLIES_TO: dict[str, tuple[type, ...] | None] = {
     "structure losses": (StructureLoss,),
     "divergence losses": (SemanticDivergenceLoss,),
 }
-"""What a schedule changes: losses of these kinds, or the one just before it."""
+"""The losses that a schedule changes: those of these classes, or (None) the one just before it."""
 
 
 class LossSchedule(io.ComfyNode):

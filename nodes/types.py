@@ -1,4 +1,4 @@
-"""What travels along the links between DiffuseIT nodes."""
+"""The types of the links between DiffuseIT nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 @dataclass(frozen=True, eq=False)
 class Network(Generic[AnyNetwork]):
-    """A network of the core and the `ModelPatcher`s by which ComfyUI moves its parts."""
+    """A network of the core, and the `ModelPatcher`s with which ComfyUI moves its parts."""
 
     module: AnyNetwork
     patchers: tuple[Any, ...]
@@ -32,8 +32,8 @@ class Network(Generic[AnyNetwork]):
 class NodeLoss:
     """A loss of the graph.
 
-    The images and the mask in `bound` still have their own sizes; the sampler fits them to the source. `networks` are
-    the handles of the networks in `bound`, and `node` is the id of the node that the loss comes from.
+    The images and the mask in `bound` have their original sizes. The sampler fits them to the source. `networks` are
+    the handles of the networks in `bound`. `node` is the id of the node that the loss comes from.
     """
 
     bound: BoundLoss
@@ -46,7 +46,7 @@ Losses = tuple[NodeLoss, ...]
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """What option nodes and presets say to the sampler: `values` by the names of `nodes/options.py`.
+    """Settings from option nodes and presets for the sampler: `values` by the names in `nodes/options.py`.
 
     The result takes the colors of `colors` [N, 3, H, W], if given.
     """

@@ -1,4 +1,4 @@
-"""The variations node: several seeds of one image at once, the best by the losses first."""
+"""The variations node, which ranks the results of several seeds by the losses."""
 
 from comfy_api.latest import io
 from torch import Tensor

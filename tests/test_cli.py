@@ -154,7 +154,7 @@ def test_bad_options(source: Path, calls: list[dict], options: list[str], messag
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be opened"), (b"text", "is not an image"), (b"", "is not a picture")],
+    [(None, "cannot be opened"), (b"text", "is not an image"), (b"", "is not an image")],
 )
 def test_bad_source(source: Path, calls: list[dict], content: bytes | None, message: str):
     if content is not None:

@@ -1,7 +1,7 @@
-"""A ComfyUI for tools and tests where there is none: as much of its interfaces as the nodes import.
+"""A fake ComfyUI for tools and tests that run without it: as much of its interfaces as the nodes import.
 
-The schemas of nodes are kept as they are declared, and devices are a CPU with 1000 bytes. The real ones are in
-tests/comfyui.
+It keeps the schemas of nodes as they are declared. Its only device is a CPU with 1000 bytes. Tests with a real ComfyUI
+are in tests/comfyui.
 """
 
 import importlib
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass
 class Slot:
-    """An input or output of a node. `id` is None for an output; `kind` is ComfyUI's name of the type, as in IMAGE."""
+    """An input or output of a node. `id` is None for an output. `kind` is ComfyUI's name of the type, such as IMAGE."""
 
     kind: str
     id: str | None = None
@@ -39,7 +39,7 @@ class Slot:
 
 @dataclass
 class Schema:
-    """What `define_schema` returns, as far as tools and tests read it."""
+    """The part of what `define_schema` returns that tools and tests read."""
 
     node_id: str
     display_name: str
@@ -152,7 +152,7 @@ def _management() -> ModuleType:
 
 
 def _folder_paths(base: Path) -> ModuleType:
-    """The models are the files in `base`/models/diffuseit, the user's files are in `base`/user."""
+    """Return `folder_paths` with the models in `base`/models/diffuseit and the user's files in `base`/user."""
     known: dict[str, tuple[list[str], set[str]]] = {}
 
     def add_model_folder_path(name: str, path: str) -> None:
@@ -179,9 +179,9 @@ def _folder_paths(base: Path) -> ModuleType:
 
 
 def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
-    """Return the modules by the names they are imported by, with their files in `base`.
+    """Return the modules by their import names, with their files in `base`.
 
-    `comfy.model_management.calls` lists what was asked of the device.
+    `comfy.model_management.calls` lists the calls that the device got.
     """
     management = _management()
     utils = _module("comfy.utils", ProgressBar=_ProgressBar)
@@ -203,7 +203,7 @@ def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
 
 
 def import_pack(name: str, keep: Callable[[str, ModuleType], Any] = sys.modules.__setitem__) -> ModuleType:
-    """Import the checkout afresh as a package of any name, as ComfyUI does. `keep` puts it into `sys.modules`."""
+    """Import the checkout anew as a package of any name, as ComfyUI does. `keep` puts it into `sys.modules`."""
     spec = importlib.util.spec_from_file_location(
         name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )

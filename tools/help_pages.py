@@ -1,7 +1,7 @@
-"""The help pages of the nodes: tables from the schemas and locales, in pages that people write, or around nothing.
+"""The help pages of the nodes. Tables come from the schemas and locales; the rest is written by hand in some languages.
 
-ComfyUI's front end asks for `web/docs/<node>/<language>.md` and takes pictures from `web/docs/`, so a page names
-its own as `<node>/<picture>`. A picture is called after the input that it is about.
+ComfyUI's front end loads `web/docs/<node>/<language>.md`, and pictures relative to `web/docs/`, so a page links to its
+pictures as `<node>/<picture>`. A picture has the name of the input that it shows.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 from .schemas import ROOT, Schema, Slot
 
 DOCS = ROOT / "web" / "docs"
-WRITTEN = ("en", "ko")  # languages whose pages people write
+WRITTEN = ("en", "ko")  # languages whose pages are written by hand
 LANGUAGES = (*WRITTEN, "ja", "zh")
 
 Definitions = dict[str, Any]
@@ -29,7 +29,7 @@ _CLOSE = "<!-- /tables -->"
 
 
 def pages(schemas: dict[str, Schema], definitions: dict[str, Definitions]) -> dict[Path, str | None]:
-    """The text that each help page should have; None for one that somebody still has to write."""
+    """Return the text that each help page should have; None for a page that must be written first."""
     found: dict[Path, str | None] = {}
     for name, schema in schemas.items():
         for language in LANGUAGES:
@@ -43,13 +43,13 @@ def pages(schemas: dict[str, Schema], definitions: dict[str, Definitions]) -> di
 
 
 def _filled(path: Path, tables: str) -> str | None:
-    """The page as written by hand, with its tables renewed."""
+    """Return the page as written by hand, with new tables; None if there is none with a place for tables."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return _TABLES.sub(lambda match: tables, text) if _TABLES.search(text) else None
 
 
 def _made(name: str, words: Definitions, tables: str) -> str:
-    """A page of a language that nobody writes pages in: description, pictures, tables."""
+    """Return the page of a language whose pages are generated: description, pictures, tables."""
     inputs = words.get("inputs", {})
     pictures = [
         f"![{inputs.get(path.stem, {}).get('name', path.stem)}]({name}/{path.name})"
@@ -71,9 +71,9 @@ def _tables(schema: Schema, words: Definitions, language: str) -> str:
 
 
 def _row(slot: Slot, words: Definitions, language: str) -> list[str]:
-    """Name with type and default under it, for the help panel is narrow, and what it does."""
+    """Return two cells: the name, with type and default below it since the help panel is narrow, and the tooltip."""
     own = slot.id or slot.display_name or slot.kind
-    shown = words.get("name", own)  # beside it the name in workflow files and messages, where that is another
+    shown = words.get("name", own)  # followed by the name in workflow files and messages if it differs
     details = [slot.kind]
     if slot.default not in (None, ""):
         details.append(f"`{slot.default}`")

@@ -1,10 +1,10 @@
-"""Words for the screen: English comes from the node schemas, the other languages are compared with it.
+"""Locales: English comes from the node schemas, and the other languages are compared with it.
 
-    python -m tools.locales            # write what is written by machine, then say what is missing or stale
-    python -m tools.locales --check    # only say it
+    python -m tools.locales            # write the generated files, then list what is missing or stale
+    python -m tools.locales --check    # only list it
 
-Written are `locales/en/nodeDefs.json`, the tables of inputs and outputs in the help pages of `web/docs/`, and the
-whole help pages of the languages that nobody writes them in. `locales/<language>/nodeDefs.json` are edited by hand.
+Generated are `locales/en/nodeDefs.json`, the tables of inputs and outputs in the help pages of `web/docs/`, and the
+whole help pages of the languages whose pages are not written by hand. Edit `locales/<language>/nodeDefs.json` by hand.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Definitions = dict[str, Any]
 
 
 def english(schemas: dict[str, Schema]) -> Definitions:
-    """The schemas as ComfyUI's front end looks up their words."""
+    """Return the schemas in the format in which ComfyUI's front end looks up their texts."""
     return {name: _definition(schema) for name, schema in schemas.items()}
 
 
@@ -50,13 +50,13 @@ def _words(name: str | None, tooltip: str) -> Definitions:
 
 
 def read(language: str, file: str = "nodeDefs") -> Definitions:
-    """A file of a language; empty if it is not there."""
+    """Return a file of a language; empty if it does not exist."""
     path = LOCALES / language / f"{file}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def messages(definitions: Definitions, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The texts by their dotted keys."""
+    """Yield the texts with their dotted keys."""
     for key, value in definitions.items():
         if isinstance(value, dict):
             yield from messages(value, f"{prefix}{key}.")
@@ -65,7 +65,7 @@ def messages(definitions: Definitions, prefix: str = "") -> Iterator[tuple[str, 
 
 
 def problems(schemas: dict[str, Schema]) -> list[str]:
-    """Everything that is missing, stale or unfit in the locales and the help pages, one line each."""
+    """Return what is missing, stale, or unfit in the locales and the help pages, one line each."""
     source = english(schemas)
     found = [] if read("en") == source else ["locales/en/nodeDefs.json is stale"]
     for language in LANGUAGES:
@@ -81,7 +81,7 @@ def problems(schemas: dict[str, Schema]) -> list[str]:
 
 
 def _uneven(file: str) -> Iterator[str]:
-    """What some of the languages have in `file` and others have not. English stands elsewhere: in paths and scripts."""
+    """Yield what some languages have in `file` and others lack. English is elsewhere: in paths and scripts."""
     keys = {language: set(dict(messages(read(language, file)))) for language in LANGUAGES if language != "en"}
     known = set().union(*keys.values())
     for language, own in keys.items():
@@ -105,7 +105,7 @@ def _compare(source: Definitions, other: Definitions, schemas: dict[str, Schema]
 
 
 def _choices(schemas: dict[str, Schema]) -> dict[str, list[str]]:
-    """The options of each combo by the key of its tooltip: they are the same in every language."""
+    """Return the options of each combo by the key of its tooltip. They are the same in every language."""
     return {
         f"{schema.node_id}.inputs.{slot.id}.tooltip": list(slot.options)
         for schema in schemas.values()
@@ -115,7 +115,7 @@ def _choices(schemas: dict[str, Schema]) -> dict[str, list[str]]:
 
 
 def write(schemas: dict[str, Schema]) -> list[str]:
-    """Writes what is written by machine. The keys whose English is another now: their translations want a look."""
+    """Write the generated files. Return the keys whose English has changed, so that translations can follow."""
     before, now = dict(messages(read("en"))), dict(messages(english(schemas)))
     text = json.dumps(english(schemas), ensure_ascii=False, indent=2) + "\n"
     _write(LOCALES / "en" / "nodeDefs.json", text)
@@ -141,7 +141,7 @@ def main() -> None:
     schemas = node_schemas()
     if not parser.parse_args().check:
         for key in write(schemas):
-            print(f"{key}: the English has changed, see that the translations still say it")
+            print(f"{key}: the English has changed; check the translations")
     found = problems(schemas)
     print("\n".join(found) or "All locales and help pages are complete.")
     sys.exit(bool(found))

@@ -1,4 +1,4 @@
-"""The schemas of the nodes, read where there is no ComfyUI."""
+"""The schemas of the nodes, read without a ComfyUI."""
 
 import importlib
 import sys
@@ -15,7 +15,7 @@ PACK = "diffuseit_pack"
 
 @contextmanager
 def _no_comfyui() -> Iterator[None]:
-    """Put the fake where ComfyUI's modules are imported from, and take it and the pack away again."""
+    """Put the fake modules in `sys.modules`, and remove them and the pack afterward."""
     fakes = fake_comfyui.modules()
     before = {name: sys.modules.get(name) for name in fakes}
     sys.modules.update(fakes)
@@ -31,7 +31,7 @@ def _no_comfyui() -> Iterator[None]:
 
 
 def node_schemas() -> dict[str, Schema]:
-    """Return the schema of every node by its id, in the order of the menu. Raise for a module that does not import."""
+    """Return the schema of every node by its id, in the order of the menu. Raise if a module fails to import."""
     with _no_comfyui():
         fake_comfyui.import_pack(PACK)
         importlib.import_module(f"{PACK}.nodes.comfy.folders").register()

@@ -1,4 +1,4 @@
-"""What only shows or notes a run must not end it."""
+"""Code that only shows or records a run must not end it."""
 
 import logging
 from types import TracebackType
@@ -7,9 +7,9 @@ from comfy.model_management import InterruptProcessingException
 
 
 class Decoration:
-    """A context for what decorates a run: if it fails, the log says so once, and the run goes on.
+    """A context for such code: if it fails, the log says so once, and the run goes on.
 
-    Interruptions pass: they are how a user ends a run.
+    Interruptions pass through, since a user ends a run with them.
     """
 
     def __init__(self, what: str):

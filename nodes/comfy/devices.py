@@ -1,4 +1,4 @@
-"""Networks on ComfyUI's devices: loaded, unloaded, and made fit for a backward pass."""
+"""Networks on ComfyUI's devices: load them, unload them, and prepare them for a backward pass."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from ..types import Network
 
 @contextmanager
 def gradients() -> Iterator[None]:
-    """Undo the inference mode that ComfyUI runs nodes under: tensors made inside can take part in autograd."""
+    """Leave the inference mode that ComfyUI runs nodes in, so that autograd accepts tensors made inside the block."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 class _Managed(nn.Module):
-    """A network as `ModelPatcher` wants it: with room for the attributes it writes, `device` among them."""
+    """A network inside a module on which `ModelPatcher` may set attributes, such as `device`."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -41,7 +41,7 @@ def manage(network: nn.Module) -> ModelPatcher:
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """Return the dtype of a loader's option; "auto" is half precision if ComfyUI finds the device good at it."""
+    """Return the dtype of a loader's option. "auto" is half precision if ComfyUI finds the device good at it."""
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
@@ -100,5 +100,5 @@ def device_name() -> str:
 
 
 def to_output(tensor: Tensor) -> Tensor:
-    """Return `tensor` on the device where ComfyUI keeps what travels between nodes."""
+    """Return `tensor` on the device where ComfyUI keeps values between nodes."""
     return tensor.to(management.intermediate_device())

@@ -1,4 +1,4 @@
-"""What a running node tells the user, and hears: progress, events for the front end, interruptions."""
+"""Communication of a running node with the user: progress, events for the front end, interruptions."""
 
 import logging
 import sys
@@ -23,14 +23,14 @@ def server() -> Any | None:
 
 
 class Progress:
-    """The bar and the preview on the running node; also the place where an interruption is answered."""
+    """The progress bar and the preview on the running node. Updates also check for an interruption."""
 
     def __init__(self, total: int):
         self._bar = comfy.utils.ProgressBar(total)
         self._decoration = Decoration("the progress on the node")
 
     def update(self, done: int, total: int, picture: Tensor | None = None) -> None:
-        """Show that `done` of `total` is over, and `picture` [3, H, W] in [-1, 1].
+        """Show `done` of `total`, and `picture` [3, H, W] in [-1, 1].
 
         Raise ComfyUI's interruption if the user asked for it.
         """
@@ -49,7 +49,7 @@ def executing() -> tuple[str, str]:
 def tell(event: str, data: dict[str, Any]) -> None:
     """Send an event to the front end that queued the running prompt, without waiting for it to arrive.
 
-    A prompt that came without a client's id is told to nobody: the server would tell every page that is open.
+    If a prompt has no client id, nothing is sent, since the server would send it to every open page.
     """
     prompt_server = server()
     if prompt_server is not None and prompt_server.client_id is not None:
@@ -72,7 +72,7 @@ def check_interruption() -> None:
 
 @contextmanager
 def interruptible(backbone: nn.Module) -> Iterator[None]:
-    """Answer an interruption before each call of the diffusion model: an inversion has no steps to answer in."""
+    """Check for an interruption before each call of the diffusion model, since an inversion has no steps that could."""
     hooks = [
         network.register_forward_pre_hook(lambda *_: check_interruption()) for network in backbone.children()
     ]

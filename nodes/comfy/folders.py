@@ -1,4 +1,4 @@
-"""The folder of models, `models/diffuseit`, and what else `extra_model_paths.yaml` names for it."""
+"""The folder `models/diffuseit`, and the folders that `extra_model_paths.yaml` adds to it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SUFFIXES = {".safetensors", ".pt", ".pth", ".bin"}
 
 
 def register() -> None:
-    """Make `models/diffuseit` known to ComfyUI, beside the folders that it may already know by this name."""
+    """Register `models/diffuseit` with ComfyUI, in addition to folders that it may already know by this name."""
     folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir, FOLDER)))
     paths, _ = folder_paths.folder_names_and_paths[FOLDER]
     folder_paths.folder_names_and_paths[FOLDER] = (paths, SUFFIXES)
@@ -21,8 +21,8 @@ def register() -> None:
 def model_paths() -> dict[str, Path]:
     """Return the files by the names that the loaders list.
 
-    Hidden files, such as unfinished downloads, are left out, and so is what has no regular file behind its name: links
-    to a drive that is not there, pipes.
+    Leave out hidden files, such as unfinished downloads, and names that are not regular files: pipes, or links to a
+    drive that is not there.
     """
     names = (name for name in folder_paths.get_filename_list(FOLDER) if not Path(name).name.startswith("."))
     found = ((name, folder_paths.get_full_path(FOLDER, name)) for name in names)

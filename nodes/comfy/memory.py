@@ -1,4 +1,4 @@
-"""Runs that take less of the device when it is too small, or when its memory runs out."""
+"""Plans that need less memory of the device, for when it is too small or runs out of memory."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from ...diffuseit.performance.offload import Offload
 from ...diffuseit.performance.options import BALANCED, LOW_MEMORY, Execution
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-"""What devices say: CUDA, ROCm, XPU and MPS the first, the CPU the others."""
+"""What devices say when they have no memory left: CUDA, ROCm, XPU, and MPS the first, the CPU the others."""
 
 
 OUT_OF_MEMORY = (
@@ -20,10 +20,10 @@ OUT_OF_MEMORY = (
 
 
 def plans(needs: Callable[[Execution], int]) -> list[Execution]:
-    """Return the ways to use this device, the fastest first, the one that takes the least memory last.
+    """Return the ways to use this device, from the fastest to the one that needs the least memory.
 
-    `needs` gives the bytes that a plan takes, weights included. A plan that needs more than the device has is left out,
-    but the last.
+    `needs` returns the bytes that a plan needs, weights included. A plan that needs more than the device has is left
+    out, except for the last.
     """
     device = management.get_torch_device()
     every = [BALANCED, LOW_MEMORY]
@@ -40,7 +40,7 @@ def free() -> None:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Return whether a device of any make, the CPU included, had no memory left."""
+    """Return whether `error` says that a device of any kind, CPUs included, had no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

@@ -1,4 +1,4 @@
-"""Files of the user that ComfyUI keeps in `user/default`: its settings, and the pack's own notes."""
+"""Files of the user that ComfyUI keeps in `user/default`: its settings, and the records of this pack."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from ...diffuseit.schema import LARGEST_JSON, parse
 
 
 def user_file(name: str) -> Path:
-    """Return the path of a file of the user, which need not exist."""
+    """Return the path of a file of the user. It need not exist."""
     return Path(folder_paths.get_user_directory(), "default", name)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one if there is none that can be read."""
+    """Return the JSON object in a file, or an empty one if the file cannot be read."""
     try:
         # A pipe would keep the reader waiting.
         if not path.is_file() or path.stat().st_size > LARGEST_JSON:

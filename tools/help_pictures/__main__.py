@@ -1,8 +1,8 @@
-"""The pictures of the help pages: what the main settings do, drawn by the product itself.
+"""Draw the pictures of the help pages, which show what the main settings do.
 
     python -m tools.help_pictures [-o FOLDER] [--only NAME]
 
-writes `FOLDER/<node>/<setting>.png`, by default into `web/docs` of this checkout. A few minutes on a CPU.
+writes `FOLDER/<node>/<setting>.png`, by default in `web/docs` of this checkout. It takes some minutes on a CPU.
 """
 
 import argparse
@@ -52,7 +52,7 @@ DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
 def _foreground(domain: str, seed: int) -> Tensor:
-    """1 where the animal is: [1, 1, 64, 64]."""
+    """Return a mask [1, 1, 64, 64] of the animal."""
     behind = torch.tensor([SEGMENTS[domain].index(name) for name in _BEHIND])
     return (~torch.isin(segment(sample_geometry(domain, [seed])), behind)).float().unsqueeze(1)
 
@@ -62,7 +62,7 @@ def _shown(mask: Tensor) -> Tensor:
 
 
 def _mask(spec: Spec) -> Tiles:
-    """The background let go, and held by a mask."""
+    """Return a translation without and with a mask that protects the background."""
     tasks, mask = build_tasks([spec]), _foreground(spec.domain, spec.seed)
     return {
         "source": tasks.source,
@@ -156,7 +156,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
     "DiffuseITExamplePicture/picture": _examples,
 }
-"""Node and picture, without the extension."""
+"""How to draw each picture, by node and input."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the networks see, for the pictures of the help pages."""
+"""Pictures of what the networks see."""
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,10 @@ from tools.help_pictures.settings import Tiles, models
 
 
 def key_colors(pictures: Tensor, layer: int) -> Tensor:
-    """The keys of a layer of the pocket ViT as colors: pictures [B, 3, H, W] in [-1, 1] -> the same.
+    """Return the keys of a layer of the pocket ViT as colors, for and as images [B, 3, H, W] in [-1, 1].
 
-    Red, green and blue are the first three principal components of the keys of all patches of all pictures, each
-    spread over its whole range; like patches get like colors, in one picture and across them.
+    Red, green, and blue are the first three principal components of the keys of all patches of all images, each scaled
+    to its whole range. Similar patches get similar colors, also across images.
     """
     vit = load_vit(WEIGHTS / "vit.safetensors", layer=layer)
     rows, columns = vit.grid((pictures.shape[-2], pictures.shape[-1]))
@@ -34,7 +34,7 @@ def key_colors(pictures: Tensor, layer: int) -> Tensor:
 
 
 def keys_of_layers(scene: Spec, layers: tuple[int, ...]) -> Tiles:
-    """A scene in its source and its target style, and under both the keys of each layer as colors."""
+    """Return a scene in its source and its target style, and for both the keys of each layer as colors."""
     geometry = sample_geometry(scene.domain, [scene.seed] * 2)
     pictures = render(geometry, [scene.source, scene.target], [scene.seed] * 2)
     names = [STYLES[scene.domain][style] for style in (scene.source, scene.target)]
@@ -46,9 +46,9 @@ def keys_of_layers(scene: Spec, layers: tuple[int, ...]) -> Tiles:
 
 
 def crops_of(scene: Spec, count: int, seed: int) -> Tiles:
-    """A scene's source and random crops of it, as the pocket CLIP gets them.
+    """Return the source of a scene and random crops of it, as the pocket CLIP gets them.
 
-    Each is named by its turn, counter-clockwise, and its side as a part of the source's.
+    The name of a crop is its rotation, counterclockwise, and its side relative to that of the source.
     """
     source = build_tasks([scene]).source
     (clip,) = models().clip

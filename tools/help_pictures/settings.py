@@ -1,4 +1,4 @@
-"""What settings do, for the pictures of the help pages: one scene translated several ways, each under its name."""
+"""Pictures of what settings do: one scene translated in several ways, each under its name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -24,31 +24,31 @@ TEXT, IMAGE = PRESETS[TEXT_DEFAULT], PRESETS[IMAGE_DEFAULT]
 
 
 def scene(domain: str, source: str, target: str, number: int) -> Spec:
-    """One translation of its own; runs take `number` for their seed."""
+    """Return a translation that no other picture shows. Runs use `number` as their seed."""
     styles = STYLES[domain]
     return Spec(domain, styles.index(source), styles.index(target), SEEDS + _SEEDS_PER_SCENE * number)
 
 
 @lru_cache(maxsize=1)
 def models() -> Models:
-    """The pocket networks, loaded once."""
+    """Return the pocket networks, loaded once."""
     return load_models("pocket")
 
 
 def guides(preset: Preset, tasks: Tasks) -> dict[str, Any]:
-    """What guides one task, as `translate` takes it."""
+    """Return what guides one task, as arguments of `translate`."""
     return {"to": tasks.to[0], "from_": tasks.from_[0]} if preset.kind == "text" else {"style": tasks.style}
 
 
 def seed(tasks: Tasks) -> int:
-    """The run's seed for one task."""
+    """Return the seed of the run for one task."""
     return (tasks.specs[0].seed - SEEDS) // _SEEDS_PER_SCENE
 
 
 def translated(
     preset: Preset, tasks: Tasks, mask: Tensor | None = None, networks: Models | None = None
 ) -> Tensor:
-    """The preset's translation of one task, by the pocket networks or `networks`."""
+    """Return the preset's translation of one task, by the pocket networks or `networks`."""
     return translate(
         tasks.source,
         **guides(preset, tasks),
@@ -60,7 +60,7 @@ def translated(
 
 
 def changed(preset: Preset, loss: type[Any] | None, settings: Mapping[str, Any]) -> Preset:
-    """The preset with other settings of a loss, which it gets if it lacks it, or with None of sampler and method."""
+    """Return the preset with other settings of a loss, added if missing; for None, of sampler and method."""
     if loss is None:
         return replace(preset, sampler=_changed_sampler(preset.sampler, settings))
     losses = preset.losses
@@ -73,7 +73,7 @@ def changed(preset: Preset, loss: type[Any] | None, settings: Mapping[str, Any])
 
 
 def _changed_sampler(sampler: SamplerSettings, settings: Mapping[str, Any]) -> SamplerSettings:
-    """`sampler` with other settings of its own and, where it has none of that name, of its method."""
+    """Return `sampler` with other settings of its own or, if it has none of that name, of its method."""
     own = {entry.name for entry in fields(sampler)}
     knobs = {name: value for name, value in settings.items() if name not in own}
     others = {name: value for name, value in settings.items() if name in own}
@@ -82,19 +82,19 @@ def _changed_sampler(sampler: SamplerSettings, settings: Mapping[str, Any]) -> S
 
 
 def with_only(preset: Preset, *losses: type[Any]) -> Preset:
-    """The preset with its losses of these kinds alone."""
+    """Return the preset with only its losses of these kinds."""
     return replace(preset, losses=tuple(loss for loss in preset.losses if isinstance(loss, losses)))
 
 
 def scheduled(preset: Preset, loss: type[Any], points: Points) -> Preset:
-    """The preset with this schedule of its loss of this kind, in the place of its own."""
+    """Return the preset with this schedule for its loss of this kind."""
 
     return changed(preset, loss, {"schedules": (points,)})
 
 
 @dataclass(frozen=True)
 class Ways:
-    """A scene translated by several presets, which take the same kind of guide."""
+    """Translates a scene by several presets, all guided by text or all by an image."""
 
     scene: Spec
     presets: Mapping[str, Preset]
@@ -108,9 +108,9 @@ class Ways:
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a loss or, with `loss` None, of sampler or method, at a low, its default and a high value.
+    """Translates a scene with a field of a loss (None: of sampler or method) at a low, its default, and a high value.
 
-    All else is as in `preset`. `name` is what the node calls the field, where that is another. `sampler` are other
+    Everything else is as in `preset`. `name` is the node's name of the field, if it differs. `sampler` has other
     settings of sampler and method.
     """
 
@@ -143,7 +143,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Precisions:
-    """A scene translated by a preset with the diffusion model in each precision."""
+    """Translates a scene by a preset with the diffusion model in each precision."""
 
     preset: Preset
     scene: Spec
@@ -159,7 +159,7 @@ class Precisions:
 
 @dataclass(frozen=True)
 class BestFirst:
-    """Variations of a scene, in their order."""
+    """Makes variations of a scene, the best first."""
 
     preset: Preset
     scene: Spec
