@@ -1,4 +1,4 @@
-"""The short way: load a set of networks, translate an image."""
+"""The short interface: load a set of networks, translate an image."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -38,11 +38,11 @@ def load_models(
     folder: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Models:
-    """A set of networks by name: "pocket", which ships with the package, or a bundle of the catalog.
+    """Return a set of networks by name: "pocket", which ships with the package, or a bundle of the catalog.
 
     Bundles ("paper", ...) are read from the models folder (`folder`, else $DIFFUSEIT_MODELS, else the user's cache)
-    and never downloaded. Weights are cast to `dtype`. Raise `ModelError` for another name, and for missing files,
-    with the way to get them.
+    and never downloaded. Weights are cast to `dtype`. Raise `ModelError` for another name, or if files are
+    missing; it says how to get them.
     """
     if name == "pocket":
         # Only the pocket world needs its renderer's packages.
@@ -106,7 +106,7 @@ def translate_with(
     keep_trajectory: bool = False,
     allow_unguided: bool = False,
 ) -> Result:
-    """Translate `source` [B, 3, H, W] by losses that are bound already, on a backbone.
+    """Translate `source` [B, 3, H, W] by bound losses on a backbone.
 
     The result takes the colors of `colors` [1 or B, 3, H, W], if given. The other arguments are those of `sample`.
     """
@@ -158,9 +158,9 @@ def vary(
     mask: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Variations:
-    """`count` translations of `source` [1, 3, H, W] with the seeds from `seed` on, in one batch, the best first.
+    """Return `count` translations of `source` [1, 3, H, W] with the seeds from `seed` on, in one batch, the best first.
 
-    The best is where the losses that guided end lowest. All else is as with `translate`.
+    The best has the lowest losses. Everything else is as with `translate`.
     """
     check_variations(count, source)
     models = models or load_models()
@@ -182,7 +182,7 @@ def vary(
 
 
 def _append(history: dict[str, list[float]], step: Step) -> None:
-    """One guided step more: every term that acted, and the sum under "loss"."""
+    """Append the values of one guided step: every term that acted, and their sum under "loss"."""
     if not step.terms:
         return
     values = {name: value.mean().item() for name, value in step.terms.items()}

@@ -14,4 +14,4 @@ class ModelError(DiffuseITError):
 
 
 class DivergedError(DiffuseITError):
-    """Sampling left the finite numbers; the text names the step and the loss at fault."""
+    """Sampling gave a value that is not finite. The text names the step and the loss at fault."""

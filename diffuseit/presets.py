@@ -1,4 +1,4 @@
-"""Every preset: losses and sampler settings under a name. Nodes, command and documents read their defaults here."""
+"""The presets: losses and sampler settings under a name. Nodes, command, and docs take their defaults from here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +35,8 @@ AnyLossType = TypeVar("AnyLossType", bound=Loss)
 class Preset:
     """A way to translate: losses, sampler settings, and what happens to the result.
 
-    `kind` says what guides: "text" or "image". `color_match` gives the result the style image's colors. A
-    `ColorStatisticsLoss` matches them too; if text guides, it matches the source's.
+    `kind` says what guides: "text" or "image". `color_match` gives the result the colors of the style image. A
+    `ColorStatisticsLoss` matches them too; with text guidance, it matches those of the source.
     """
 
     name: str = text(longest=100)
@@ -56,13 +56,13 @@ class Preset:
         from_: Prompts | None = None,
         style: Tensor | None = None,
     ) -> list[BoundLoss]:
-        """The losses with their networks, prompts (one, or one per image) or style image(s) filled in."""
+        """Return the losses bound to their networks, and to prompts or style images (one, or one per image)."""
         self.check_inputs(to, style)
         losses = [loss.with_prompts(_tuple(to), _tuple(from_)) for loss in self.losses]
         return bind(losses, vit=models.vit, clip=models.clip, style=style)
 
     def check_inputs(self, to: Prompts | None, style: Tensor | None) -> None:
-        """Raise `InputError` unless there is what guides: a text or a style image, as `kind` says."""
+        """Raise `InputError` if the text or the style image that `kind` asks for is missing."""
         if self.kind == "text" and to is None:
             raise InputError(f"the preset {self.name} is guided by text: say what the image should become")
         if self.kind == "image" and style is None:
@@ -150,10 +150,10 @@ _POCKET_IMAGE = Preset(
 )
 
 _COLOR_SPREAD = ColorStatisticsLoss(mean=0.0, covariance=0.3)
-"""Keeps the source's contrast and range of colors: text guidance alone drifts to one hue."""
+"""Keeps the source's contrast and range of colors, since text guidance alone drifts to one hue."""
 
 _FEW_LEVELS = replace(_POCKET_SAMPLER, steps=20, skip=7, resample=16, start_color=0.0)
-"""Most of the visits go to the first level, where large forms and colors are settled, and none to the source's hue."""
+"""Most visits are at the first level, which settles large forms and colors, and the source's hue is left out."""
 
 _FAST_TEXT = Preset(
     name="fast-text",
@@ -212,21 +212,21 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_named(name: str) -> Preset:
-    """A preset by name. Raises `InputError` naming the ones there are."""
+    """Return a preset by name. Raise `InputError` with the existing names for another."""
     if name not in PRESETS:
         raise InputError(f"there is no preset {name!r}: use one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 TEXT_DEFAULT, IMAGE_DEFAULT = "best-text", "best-image"
-"""The presets of what needs no download, whose values widgets start with."""
+"""The default presets, for the models that need no download. Widgets start with their values."""
 
 _BESIDE: tuple[Loss, ...] = (SourceAnchorLoss(weight=0.3), _POCKET_DIVERGENCE, _STYLE_COLORS)
-"""Losses that the default presets lack, or have for another end, with weights that suit the others."""
+"""Losses that the default presets lack, or use differently, with weights that suit the others."""
 
 
 def default_loss(kind: type[AnyLossType]) -> AnyLossType:
-    """The settings that suit a loss of this kind beside, or in, the default presets; else the loss's own defaults."""
+    """Return settings of a loss of this kind that suit the default presets; else the loss's own defaults."""
     for loss in (*_BESIDE, *PRESETS[TEXT_DEFAULT].losses, *PRESETS[IMAGE_DEFAULT].losses):
         if isinstance(loss, kind):
             return loss
@@ -241,10 +241,10 @@ def settle(
     skip: int | None = None,
     resample: int | None = None,
 ) -> Preset:
-    """The preset that `translate` uses for these arguments, with the numbers in force; settled again it is itself.
+    """Return the preset that `translate` uses for these arguments, with its final numbers.
 
-    `steps` alone keeps the preset's proportion of skipped steps. Raise `InputError` for a preset of another kind or
-    numbers that cannot work.
+    `steps` alone keeps the preset's proportion of skipped steps. Raise `InputError` for a preset of another kind, or
+    for numbers that cannot work.
     """
     chosen = preset or (models.text_preset if kind == "text" else models.image_preset)
     chosen = preset_named(chosen) if isinstance(chosen, str) else chosen

@@ -48,8 +48,8 @@ class Toward(Loss):
     weight: float = weight_field(1.0)
 
     def terms(self, source, inputs, features_of):
-        def value(look):
-            return self.size * (look.features - self.level).square().mean(dim=(1, 2, 3))
+        def value(context):
+            return self.size * (context.features - self.level).square().mean(dim=(1, 2, 3))
 
         return [Term("toward", self.weight, value, view="pred_xstart")]
 

@@ -52,7 +52,7 @@ class AlwaysOutside(Loss):
     """A range loss of 1 for any picture, so that every one restarts."""
 
     def terms(self, source, inputs, features_of):
-        return [Term("range", 1.0, lambda look: 1 + 0 * look.features.sum(dim=(1, 2, 3)))]
+        return [Term("range", 1.0, lambda context: 1 + 0 * context.features.sum(dim=(1, 2, 3)))]
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_bad_input_is_refused_before_the_network_runs(models, scenes):
 @dataclass(frozen=True, kw_only=True)
 class BrokenLoss(Loss):
     def terms(self, source, inputs, features_of):
-        return [Term("broken", 1.0, lambda look: look.features.mean(dim=(1, 2, 3)) / 0)]
+        return [Term("broken", 1.0, lambda context: context.features.mean(dim=(1, 2, 3)) / 0)]
 
 
 def test_a_loss_that_leaves_the_finite_numbers_is_named(models, scene):

@@ -26,7 +26,7 @@ from diffuseit.losses import (
     TextStyleLoss,
     bind,
 )
-from diffuseit.losses.base import Look
+from diffuseit.losses.base import Context
 from diffuseit.losses.color_statistics import color_moments
 from diffuseit.methods import DiffuseIT
 from diffuseit.performance import cache
@@ -102,7 +102,7 @@ def test_the_covariance_gradient_is_right():
     source, image = pictures(1, 4, 6).double(), pictures(1, 4, 6, seed=3).double().requires_grad_()
     terms = ColorStatisticsLoss(grid=2).terms(source, {}, lambda network, picture: None)
     (term,) = [term for term in terms if term.name == "color_covariance"]
-    assert torch.autograd.gradcheck(lambda picture: term.value(Look(0, picture, None, {})), (image,))
+    assert torch.autograd.gradcheck(lambda picture: term.value(Context(0, picture, None, {})), (image,))
 
 
 def test_a_flat_picture_has_a_finite_color_gradient():

@@ -1,8 +1,8 @@
-"""Adaptive weights: each loss counts as much as the user says, whatever the size of its gradient.
+"""Adaptive weights: each loss counts as much as its weight says, whatever the size of its gradient.
 
 Gradients of different losses differ by orders of magnitude and change over the run and with the number of steps.
-Dividing each by the running mean of its own norm leaves the importances alone to decide; balancing by gradient norms
-is GradNorm's idea (Chen et al. 2018, arXiv 1711.02257), here without learned weights.
+After each is divided by the running mean of its norm, only the importances decide. Balancing by gradient norms is the
+idea of GradNorm (Chen et al. 2018, arXiv 1711.02257), here without learned weights.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from torch import Tensor
 from ..losses.base import View
 
 BalanceMode = Literal["fixed", "adaptive"]
-"""Weights multiply the losses ("fixed", as the paper has it), or say how much each of them counts ("adaptive")."""
+"""Whether weights multiply the losses ("fixed", as in the paper), or say how much each loss counts ("adaptive")."""
 
 Key = tuple[int, str]
-"""A loss's place in the list and a term's name: two losses of one kind have two importances."""
+"""The index of a loss and the name of a term, since two losses of one kind have two importances."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A term's own gradient at a view [B, 3, H, W], before weights, and its importance [B, 1, 1, 1]."""
+    """The gradient of one term at a view [B, 3, H, W], before weights, and its importance [B, 1, 1, 1]."""
 
     view: View
     gradient: Tensor
@@ -31,17 +31,17 @@ class Part:
 
 
 class Balance:
-    """The running mean norms of a run, one for each term and image, over the evaluations where it was not 0."""
+    """The running mean norms of a run, for each term and image, over the evaluations in which they were not 0."""
 
     def __init__(self) -> None:
         self._sum: dict[Key, Tensor] = {}
         self._count: dict[Key, Tensor] = {}
 
     def shares(self, parts: Mapping[Key, Part], learn: bool = True) -> dict[Key, tuple[View, Tensor]]:
-        """Each term's view and importance * g / max(mean norm, norm of g): of rms `importance` at most.
+        """Return each term's view and importance * g / max(mean norm, norm of g), whose rms is at most `importance`.
 
-        A term that fades, as the range loss does once all values are in range, so fades here too. Without `learn`
-        the means stay as they are.
+        A term that fades, such as the range loss once all values are in range, therefore fades here too. Without
+        `learn` the means stay as they are.
         """
         return {key: (part.view, self._share(key, part, learn)) for key, part in parts.items()}
 

@@ -1,7 +1,7 @@
 """The losses of a run, and the one gradient they give.
 
-`Guidance.gradient` takes three moves: it makes the views of a prediction, evaluates the losses at the views, one
-network at a time, and goes back from the views by one vector-Jacobian product.
+`Guidance.gradient` has three steps. It makes the views of a prediction. It evaluates the losses at the views, one
+network at a time. It pulls the gradient back from the views by one vector-Jacobian product.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DivergedError
-from ..losses.base import BoundLoss, Look, Term, View
+from ..losses.base import BoundLoss, Context, Term, View
 from ..models.base import Backbone, Prediction
 from ..models.precision import gradient_through, pull_back
 from ..performance import cache
@@ -29,7 +29,7 @@ AnyKey = TypeVar("AnyKey", bound=Hashable)
 
 @dataclass(frozen=True)
 class Guided:
-    """What the losses say about one prediction.
+    """The losses at one prediction, and their gradient.
 
     `gradient`: d(loss)/d(x_t), or d(loss)/d(pred_xstart) if the method takes it there, [B, C, H, W]; None if no loss
     acts. `terms`: the weighted values [B] by name, which add up to the loss. `shares`, if measured: the norm [B] of
@@ -58,7 +58,7 @@ class Evaluation:
 class _Group:
     """Terms that share one forward and one backward pass: same network, same view, same number of crops, same mask.
 
-    `terms` come with the number of the loss they belong to. `chosen`: whether a term chose the view for itself.
+    `terms` come with the index of their loss. `chosen`: whether a term has a view of its own.
     """
 
     network: nn.Module | None
@@ -72,7 +72,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Weighted:
-    """A term with the number of its loss and the weight it has in this step."""
+    """A term with the index of its loss and its weight in this step."""
 
     owner: int
     term: Term
@@ -81,7 +81,7 @@ class _Weighted:
 
 @dataclass(frozen=True)
 class _Summand:
-    """A term's value [B] at one view, the factor ([B] or a number) that weighs it, and their product."""
+    """The value [B] of a term at one view, its factor ([B] or a number), and their product."""
 
     owner: int
     term: str
@@ -93,9 +93,9 @@ class _Summand:
 class Guidance:
     """The losses, bound to the source [B, 3, H, W] in [-1, 1] of a run.
 
-    Everything about source, style images and prompts is computed here, once. Each evaluation runs every network once
-    forward and once backward, and frees its graph before the next one runs. With `balance` "adaptive" (`balance.py`)
-    each term is differentiated alone, so that a network runs backward once for each of its terms.
+    Everything about the source, style images, and prompts is computed here, once. Each evaluation runs one forward and
+    one backward pass of every network, and frees its graph before the next network runs. With `balance` "adaptive"
+    (`balance.py`) each term is differentiated alone, so a network runs one backward pass for each of its terms.
 
     `views` are those that some term needs. `needs_inversion`: some term compares with the source's inversion, whose
     predictions are in `anchors` by timestep.
@@ -135,11 +135,11 @@ class Guidance:
         self._remembers = any(term.scale is not None for term in terms)
 
     def gradient(self, prediction: Prediction, x_t: Tensor, visit: Visit, measure: bool = False) -> Guided:
-        """The losses at the views of `prediction`, and their gradient where the method takes it.
+        """Return the losses at the views of `prediction`, and their gradient where the method takes it.
 
-        That is d(loss)/d(x_t) by one vector-Jacobian product through the backbone; or d(loss)/d(pred_xstart); or, if
-        x_t has no graph, d(loss)/d(x_t) with the network's noise held fixed. `measure` asks for `Guided.shares`, at one
-        more backward pass through a network for each further loss that shares it; the gradient stays the same.
+        That is d(loss)/d(x_t), by one vector-Jacobian product through the backbone; or d(loss)/d(pred_xstart); or, if
+        x_t has no graph, d(loss)/d(x_t) with the network's noise held fixed. `measure` asks for `Guided.shares`, which
+        cost one more backward pass of a network for each further loss that shares it. The gradient stays the same.
         """
         leaf, pred_xstart = x_t, prediction.pred_xstart
         with torch.enable_grad():
@@ -174,10 +174,11 @@ class Guidance:
         differentiate: bool = True,
         each: bool = False,
     ) -> Evaluation:
-        """The weighted losses and their gradients at `views` [B, 3, H, W].
+        """Return the weighted losses and their gradients at `views` [B, 3, H, W].
 
-        An `inner` evaluation leaves out what acts from step to step. `view` replaces the view of the losses that do not
-        choose their own. Without `differentiate` there are values only. `each` asks for `Evaluation.each` too.
+        An `inner` evaluation leaves out terms that depend on the step before. `view` replaces the run's view for the
+        terms without a view of their own. Without `differentiate` there are only values. `each` asks for
+        `Evaluation.each`.
         """
         found = Evaluation()
         values: dict[str, Tensor] = {}
@@ -213,7 +214,7 @@ class Guidance:
             return cache.features(network, subject, self.options.rounding)
 
     def _add(self, owner: int, term: Term, view: View, mask: Tensor | None, source: Tensor) -> None:
-        """Put a term into the group that it shares its network's passes with."""
+        """Add a term to the group with which it shares the passes of its network."""
         for group in self._groups:
             same = group.network is term.network and group.mask is mask
             if same and group.view == view and group.crops == term.crops:
@@ -227,7 +228,7 @@ class Guidance:
         group.terms.append((owner, term))
 
     def _views(self, pred_xstart: Tensor, x_t: Tensor, t: int) -> dict[View, Tensor]:
-        """The images at which the losses are evaluated, attached to the graph of the arguments."""
+        """Return the images at which the losses are evaluated, attached to the graph of the arguments."""
         views: dict[View, Tensor] = {}
         if "pred_xstart" in self.views:
             views["pred_xstart"] = self.backbone.decode(pred_xstart)
@@ -237,7 +238,7 @@ class Guidance:
         return views
 
     def _active(self, visit: Visit, inner: bool) -> list[tuple[_Group, list[_Weighted]]]:
-        """The groups that have something to do at `visit`, with the terms that do and their weights."""
+        """Return the groups that act at `visit`, each with the terms that act and their weights."""
         losses = [bound.loss for bound in self.losses]
         factors = [loss.factor(visit.progress) if loss.schedules else 1.0 for loss in losses]
         active = []
@@ -258,9 +259,9 @@ class Guidance:
     def _crops(
         self, group: _Group, terms: Sequence[_Weighted], view: Tensor
     ) -> Iterator[tuple[tuple[Any, ...], float]]:
-        """What the group's network gets beside the view: a few crops at a time if that keeps a graph small.
+        """Yield the arguments of the group's network beside the view: a few crops at a time, to keep the graph small.
 
-        With each comes its share of all crops.
+        Each comes with its share of all crops.
         """
         if group.crops == 0:
             yield (), 1.0
@@ -279,16 +280,16 @@ class Guidance:
         visit: Visit,
         inner: bool,
     ) -> list[_Summand]:
-        """The terms of a group at `features`. Inner evaluations leave out scales, which follow the step before."""
+        """Return a group's terms at `features`. Inner evaluations leave out scales, which depend on the step before."""
         anchor = self.anchors.get(visit.t)
         inversion = None if anchor is None else self.backbone.decode(anchor)
-        look = Look(visit.t, features, group.previous, self._last, inversion)
+        context = Context(visit.t, features, group.previous, self._last, inversion)
         summands = []
         for one in terms:
             factor: float | Tensor = one.weight
             if one.term.scale is not None and not inner:
-                factor = factor * one.term.scale(look)
-            value = share * one.term.value(look)
+                factor = factor * one.term.scale(context)
+            value = share * one.term.value(context)
             weighted = factor * value
             if not torch.isfinite(weighted).all():
                 raise DivergedError(
@@ -299,7 +300,7 @@ class Guidance:
         return summands
 
     def _shares(self, found: Evaluation, t: int) -> dict[int, Tensor]:
-        """`Guided.shares`: the gradients of each loss at its views, brought to pred_xstart."""
+        """Return `Guided.shares`: the gradient of each loss at its views, pulled back to pred_xstart."""
         at_prediction: dict[int, Tensor] = {}
         for (owner, view), gradient in found.each.items():
             factor = float(self.schedule.sqrt_one_minus_alphas_cumprod[t]) if view == "noised" else 1.0
@@ -309,7 +310,7 @@ class Guidance:
     def _on_device(
         self, network: nn.Module | None, following: Sequence[tuple[_Group, Any]] = ()
     ) -> AbstractContextManager[Any]:
-        """`network` on the device, while the first of the groups that follow is copied there."""
+        """Keep `network` on the device inside the block, while the network of the next group is copied there."""
         offload = self.options.offload
         if offload is None or network is None:
             return nullcontext()
@@ -318,14 +319,14 @@ class Guidance:
 
 @dataclass(frozen=True)
 class InnerGuidance:
-    """Further evaluations at predictions that a method moves on within a step (`methods.Inner`)."""
+    """Further evaluations within a step, at predictions that a method has moved (`methods.Inner`)."""
 
     guidance: Guidance
     x_t: Tensor
     visit: Visit
 
     def gradient(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> Tensor:
-        """d(loss)/d(pred_xstart)."""
+        """Return d(loss)/d(pred_xstart)."""
         with torch.enable_grad():
             leaf = pred_xstart.detach().requires_grad_()
             views = self._views(leaf, noised_at)
@@ -336,7 +337,7 @@ class InnerGuidance:
         return pull_back(self.guidance.backbone, outputs, leaf, list(found.gradients.values()))
 
     def observe(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
-        """Show the prediction to the losses, for those whose next weights depend on what they see."""
+        """Evaluate the losses at the prediction, for those whose next weights depend on their values."""
         if self.guidance._remembers:
             views = self._views(pred_xstart, noised_at)
             self.guidance.evaluate(views, self.visit, inner=True, view=view, differentiate=False)
@@ -369,7 +370,7 @@ def _add_gradients(
     gradient = _gradient(total, features, leaf, group)
     _accumulate(found.gradients, view, gradient)
     if each:
-        # What the other losses leave of the whole gradient, so that the parts add up to it.
+        # The rest of the whole gradient, so that the parts add up to it.
         own[last] = gradient - sum(own.values())
         for owner, part in own.items():
             _accumulate(found.each, (owner, view), part)
@@ -383,7 +384,7 @@ def _add_parts(
     group: _Group,
     view: View,
 ) -> None:
-    """Add the gradient of each summand alone; the networks of an ensemble add up to one part."""
+    """Add the gradient of each summand alone. The networks of an ensemble add up to one part."""
     for one in summands:
         gradient = _gradient(one.value, features, leaf, group, keep_graph=True)
         key = (one.owner, one.term)
@@ -395,7 +396,7 @@ def _add_parts(
 
 
 def _gradient(value: Tensor, features: Any, leaf: Tensor, group: _Group, keep_graph: bool = False) -> Tensor:
-    """d(value)/d(leaf) for a value [B], inside the group's mask."""
+    """Return d(value)/d(leaf) for a value [B], times the group's mask."""
     gradient = gradient_through(group.network, value.sum(), features, leaf, keep_graph)
     if not torch.isfinite(gradient).all():
         names = ", ".join(sorted({term.name for _, term in group.terms}))

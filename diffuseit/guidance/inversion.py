@@ -1,4 +1,4 @@
-"""DDIM inversion: the noise that an image itself comes from (Song et al. 2021, arXiv 2010.02502)."""
+"""DDIM inversion: the noise from which DDIM makes a given image (Song et al. 2021, arXiv 2010.02502)."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..models.schedule import Schedule
 
 @dataclass(frozen=True)
 class Inversion:
-    """`x` [B, C, H, W] at the level that was asked for, and the network's predictions on the way, by level."""
+    """`x` [B, C, H, W] at the requested level, and the network's predictions at the levels to keep."""
 
     x: Tensor
     pred_xstart: dict[int, Tensor]
@@ -27,9 +27,9 @@ def invert(
     keep: Container[int],
     labels: Callable[[], Tensor | None],
 ) -> Inversion:
-    """Walks `x_start` [B, C, H, W] up to `level` with deterministic DDIM steps, backwards.
+    """Run deterministic DDIM steps in reverse, from `x_start` [B, C, H, W] up to `level`.
 
-    Each level below costs one pass of the network, `level` itself only where its prediction is to be kept.
+    Each level below costs one forward pass of the network, and `level` itself only if its prediction is kept.
     """
     x, kept = x_start, {}
     for index in range(level + (level in keep)):

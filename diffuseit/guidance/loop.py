@@ -23,9 +23,9 @@ from .timetable import Visit
 
 @dataclass(frozen=True)
 class Step:
-    """What happened in one step. `number` of `total` counts up from 0; timesteps `t` count down to 0.
+    """What happened in one step. `number` counts up from 0 to `total` - 1; timesteps `t` count down to 0.
 
-    `items` are the images of the batch it is about (all of them, unless they restart one by one). All images are
+    `items` are the images of the batch in this step (all of them, unless they restart one by one). All images are
     [len(items), C, H, W]: `x_t` before the step, `pred_xstart` the prediction, and `gradient` d(loss)/d(x_t) (for
     methods that take it there, d(loss)/d(pred_xstart)), which is 0 if no loss acts. `terms` are the weighted losses
     [len(items)] by name. `shares`, in the steps that measure them, are the norms [len(items)] of the gradient of each
@@ -46,9 +46,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """What holds for a whole run.
+    """What stays the same during a run.
 
-    `x_0` is the source in the backbone's space, `inverted` its own noise, for methods that start there. For
+    `x_0` is the source in the backbone's space. `inverted` is the source's own noise, for methods that start there. For
     `measure_every` see `sample`.
     """
 
@@ -63,11 +63,11 @@ class Run:
     inverted: Tensor | None = None
 
     def noise(self) -> Tensor:
-        """Standard normal noise [B, C, H, W]."""
+        """Draw standard normal noise [B, C, H, W]."""
         return self.rng.noise(self.x_0.shape).to(self.x_0)
 
     def labels(self) -> Tensor | None:
-        """Random class labels [B] for a class-conditional network, else None."""
+        """Draw random class labels [B] for a class-conditional network; None for another."""
         classes = self.backbone.num_classes
         return None if classes is None else self.rng.labels(classes).to(self.x_0.device)
 
@@ -88,11 +88,11 @@ def sample(
     """Translate `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
     Image i of the batch at `seed` equals a single run at `seed + i`. `rng` replaces the seeded one. Where `mask`
-    [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back at every step (Avrahami et al. 2022,
+    [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back in every step (Avrahami et al. 2022,
     arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps (0: never) `Step.shares` are
     measured, which leaves the image as it is. `allow_unguided` permits an empty `losses`, which is SDEdit.
 
-    Raise `InputError` before heavy work for what cannot run, and `DivergedError` when a value is not finite.
+    Raise `InputError` before heavy work if the run cannot work, and `DivergedError` if a value is not finite.
     """
     if not losses and not allow_unguided:
         raise InputError("there are no losses, so nothing would guide the image: add at least one")
@@ -120,7 +120,7 @@ def sample(
 
 
 def walk(run: Run) -> Iterator[Step]:
-    """Take the source to noise and back: the algorithm from the first step to the last."""
+    """Run the algorithm: add noise to the source, then yield every step back to an image."""
     backbone, guidance, schedule = run.backbone, run.guidance, run.guidance.schedule
     method, timetable = run.settings.method, run.settings.timetable
     solver = None if run.settings.solver is None else SOLVERS[run.settings.solver](schedule)
@@ -159,7 +159,7 @@ def walk(run: Run) -> Iterator[Step]:
 
 
 def start(run: Run) -> Tensor:
-    """The first noisy image: the source with fresh noise or at its own, less of its mean color if so set."""
+    """Return the first noisy image: the source with new noise, or at its own; `start_color` reduces its mean color."""
     schedule, first, less = run.guidance.schedule, run.settings.timetable[0].t, 1 - run.settings.start_color
     x = schedule.q_sample(run.x_0, first, run.noise()) if run.inverted is None else run.inverted
     if less == 0:
@@ -169,7 +169,7 @@ def start(run: Run) -> Tensor:
 
 
 def invert_source(run: Run) -> Tensor | None:
-    """The source's own noise, for a method that starts there; stores the predictions that losses compare with."""
+    """Return the source's own noise if the method starts there, and store the predictions that losses compare with."""
     guidance, visits = run.guidance, run.settings.timetable
     from_inversion = run.settings.method.start_at == "inversion"
     keep = {visit.t for visit in visits if visit.guided} if guidance.needs_inversion else set()
@@ -185,7 +185,7 @@ def invert_source(run: Run) -> Tensor | None:
 def predict(
     run: Run, x: Tensor, visit: Visit, labels: Tensor | None, graph: bool
 ) -> tuple[Tensor, Prediction]:
-    """x_t and the prediction there, attached to the graph of x_t if `graph`; the mask protects the prediction too."""
+    """Return x_t and the prediction there, with a graph from x_t if `graph`. The mask protects the prediction too."""
     run.options.begin_step()
     run.guidance.prefetch(visit)
     with torch.set_grad_enabled(graph):
@@ -199,9 +199,9 @@ def predict(
 
 
 def _restarting(run_of: Callable[[int], Run], count: int) -> Iterator[Step]:
-    """Walk each of `count` images, again from fresh noise while its range loss is too large.
+    """Run each of `count` images, again from new noise while its range loss is too large.
 
-    Restarts take images out of step with each other, so each runs alone.
+    Restarts take images out of step with each other, so each image runs alone.
     """
     number = 0
     for i in range(count):
@@ -223,7 +223,7 @@ def _restarting(run_of: Callable[[int], Run], count: int) -> Iterator[Step]:
 
 
 def check_source(source: Tensor, backbone: Backbone) -> None:
-    """Raise `InputError` for an image batch that `backbone` cannot take."""
+    """Raise `InputError` if `backbone` cannot take the batch `source`."""
     if source.ndim != 4 or source.shape[1] != 3:
         raise InputError(f"the source must be [B, 3, H, W], not {tuple(source.shape)}")
     multiple = backbone.size_multiple
@@ -232,4 +232,4 @@ def check_source(source: Tensor, backbone: Backbone) -> None:
             f"the source is {source.shape[-1]}x{source.shape[-2]}: sides must be multiples of {multiple}"
         )
     if not torch.isfinite(source).all():
-        raise InputError("the source holds values that are not finite")
+        raise InputError("the source has values that are not finite")

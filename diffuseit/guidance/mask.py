@@ -7,9 +7,9 @@ from ..errors import InputError
 
 
 def as_mask(mask: Tensor, name: str = "the mask") -> Tensor:
-    """A mask of any usual shape, [H, W], [B, H, W], [B, 1, H, W] or [B, H, W, 1], as [B, 1, H, W].
+    """Return a mask of any usual shape, [H, W], [B, H, W], [B, 1, H, W], or [B, H, W, 1], as [B, 1, H, W].
 
-    Raise `InputError`, which calls the mask `name`, for anything else.
+    Raise `InputError`, with the mask under `name`, for anything else.
     """
     if not isinstance(mask, Tensor) or mask.is_nested:
         raise InputError(f"{name} is a {type(mask).__name__}: give one tensor, [H, W] or [B, H, W]")
@@ -23,7 +23,7 @@ def as_mask(mask: Tensor, name: str = "the mask") -> Tensor:
 
 
 def check_mask(mask: Tensor, source: Tensor) -> None:
-    """Raises `InputError` for a mask that does not lie on `source` [B, 3, H, W]."""
+    """Raise `InputError` if the mask does not fit `source` [B, 3, H, W]."""
     if mask.ndim != 4 or mask.shape[1] != 1 or len(mask) not in (1, len(source)):
         raise InputError(
             f"the mask is {tuple(mask.shape)}: it must be [1, 1, H, W], or one for each of {len(source)} images"
@@ -38,12 +38,12 @@ def check_mask(mask: Tensor, source: Tensor) -> None:
 
 
 def blend(inside: Tensor, outside: Tensor, mask: Tensor | None) -> Tensor:
-    """`inside` where `mask` is 1 (or there is none), `outside` exactly where it is 0."""
+    """Return `inside` where `mask` is 1 (or everywhere without a mask), and exactly `outside` where it is 0."""
     return inside if mask is None else mask * inside + (1 - mask) * outside
 
 
 def mean_inside(picture: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of each channel where `mask` is 1, [B, C, H, W] -> [B, C, 1, 1]; 0 where it is 0 all over."""
+    """Return each channel's mean where `mask` is 1, [B, C, H, W] -> [B, C, 1, 1]; 0 if the mask is 0 everywhere."""
     if mask is None:
         return picture.mean(dim=(-2, -1), keepdim=True)
     weight = mask.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(mask.dtype).tiny)

@@ -18,7 +18,7 @@ from .settings import MOST_STEPS, SamplerSettings
 from .timetable import Visit
 
 _END = Visit(0, level=MOST_STEPS - 1, levels=MOST_STEPS)
-"""The last step of a run, where losses that end earlier do not act."""
+"""The last step of a run, in which losses that end earlier do not act."""
 
 GAP = 2
 """Pixels between the images of a grid."""
@@ -26,7 +26,7 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Variations:
-    """k translations of one image, best first: `pictures` [k, 3, H, W], `seeds` and `scores` [k] (low is good)."""
+    """k translations of one image, best first: `pictures` [k, 3, H, W], `seeds`, `scores` [k] (lower is better)."""
 
     pictures: Tensor
     seeds: tuple[int, ...]
@@ -59,9 +59,9 @@ def score(
     seed: int = 0,
     options: Execution = FULL_SPEED,
 ) -> Tensor:
-    """The weighted sum of the losses, as at the end of a run, for images [k, 3, H, W]: [k] on the CPU.
+    """Return the weighted sum of the losses, as at the end of a run, of images [k, 3, H, W]: [k] on the CPU.
 
-    `source` [1, 3, H, W] is what all were made of.
+    All images are translations of `source` [1, 3, H, W].
     """
     sources = source.expand_as(pictures).contiguous()
     rng = _SameCrops(seed, len(pictures))
@@ -73,13 +73,13 @@ def score(
 
 
 def ranked(pictures: Tensor, scores: Tensor, seed: int = 0) -> Variations:
-    """Images made with `seed`, `seed` + 1, ... in the order of their scores; equal ones stay in theirs."""
+    """Return images made with `seed`, `seed` + 1, ... in the order of their scores. The sort is stable."""
     order = scores.argsort(stable=True)
     return Variations(pictures[order], tuple(seed + int(i) for i in order), scores[order])
 
 
 def grid(pictures: Tensor) -> Tensor:
-    """Images [k, 3, H, W] in [-1, 1] row by row, as near to a square as possible: [1, 3, H', W'], white between."""
+    """Return images [k, 3, H, W] in [-1, 1] in a grid as near to a square as possible: [1, 3, H', W'], on white."""
     count, channels, height, width = pictures.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

@@ -1,4 +1,4 @@
-"""Where a run's randomness comes from: one CPU generator per image, so that a seed means the same everywhere."""
+"""The random numbers of a run: one CPU generator per image, so that a seed means the same on every device."""
 
 from typing import Protocol
 
@@ -9,23 +9,23 @@ from ..models.crops import Crops, draw_crops
 
 
 class Rng(Protocol):
-    """All that a run draws, for B images, on the CPU. Per step: labels, noise, then crops network by network."""
+    """What a run draws for B images, on the CPU. In each step: labels, noise, then the crops of each network."""
 
     def noise(self, shape: torch.Size) -> Tensor:
-        """Standard normal numbers of shape [B, C, H, W]."""
+        """Draw standard normal numbers of shape [B, C, H, W]."""
         ...
 
     def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
-        """`count` crops of each of the B images of `image_size` (height, width)."""
+        """Draw `count` crops of each of the B images of `image_size` (height, width)."""
         ...
 
     def labels(self, num_classes: int) -> Tensor:
-        """One class [B] of `num_classes` for each image."""
+        """Draw one class [B] of `num_classes` for each image."""
         ...
 
 
 class Seeded:
-    """Image i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbors."""
+    """Image i draws from its own generator with seed `seed + i`, so it never depends on the other images."""
 
     def __init__(self, seed: int, batch: int):
         self.generators = [torch.Generator().manual_seed((seed + i) % 2**64) for i in range(batch)]

@@ -1,4 +1,4 @@
-"""How the sampler takes an image through the noise levels: everything a user may set about it, checked at once."""
+"""The settings of a run, checked when they are made."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,18 +18,18 @@ MOST_STEPS = 1000
 class SamplerSettings:
     """The steps of a run, and when the losses act.
 
-    `steps` spread over the whole diffusion process; the noisiest `skip` of them are left out. The first level is
-    visited `resample` times (once if the method adds no noise). `view` is what losses look at that do not choose for
-    themselves. An image starts again from fresh noise when its weighted range loss exceeds `restart_above`, at most
-    `max_restarts` times; None never.
+    `steps` are spread over the whole diffusion process, and the noisiest `skip` of them are left out. The first level
+    is visited `resample` times (once if the method adds no noise). `view` is for losses without a view of their own. An
+    image starts again from new noise if its weighted range loss exceeds `restart_above`, at most `max_restarts` times;
+    None means never.
 
     Losses act from fraction `guide_from` of the run to fraction `guide_until`. Up to fraction `backward_until` the
-    gradient goes back through the diffusion network. After it the network's noise counts as fixed, which saves the
-    backward pass (methods with a gradient at pred_xstart never make it).
+    gradient passes back through the diffusion network. After it, the predicted noise counts as fixed, which saves the
+    backward pass (methods with a gradient at pred_xstart never need it).
 
-    `start_color` is how much of the source's mean color the first noisy image keeps, 0 to 1. The noisiest levels
-    still show it, and a run holds on to what it starts with (Lin et al. 2023, arXiv 2305.08891). Without it the losses
-    decide how dark or warm the image becomes.
+    `start_color` is how much of the source's mean color the first noisy image keeps, from 0 to 1. The noisiest levels
+    still show that color, and a run keeps it (Lin et al. 2023, arXiv 2305.08891). At 0 the losses decide how dark or
+    warm the image becomes.
 
     After `guide_until` a `solver` (`solvers.py`) may take the steps instead of the method, in `tail_steps` levels
     spread evenly over those that are left (None: in each of them).
@@ -63,7 +63,7 @@ class SamplerSettings:
 
     @cached_property
     def timetable(self) -> tuple[Visit, ...]:
-        """The steps of a run without restarts."""
+        """Return the steps of a run without restarts."""
         return make_timetable(
             levels=self.steps - self.skip,
             resample=self.resample if self.method.adds_noise else 1,
@@ -76,5 +76,5 @@ class SamplerSettings:
 
     @property
     def ever_backward(self) -> bool:
-        """Whether the run needs the diffusion network's graph at all."""
+        """Return whether any step needs a backward pass of the diffusion network."""
         return any(visit.guided and visit.backward for visit in self.timetable)

@@ -1,4 +1,4 @@
-"""The steps of a run, one after the other: which timestep, whether losses act, whether their gradient goes back."""
+"""The steps of a run: their timesteps, and whether losses act and their gradient passes back through the network."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Visit:
     """One step from timestep `t` to the cleaner `t_next` (-1: the image itself).
 
-    `guided`: losses act. `backward`: their gradient goes back through the diffusion network. `solved`: a solver takes
+    `guided`: losses act. `backward`: their gradient passes back through the diffusion network. `solved`: a solver takes
     the step. `again`: the next step starts at `t` once more, after noise is added back. `level` counts the distinct
     timesteps of the run from 0 at the noisiest to `levels` - 1; `progress` is the same from 0 to 1.
     """
@@ -33,9 +33,9 @@ def make_timetable(
     solver: bool = False,
     tail_steps: int | None = None,
 ) -> tuple[Visit, ...]:
-    """All visits of a run over `levels` timesteps, the noisiest first.
+    """Return all visits of a run over `levels` timesteps, the noisiest first.
 
-    The other arguments are those of `SamplerSettings`; `solver`: whether one takes the steps after `guide_until`.
+    The other arguments are those of `SamplerSettings`. `solver`: whether a solver takes the steps after `guide_until`.
     """
     first = levels - 1
     begin, end, backward_end = (
@@ -66,7 +66,7 @@ def make_timetable(
 
 
 def _spread(top: int, count: int | None) -> list[int]:
-    """`count` timesteps spread evenly from `top` down to 0, all of them for None; none if `top` is negative."""
+    """Return `count` timesteps spread evenly from `top` down to 0; for None all of them; none if `top` is negative."""
     if top < 0:
         return []
     count = top + 1 if count is None else min(count, top + 1)

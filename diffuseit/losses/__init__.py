@@ -1,4 +1,4 @@
-"""The guidance losses, one file each; `base.py` has their contract."""
+"""The guidance losses, one file each. `base.py` has their contract."""
 
 from .anchor import AnchorLoss
 from .base import BoundLoss, Loss, Term, View, bind
@@ -22,7 +22,7 @@ AnyLoss = (
     | StructureLoss
     | TextStyleLoss
 )
-"""Every loss: what a recipe may name."""
+"""Every loss that a recipe may name."""
 
 __all__ = [
     "AnchorLoss",

@@ -1,4 +1,4 @@
-"""Anchor: holds the run to the stored DDIM inversion of the source (AGG, Kwon & Ye 2023, arXiv 2306.04396)."""
+"""Anchor: keeps the run near the stored DDIM inversion of the source (AGG, Kwon & Ye 2023, arXiv 2306.04396)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, weight_field
 
 
 def anchor_loss(image: Tensor, inversion: Tensor) -> Tensor:
-    """Mean absolute difference of images [B, 3, H, W]: [B]."""
+    """Return the mean absolute difference of images [B, 3, H, W]: [B]."""
     return (image - inversion).abs().mean(dim=(1, 2, 3))
 
 
@@ -18,8 +18,7 @@ def anchor_loss(image: Tensor, inversion: Tensor) -> Tensor:
 class AnchorLoss(Loss):
     """Keeps pred_xstart close to the network's prediction at the same level of the source's inversion.
 
-    It works with any method. A run that does not start at the inversion pays for it all the same: one forward pass a
-    level.
+    It works with any method. A run that does not start at the inversion also needs it: one more forward pass per level.
     """
 
     labels: ClassVar[Labels] = {"anchor": Label("anchor", "#b8912a")}
@@ -27,8 +26,8 @@ class AnchorLoss(Loss):
     weight: float = weight_field(200.0)
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
-        def value(look: Look) -> Tensor:
-            assert look.inversion is not None
-            return anchor_loss(look.features, look.inversion)
+        def value(context: Context) -> Tensor:
+            assert context.inversion is not None
+            return anchor_loss(context.features, context.inversion)
 
         return [Term("anchor", self.weight, value, view="pred_xstart", needs_inversion=True)]

@@ -1,4 +1,4 @@
-"""What a loss is: settings, what it needs, and the terms it adds to the guidance.
+"""The contract of losses: settings, what a loss needs, and the terms that it adds to the guidance.
 
 A loss is a frozen dataclass of numbers and prompts. `bind` gives it the networks and images that it needs. For a
 source image it then makes `Term`s: values [B] computed from the features of one network on one view of the
@@ -18,10 +18,11 @@ from ..schema import check, number
 from .schedule import Points, check_points, factor_at
 
 View = Literal["pred_xstart", "noised"]
-"""What a loss looks at: the prediction, or its mix with x_t, f pred_xstart + (1 - f) x_t, f = sqrt(1 - abar)."""
+"""An image at which losses are evaluated: the prediction, or its mix with x_t, f pred_xstart + (1 - f) x_t with
+f = sqrt(1 - abar)."""
 
 FeaturesOf = Callable[[nn.Module, Tensor | str], Any]
-"""`features_of(network, picture or prompt)`: features without gradient, computed once for each pair."""
+"""`features_of(network, image or prompt)` returns features without gradient, computed once for each pair."""
 
 NEEDS = {
     "vit": "a ViT",
@@ -29,37 +30,37 @@ NEEDS = {
     "style": "a style image",
     "face": "a network that embeds faces",
 }
-"""What losses may need, by the name under which `bind` takes it."""
+"""The inputs that losses may need, by the names under which `bind` takes them."""
 
 LARGEST_WEIGHT = 1e6
 
 
 def weight_field(default: float) -> Any:
-    """A field for the weight of a term."""
+    """Return a field for the weight of a term."""
     return number(default, low=0.0, high=LARGEST_WEIGHT)
 
 
 @dataclass(frozen=True)
 class Label:
-    """How a term is shown: its name in English and a color as #rrggbb."""
+    """How a term is shown: its name in English, and a color as #rrggbb."""
 
     text: str
     color: str
 
 
 Labels = Mapping[str, Label]
-"""How the terms of a loss are shown, by their names."""
+"""Labels of terms by their names."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One evaluation, as a term sees it.
+class Context:
+    """What a term computes its value from, in one evaluation.
 
-    `t` is the timestep of the schedule, counted from clean.
-    `features` are the network's of the view (the view [B, 3, H, W] itself for terms without a network). `previous` are
-    those of the evaluation before, detached; at the first one, those of the source (None if no term of the group needs
-    them). `last` holds the unweighted values [B] of the evaluation before, by term name. `inversion` [B, 3, H, W] is
-    the network's prediction at this level of the source's inversion (None if no term needs it).
+    `t` is the timestep of the schedule, counted from clean. `features` are those of the view (the view [B, 3, H, W]
+    itself for terms without a network). `previous` are those of the evaluation before, detached; in the first one,
+    those of the source (None if no term of the group needs them). `last` has the unweighted values [B] of the
+    evaluation before, by term name. `inversion` [B, 3, H, W] is the network's prediction at this level of the source's
+    inversion (None if no term needs it).
     """
 
     t: int
@@ -73,24 +74,23 @@ class Look:
 class Term:
     """One weighted summand of the guidance loss.
 
-    `value` gives [B]. `weight` times `scale(look)` ([B], default 1) multiplies it. `view` None leaves the choice to the
-    sampler. `crops` is the number of random crops the network gets, 0 for the whole image. `initial` is what
-    `Look.last` holds before the first evaluation. `mean_of_crops`: `value` is the mean of what each crop gives alone,
-    so that a few crops may be evaluated at a time.
+    `value` returns [B]. It is multiplied by `weight` and by `scale(context)` ([B], default 1). `view` None means the
+    view of the run. `crops` is the number of random crops that the network gets, 0 for the whole image. `initial` is
+    the value in `Context.last` before the first evaluation. `mean_of_crops`: `value` is the mean of the values of
+    single crops, so that a few crops may be evaluated at a time.
 
-    The term acts until the share `until` of the run's levels is over. `phase` = (i, n): it acts at the timesteps t
-    with t % n == i.
-    A term that reads `Look.previous` sets `needs_previous`; it acts from step to step, so it has no part in inner
-    steps. A term that reads `Look.inversion` sets `needs_inversion`.
+    The term acts until the share `until` of the run's levels is over. `phase` = (i, n): it acts at the timesteps t with
+    t % n == i. A term that reads `Context.previous` sets `needs_previous`; since it compares steps, it has no part in
+    inner steps. A term that reads `Context.inversion` sets `needs_inversion`.
     """
 
     name: str
     weight: float
-    value: Callable[[Look], Tensor]
+    value: Callable[[Context], Tensor]
     network: nn.Module | None = None
     view: View | None = None
     crops: int = 0
-    scale: Callable[[Look], Tensor] | None = None
+    scale: Callable[[Context], Tensor] | None = None
     initial: Tensor | None = None
     until: float = 1.0
     phase: tuple[int, int] = (0, 1)
@@ -103,9 +103,9 @@ class Term:
 class Loss:
     """Base of all losses.
 
-    `needs` and `uses` name the inputs (keys of `NEEDS`) that a loss cannot and can do without. `labels` says how its
-    terms are shown, the most telling one first. Each of `schedules` multiplies the weights by a factor that changes
-    over the run.
+    `needs` and `uses` name its required and its optional inputs (keys of `NEEDS`). `labels` says how its terms are
+    shown, the most important one first. Each of `schedules` multiplies the weights by a factor that changes over the
+    run.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -120,19 +120,19 @@ class Loss:
             check_points(points)
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
-        """The terms for `source` [B, 3, H, W] in [-1, 1]. Raise `InputError` for settings that cannot work."""
+        """Return the terms for `source` [B, 3, H, W] in [-1, 1]. Raise `InputError` for settings that cannot work."""
         raise NotImplementedError
 
     def for_item(self, index: int) -> Self:
-        """The loss of one image of a batch."""
+        """Return the loss of one image of a batch."""
         return self
 
     def with_prompts(self, to: Any, from_: Any) -> Self:
-        """The loss with these prompts, if it is guided by text."""
+        """Return the loss with these prompts, if it is guided by text."""
         return self
 
     def factor(self, progress: float) -> float:
-        """What multiplies the weights at `progress`, from 0 at the noisiest level of a run to 1 at the last."""
+        """Return the factor of the weights at `progress`, from 0 at the noisiest level of a run to 1 at the last."""
         factor = 1.0
         for points in self.schedules:
             factor *= factor_at(points, progress)
@@ -141,10 +141,10 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class BoundLoss:
-    """A loss with the networks and images it needs, ready to guide.
+    """A loss with the networks and images that it needs.
 
     `inputs` are by the names in `Loss.needs` and `Loss.uses`; images are [1 or B, 3, H, W] in [-1, 1]. The loss sees
-    the whole image, but its gradient is multiplied by `mask` [1 or B, 1, H, W] in [0, 1]. Without `inner` it has no
+    the whole image, and its gradient is multiplied by `mask` [1 or B, 1, H, W] in [0, 1]. Without `inner` it has no
     part in a method's inner steps. Raise `InputError` if something that the loss needs is missing.
     """
 
@@ -159,7 +159,7 @@ class BoundLoss:
                 raise InputError(f"{type(self.loss).__name__} needs {NEEDS[name]}: give '{name}'")
 
     def for_item(self, index: int) -> "BoundLoss":
-        """The loss of one image of a batch."""
+        """Return the loss of one image of a batch."""
 
         def one(value: Any) -> Any:
             return value[index : index + 1] if isinstance(value, Tensor) and len(value) > 1 else value
@@ -179,7 +179,7 @@ def bind(losses: Iterable[Loss], **inputs: Any) -> list[BoundLoss]:
 
 
 def check_picture(picture: Tensor, source: Tensor, what: str) -> Tensor:
-    """`picture` where `source` is. Raise `InputError` unless it is [1 or B, 3, H, W] for a source of B images."""
+    """Return `picture` on the source's device. Raise `InputError` unless it is [1 or B, 3, H, W] for B sources."""
     if picture.ndim != 4 or picture.shape[1] != 3 or len(picture) not in (1, len(source)):
         raise InputError(
             f"{what} is {tuple(picture.shape)}, the source {tuple(source.shape)}: give [1, 3, H, W], or one for each"

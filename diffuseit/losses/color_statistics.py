@@ -1,4 +1,4 @@
-"""Color statistics: mean and covariance of the colors, of the whole image or of each cell of a grid."""
+"""Color statistics: the mean and covariance of colors, in the whole image or in each cell of a grid."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..schema import number
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, check_picture, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, check_picture, weight_field
 
 
 def cells(image: Tensor, grid: int) -> Tensor:
-    """The pixels of each cell: [B, 3, H, W] -> [B, grid * grid, 3, P]. What `grid` does not divide is cut off."""
+    """Return the pixels of each cell: [B, 3, H, W] -> [B, grid * grid, 3, P]. A remainder of the sides is cut off."""
     batch, channels, height, width = image.shape
     h, w = height // grid, width // grid
     cut = image[..., : h * grid, : w * grid].reshape(batch, channels, grid, h, grid, w)
@@ -20,7 +20,7 @@ def cells(image: Tensor, grid: int) -> Tensor:
 
 
 def color_moments(image: Tensor, grid: int = 1) -> tuple[Tensor, Tensor]:
-    """Mean [B, grid * grid, 3] and covariance [B, grid * grid, 3, 3] of the colors in each cell."""
+    """Return the mean [B, grid * grid, 3] and covariance [B, grid * grid, 3, 3] of the colors in each cell."""
     pixels = cells(image, grid)
     mean = pixels.mean(dim=-1)
     centered = pixels - mean.unsqueeze(-1)
@@ -28,24 +28,24 @@ def color_moments(image: Tensor, grid: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def mean_distance(mean: Tensor, target: Tensor) -> Tensor:
-    """Squared difference of mean colors [B, cells, 3], averaged over cells: [B]."""
+    """Return the squared difference of mean colors [B, cells, 3], averaged over cells: [B]."""
     return (mean - target).square().sum(dim=-1).mean(dim=-1)
 
 
 def covariance_distance(covariance: Tensor, target: Tensor) -> Tensor:
-    """Squared Frobenius norm of the difference of covariances [B, cells, 3, 3], averaged over cells: [B].
+    """Return the squared Frobenius norm of the difference of covariances [B, cells, 3, 3], averaged over cells: [B].
 
-    Unlike the Wasserstein distance of Gaussians it needs no matrix root, whose gradient is infinite for flat colors.
+    Unlike the Wasserstein distance of Gaussians, it needs no matrix root, whose gradient is infinite for flat colors.
     """
     return (covariance - target).square().sum(dim=(-2, -1)).mean(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColorStatisticsLoss(Loss):
-    """Gives pred_xstart the colors of the style image, of any size, or without one keeps those of the source.
+    """Gives pred_xstart the colors of the style image (of any size), or keeps those of the source if there is none.
 
-    `mean` and `covariance` weigh the two distances. With `grid` 1 colors may be anywhere in the image. A larger grid
-    matches them cell by cell.
+    `mean` and `covariance` are the weights of the two distances. With `grid` 1, colors may be anywhere in the image. A
+    larger grid matches them cell by cell.
     """
 
     uses = ("style",)
@@ -67,11 +67,11 @@ class ColorStatisticsLoss(Loss):
             )
         target_mean, target_covariance = color_moments(target, self.grid)
 
-        def mean_value(look: Look) -> Tensor:
-            return mean_distance(cells(look.features, self.grid).mean(dim=-1), target_mean)
+        def mean_value(context: Context) -> Tensor:
+            return mean_distance(cells(context.features, self.grid).mean(dim=-1), target_mean)
 
-        def covariance_value(look: Look) -> Tensor:
-            return covariance_distance(color_moments(look.features, self.grid)[1], target_covariance)
+        def covariance_value(context: Context) -> Tensor:
+            return covariance_distance(color_moments(context.features, self.grid)[1], target_covariance)
 
         return [
             Term("color_mean", self.mean, mean_value, view="pred_xstart"),

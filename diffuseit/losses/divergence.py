@@ -7,17 +7,17 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..schema import number
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, weight_field
 
 
 def semantic_divergence_loss(cls: Tensor, previous: Tensor) -> Tensor:
-    """Minus the mean squared difference of [CLS] tokens [B, D]: [B]."""
+    """Return minus the mean squared difference of [CLS] tokens [B, D]: [B]."""
     return -(cls - previous).square().mean(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticDivergenceLoss(Loss):
-    """Pushes [CLS] away from that of the previous evaluation's view (at first: of the source).
+    """Pushes [CLS] away from that of the previous evaluation (in the first one: of the source).
 
     It acts until the fraction `until` of the run is over, so that the last steps can settle.
     """
@@ -29,7 +29,7 @@ class SemanticDivergenceLoss(Loss):
     until: float = number(0.15, low=0.0, high=1.0)
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
-        def value(look: Look) -> Tensor:
-            return semantic_divergence_loss(look.features.cls, look.previous.cls)
+        def value(context: Context) -> Tensor:
+            return semantic_divergence_loss(context.features.cls, context.previous.cls)
 
         return [Term("divergence", self.weight, value, inputs["vit"], until=self.until, needs_previous=True)]

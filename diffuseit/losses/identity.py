@@ -1,4 +1,4 @@
-"""Identity: the same person, by a face network that the caller brings (Kwon & Ye 2023, for FFHQ)."""
+"""Identity: keeps the person, by a face network of the caller (Kwon & Ye 2023, for FFHQ)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, weight_field
 
 
 def identity_distance(embedding: Tensor, target: Tensor) -> Tensor:
-    """1 minus the cosine of embeddings [B, D]: [B]."""
+    """Return 1 minus the cosine of embeddings [B, D]: [B]."""
     return 1 - F.cosine_similarity(embedding, target, dim=-1)
 
 
@@ -20,8 +20,8 @@ def identity_distance(embedding: Tensor, target: Tensor) -> Tensor:
 class IdentityLoss(Loss):
     """Keeps the embedding of the source.
 
-    The input `face` is a network that takes images [B, 3, H, W] in [-1, 1] to [B, D], differentiably. It cuts out the
-    face, resizes and normalizes. Any ArcFace network will do, on the source's device and in eval mode.
+    The input `face` is a network from images [B, 3, H, W] in [-1, 1] to [B, D], differentiable, which crops the face,
+    resizes, and normalizes. Any ArcFace network works, on the source's device and in eval mode.
     """
 
     needs = ("face",)
@@ -37,7 +37,7 @@ class IdentityLoss(Loss):
                 f"the face network gives {tuple(target.shape)} for {len(source)} images: it must give [B, D]"
             )
 
-        def value(look: Look) -> Tensor:
-            return identity_distance(look.features, target)
+        def value(context: Context) -> Tensor:
+            return identity_distance(context.features, target)
 
         return [Term("identity", self.weight, value, network)]

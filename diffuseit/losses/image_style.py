@@ -7,25 +7,25 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import InputError
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, View, check_picture, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, View, check_picture, weight_field
 
 
 def cls_distance(cls: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of [CLS] tokens [B, D]: [B]."""
+    """Return the mean squared difference of [CLS] tokens [B, D]: [B]."""
     return (cls - target).square().mean(dim=-1)
 
 
 def pixel_distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of images [B, 3, H, W]: [B]."""
+    """Return the mean squared difference of images [B, 3, H, W]: [B]."""
     return (image - target).square().mean(dim=(1, 2, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStyleLoss(Loss):
-    """Pulls toward the style image, which has the source's size.
+    """Moves the image toward the style image, which has the source's size.
 
-    `cls` weighs the distance of [CLS] tokens. `pixels` weighs the distance of the images themselves, which looks at
-    `pixels_view` (None: at the sampler's view).
+    `cls` is the weight of the distance of [CLS] tokens. `pixels` is the weight of the distance of the images, evaluated
+    at `pixels_view` (None: at the view of the run).
     """
 
     needs = ("vit", "style")
@@ -47,11 +47,11 @@ class ImageStyleLoss(Loss):
             )
         target_cls = features_of(inputs["vit"], target).cls
 
-        def cls_value(look: Look) -> Tensor:
-            return cls_distance(look.features.cls, target_cls)
+        def cls_value(context: Context) -> Tensor:
+            return cls_distance(context.features.cls, target_cls)
 
-        def pixel_value(look: Look) -> Tensor:
-            return pixel_distance(look.features, target)
+        def pixel_value(context: Context) -> Tensor:
+            return pixel_distance(context.features, target)
 
         return [
             Term("style_cls", self.cls, cls_value, inputs["vit"]),

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, weight_field
 
 
 def range_loss(image: Tensor) -> Tensor:
-    """Mean squared distance of values [B, 3, H, W] to the interval [-1, 1]: [B]."""
+    """Return the mean squared distance of values [B, 3, H, W] to the interval [-1, 1]: [B]."""
     return (image - image.clamp(-1, 1)).square().mean(dim=(1, 2, 3))
 
 
@@ -23,7 +23,7 @@ class RangeLoss(Loss):
     weight: float = weight_field(200.0)
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
-        def value(look: Look) -> Tensor:
-            return range_loss(look.features)
+        def value(context: Context) -> Tensor:
+            return range_loss(context.features)
 
         return [Term("range", self.weight, value, view="pred_xstart")]

@@ -9,13 +9,13 @@ Points = tuple[tuple[float, float], ...]
 """(progress, factor) pairs: progress is 0 at the noisiest level of a run and 1 at the last."""
 
 SAMPLES = 32
-"""Straight lines that stand for a drawn curve."""
+"""How many straight lines approximate a drawn curve."""
 
 
 def factor_at(points: Points, progress: float) -> float:
-    """The factor at `progress`, on straight lines through `points`.
+    """Return the factor at `progress`, on straight lines through `points`.
 
-    It is constant before the first and after the last point. Of several points at one place the last counts.
+    It is constant before the first and after the last point. Of several points at one place, the last counts.
     """
     left = next((point for point in reversed(points) if point[0] <= progress), None)
     right = next((point for point in points if point[0] > progress), None)
@@ -28,7 +28,7 @@ def factor_at(points: Points, progress: float) -> float:
 
 
 def check_points(points: Points) -> None:
-    """Raise `InputError` for points that make no schedule."""
+    """Raise `InputError` if the points are not a schedule."""
     if not points:
         raise InputError("a loss schedule has no points: give at least one pair of progress and factor")
     for progress, factor in points:
@@ -42,14 +42,14 @@ def check_points(points: Points) -> None:
 
 
 def ramp(before: float, after: float, start: float, end: float) -> Points:
-    """`before` until `start`, `after` from `end` on, a straight line between; equal ends make a jump."""
+    """Return `before` until `start`, `after` from `end` on, and a straight line between. Equal ends make a jump."""
     return ((start, before), (end, after))
 
 
 def along(curve: Callable[[float], float], before: float, after: float) -> Points:
-    """`before` where `curve(progress)` is 1, `after` where it is 0, between the two elsewhere.
+    """Return `before` where `curve(progress)` is 1, `after` where it is 0, and values between elsewhere.
 
-    The curve is read at `SAMPLES` + 1 places and clamped to [0, 1].
+    The curve is sampled at `SAMPLES` + 1 places and clamped to [0, 1].
     """
     places = [number / SAMPLES for number in range(SAMPLES + 1)]
     heights = [min(max(float(curve(place)), 0.0), 1.0) for place in places]

@@ -1,4 +1,4 @@
-"""Structure: the source's layout, held by the keys of a ViT layer (Kwon & Ye 2023, eq. 5 and 6)."""
+"""Structure: keeps the source's layout, by the keys of a ViT layer (Kwon & Ye 2023, eq. 5 and 6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..schema import number
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, weight_field
 
 if TYPE_CHECKING:
     from ..models.vit import ViTFeatures
 
 
 def self_similarity(keys: Tensor) -> Tensor:
-    """Cosine similarity of all pairs of keys: [B, N, D] -> [B, N, N] (Tumanyan et al. 2022, arXiv 2201.00424)."""
+    """Return the cosines of all pairs of keys: [B, N, D] -> [B, N, N] (Tumanyan et al. 2022, arXiv 2201.00424)."""
     norm = keys.norm(dim=-1, keepdim=True)
     return (keys @ keys.mT) / (norm @ norm.mT).clamp_min(1e-8)
 
 
 def self_similarity_loss(keys: Tensor, source_similarity: Tensor) -> Tensor:
-    """Mean squared difference of self-similarity matrices, [B]: eq. 5."""
+    """Return the mean squared difference of self-similarity matrices, [B]: eq. 5."""
     return (self_similarity(keys) - source_similarity).square().mean(dim=(1, 2))
 
 
 def key_contrastive_loss(keys: Tensor, source_keys: Tensor, tau: float) -> Tensor:
-    """InfoNCE over key rows, [B]: a key's positive is the source key at its own place, eq. 6.
+    """Return InfoNCE over key rows, [B]: the positive of a key is the source key at the same place, eq. 6.
 
-    As in the official code every row has one more negative, of similarity -10.
+    As in the official code, every row has one more negative, of similarity -10.
     """
     similarity = F.normalize(keys, dim=-1) @ F.normalize(source_keys, dim=-1).mT / tau
     extra = torch.tensor(-10 / tau, dtype=similarity.dtype, device=similarity.device)
@@ -39,13 +39,13 @@ def key_contrastive_loss(keys: Tensor, source_keys: Tensor, tau: float) -> Tenso
 
 @dataclass(frozen=True)
 class Scale:
-    """Keys of the chosen ViT layer, or of the one half-way to it (`early`), averaged over `cell` x `cell` patches."""
+    """Keys of the chosen ViT layer, or of the one halfway to it (`early`), averaged over `cell` x `cell` patches."""
 
     cell: int
     early: bool = False
 
     def keys(self, features: "ViTFeatures", grid: tuple[int, int]) -> Tensor:
-        """Keys [B, N, D] for a `grid` of patches (rows, columns). The patches come last; other tokens stay."""
+        """Return keys [B, N, D] for a `grid` of patches (rows, columns). The patches come last; other tokens stay."""
         keys = features.early_keys if self.early else features.keys
         if self.cell == 1:
             return keys
@@ -57,19 +57,19 @@ class Scale:
 
 
 SCALES = Scale(4), Scale(2), Scale(1), Scale(1, early=True)
-"""From the coarsest to the finest, at `detail` 0, 0.5, 1 and 2."""
+"""From the coarsest to the finest, at `detail` 0, 0.5, 1, and 2."""
 
 
 def scale_shares(detail: float) -> list[tuple[Scale, float]]:
-    """The scales that count and their shares: one of `SCALES`, or two with `detail` between theirs."""
+    """Return the scales that count with their shares: one of `SCALES`, or two if `detail` is between theirs."""
     place = 2 * detail if detail < 1 else 1 + detail
     shares = [(scale, max(0.0, 1 - abs(place - number))) for number, scale in enumerate(SCALES)]
     return [(scale, share) for scale, share in shares if share > 0]
 
 
-def content_factor(look: Look, progressive_contrast: bool, regularize_content: bool) -> Tensor:
-    """How much more the content counts than the style, [B] or [], after the previous text style loss."""
-    style = look.last.get("text_style")
+def content_factor(context: Context, progressive_contrast: bool, regularize_content: bool) -> Tensor:
+    """Return the factor of the content over the style, [B] or [], from the previous text style loss."""
+    style = context.last.get("text_style")
     if style is None:
         return torch.ones((), dtype=torch.float32, device="cpu")
     factor = torch.ones_like(style)
@@ -88,10 +88,10 @@ class StructureLoss(Loss):
     `progressive_contrast` it is halved while that loss is above -0.5 (style first). With `regularize_content` it is
     doubled once that loss is below -0.5 (then structure).
 
-    `detail` is the scale at which the layout is held, as in a spatial pyramid (Lazebnik et al. 2006). 1 holds every
-    patch (the paper). Lower values hold the mean keys of ever larger cells, so that textures and small things may
-    change; 0 holds cells of 4 x 4 patches. Higher values mix in the keys of the layer half-way to the chosen one, which
-    hold textures and exact places; 2 holds those alone.
+    `detail` is the scale at which the layout is kept, as in a spatial pyramid (Lazebnik et al. 2006). 1 keeps every
+    patch (the paper). Lower values keep the mean keys of larger cells, so that textures and small things may change; 0
+    uses cells of 4 x 4 patches. Higher values mix in the keys of the layer halfway to the chosen one, which describe
+    textures and exact places; 2 uses only those.
     """
 
     needs = ("vit",)
@@ -121,14 +121,14 @@ class StructureLoss(Loss):
     ) -> list[Term]:
         similarity = self_similarity(source_keys)
 
-        def similarity_value(look: Look) -> Tensor:
-            return share * self_similarity_loss(scale.keys(look.features, grid), similarity)
+        def similarity_value(context: Context) -> Tensor:
+            return share * self_similarity_loss(scale.keys(context.features, grid), similarity)
 
-        def contrastive_value(look: Look) -> Tensor:
-            return share * key_contrastive_loss(scale.keys(look.features, grid), source_keys, self.tau)
+        def contrastive_value(context: Context) -> Tensor:
+            return share * key_contrastive_loss(scale.keys(context.features, grid), source_keys, self.tau)
 
-        def contrast_scale(look: Look) -> Tensor:
-            return content_factor(look, self.progressive_contrast, self.regularize_content)
+        def contrast_scale(context: Context) -> Tensor:
+            return content_factor(context, self.progressive_contrast, self.regularize_content)
 
         follows = self.progressive_contrast or self.regularize_content
         return [

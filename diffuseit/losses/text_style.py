@@ -1,4 +1,4 @@
-"""Text style: crops of the image agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
+"""Text style: moves crops of the image toward a prompt in every CLIP model of an ensemble (Kwon & Ye 2023, eq. 8)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from ..errors import InputError
 from ..schema import number, text
-from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, FeaturesOf, Label, Labels, Loss, Term, weight_field
 from .structure import content_factor
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LONGEST_PROMPT = 2000
 
 
 def text_style_loss(embeddings: Tensor, direction: Tensor) -> Tensor:
-    """Minus the inner product of the mean crop embedding [B, n, D] with the unit target [B, D]: [B]."""
+    """Return minus the inner product of the mean crop embedding [B, n, D] with the unit target [B, D]: [B]."""
     return -(embeddings.mean(dim=1) * direction).sum(dim=-1)
 
 
@@ -33,7 +33,7 @@ def target_direction(
     lambda_s: float = 0.4,
     lambda_i: float = 0.2,
 ) -> Tensor:
-    """normalize(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
+    """Return normalize(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8. None leaves a term out.
 
     `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source images.
     """
@@ -47,16 +47,16 @@ def target_direction(
 
 @dataclass(frozen=True, kw_only=True)
 class TextStyleLoss(Loss):
-    """Pulls toward the prompt `to`; `from_` says what the source shows and may be left out.
+    """Moves the image toward the prompt `to`. `from_` says what the source shows, and may be left out.
 
-    A tuple of prompts gives each image of a batch its own.
+    A tuple of prompts has one for each image of a batch.
 
     The target of each network is normalize(E_to - lambda_s E_from + lambda_i E_source). Each network sees `crops`
-    random crops in each step; 0 is the deterministic mode, the whole image once. The mean over the ensemble counts.
-    `progressive_contrast` and `regularize_content` divide the weight by what `StructureLoss` multiplies its own
-    with under these names (AGG). With `rotate` each level asks one network, in turn, so that an ensemble costs as much
-    as a single CLIP: a stochastic estimate of the ensemble's mean, as a crop is of the mean over all crops.
-    Raise `InputError` for an empty prompt.
+    random crops in each step; 0 is the deterministic mode, the whole image once. The loss is the mean over the
+    ensemble. `progressive_contrast` and `regularize_content` divide the weight by the factor with which `StructureLoss`
+    multiplies its weight under these names (AGG). With `rotate`, each level uses one network, in turn, so that an
+    ensemble costs as much as a single model: a stochastic estimate of the ensemble's mean, as a crop is of the mean
+    over all crops. Raise `InputError` for an empty prompt.
     """
 
     needs = ("clip",)
@@ -113,11 +113,11 @@ class TextStyleLoss(Loss):
         e_target = _embed(model, self.to, features_of)
         direction = target_direction(e_target, e_source, e_image[:, 0], self.lambda_s, self.lambda_i)
 
-        def value(look: Look) -> Tensor:
-            return share * text_style_loss(look.features, direction)
+        def value(context: Context) -> Tensor:
+            return share * text_style_loss(context.features, direction)
 
-        def scale(look: Look) -> Tensor:
-            return 1 / content_factor(look, self.progressive_contrast, self.regularize_content)
+        def scale(context: Context) -> Tensor:
+            return 1 / content_factor(context, self.progressive_contrast, self.regularize_content)
 
         with torch.no_grad():
             initial = 1 / phase[1] * text_style_loss(e_image, direction)
@@ -140,5 +140,5 @@ def _each(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _embed(model: "CLIP", prompts: str | tuple[str, ...], features_of: FeaturesOf) -> Tensor:
-    """Unit embeddings [1 or B, D]."""
+    """Return unit embeddings [1 or B, D]."""
     return torch.stack([features_of(model, prompt) for prompt in _each(prompts)])

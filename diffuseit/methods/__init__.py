@@ -1,4 +1,4 @@
-"""Guidance methods: how a gradient moves the sample. One file each; `METHODS` names them all."""
+"""Guidance methods, which decide how a gradient moves the sample. One file each; `METHODS` has all by name."""
 
 from .agg import AGG, OfficialAGG
 from .base import Inner, Method, Move, State, StepRule
@@ -7,7 +7,7 @@ from .dsg import DSG
 from .mpgd import MPGD
 
 AnyMethod = DiffuseIT | DiffuseITDDIM | AGG | OfficialAGG | MPGD | DSG
-"""Every method: what a recipe may name."""
+"""Every method that a recipe may name."""
 
 METHODS: dict[str, type[AnyMethod]] = {
     "diffuseit": DiffuseIT,

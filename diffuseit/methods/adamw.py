@@ -1,4 +1,4 @@
-"""Optimizer steps on pred_xstart, which cost no pass through the denoising network."""
+"""Optimizer steps on pred_xstart, without a pass of the diffusion network."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ WEIGHT_DECAY = 0.01
 
 
 def adamw(pred_xstart: Tensor, gradient: Callable[[Tensor], Tensor], steps: int, rate: float) -> Tensor:
-    """`pred_xstart` plus an offset found by `steps` steps of AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    """Return `pred_xstart` plus an offset from `steps` steps of AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
-    `gradient(y)` is d(loss)/dy. Starts afresh at each call with PyTorch's constants, as AGG's code does; pixels,
-    so also images, do not depend on each other.
+    `gradient(y)` is d(loss)/dy. Each call starts anew with PyTorch's constants, as AGG's code does. Pixels, and so
+    images, do not depend on each other.
     """
     offset = torch.full_like(pred_xstart, START)
     mean, square = torch.zeros_like(offset), torch.zeros_like(offset)

@@ -1,9 +1,9 @@
 """Asymmetric Gradient Guidance (Kwon & Ye 2023, "Improving Diffusion-based Image Translation using Asymmetric
 Gradient Guidance", arXiv 2306.04396).
 
-One gradient through the network moves the prediction, optimizer steps on the prediction alone move it on, and the
-DDIM step then takes the guided prediction but the network's own noise: the asymmetry. The run starts from the
-DDIM inversion of the source; an `AnchorLoss` holds it there.
+One gradient through the network moves the prediction. Optimizer steps on the prediction alone move it further. The DDIM
+step then uses the guided prediction but the unguided noise: the asymmetry. The run starts at the DDIM inversion of the
+source, and an `AnchorLoss` keeps it near.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ OFFICIAL_ETA = ((19 / 60, 0.7), (39 / 60, 0.7), (1.0, 1.0))
 
 @dataclass(frozen=True, kw_only=True)
 class AGG(DDIMMethod):
-    """As the paper has it: all `inner_steps` of AdamW at rate `inner_rate` count, with the losses' own views.
+    """AGG as in the paper: all `inner_steps` of AdamW at rate `inner_rate` count, with the losses' own views.
 
-    With `symmetric` the guidance moves the noise too.
+    With `symmetric`, guidance moves the noise too.
     """
 
     step_rule: StepRule = "variance"
@@ -55,10 +55,11 @@ class AGG(DDIMMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialAGG(AGG):
-    """As the published code computes it, for comparison with it.
+    """AGG as its published code computes it, for comparison.
 
-    The last of the `inner_steps` is thrown away (only the losses see where it starts), losses that do not choose
-    their view see pred_xstart in them, and the noised view mixes by the factor of timestep floor(t * N / 1000).
+    The result of the last of the `inner_steps` is discarded; only the losses see where it starts. In inner steps,
+    losses without a view of their own see pred_xstart. The noised view mixes by the factor of timestep
+    floor(t * N / 1000).
     """
 
     inner_steps: int = number(1, low=0, high=100)

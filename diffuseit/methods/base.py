@@ -1,4 +1,4 @@
-"""What a guidance method is: how a gradient moves the sample in one step."""
+"""The contract of guidance methods, which decide how a gradient moves the sample in one step."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
@@ -12,10 +12,10 @@ from ..models.schedule import Schedule
 from ..schema import check, number
 
 StepRule = Literal["variance", "normalized", "freedom"]
-"""How long a gradient's step is: see `steps.py`."""
+"""How the length of a gradient's step is chosen: see `steps.py`."""
 
 Start = Literal["noise", "inversion"]
-"""Where a run starts: at the source with fresh noise, or at the source's own noise (DDIM inversion)."""
+"""Where a run starts: at the source with new noise, or at the source's own noise (DDIM inversion)."""
 
 Eta = float | tuple[tuple[float, float], ...]
 """DDIM's eta in [0, 1]; or one for each part of the run, as pairs (fraction of the run where the part ends, eta)."""
@@ -23,9 +23,9 @@ Eta = float | tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class State:
-    """One step before it moves: x_t [B, C, H, W], the prediction there, and standard normal noise, at timestep `t`.
+    """The state before a step: x_t [B, C, H, W], the prediction there, and standard normal noise, at timestep `t`.
 
-    It is step `level` of the `levels` of the run, from 0.
+    `level` counts the `levels` of the run from 0.
     """
 
     x_t: Tensor
@@ -40,23 +40,22 @@ class State:
 class Inner(Protocol):
     """Further evaluations of the losses in the same step, at another prediction [B, C, H, W].
 
-    The diffusion network does not run. The noised view mixes with the step's own x_t, by the factor of timestep
-    `noised_at` (by default the step's own). `view` is what losses look at that do not choose for themselves (by default
-    the run's).
+    The diffusion network does not run. The noised view mixes with the x_t of the step, by the factor of timestep
+    `noised_at` (by default that of the step). `view` is for losses without a view of their own (by default the run's).
     """
 
     def gradient(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> Tensor:
-        """d(loss)/d(pred_xstart)."""
+        """Return d(loss)/d(pred_xstart)."""
         ...
 
     def observe(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
-        """Show the prediction to the losses, for those whose next weights depend on what they see."""
+        """Evaluate the losses at the prediction, for those whose next weights depend on their values."""
         ...
 
 
 @dataclass(frozen=True)
 class Move:
-    """The next sample x_{t-1}, and the prediction to report (guided or not, as the method has it)."""
+    """The next sample x_{t-1}, and the prediction to report, which may be guided or not."""
 
     sample: Tensor
     pred_xstart: Tensor
@@ -64,10 +63,10 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Base of all methods; the fields are a method's own settings.
+    """Base of all methods. The fields are the settings of a method.
 
-    `gradient_at`: where the method wants the gradient; at "pred_xstart" the diffusion network runs without a graph.
-    `adds_noise`: whether a step draws noise, so that visiting a level again makes sense.
+    `gradient_at`: where the method takes the gradient. With "pred_xstart" the diffusion network runs without a graph.
+    `adds_noise`: whether a step adds noise, so that repeating a level makes sense.
     """
 
     gradient_at: ClassVar[Literal["x_t", "pred_xstart"]] = "x_t"
@@ -80,15 +79,15 @@ class Method:
 
     @property
     def start_at(self) -> Start:
-        """Where the run starts."""
+        """Return where the run starts."""
         return "noise"
 
     def eta_at(self, state: State) -> float:
-        """DDIM's eta in this step, which a solver uses as well."""
+        """Return DDIM's eta in this step, which a solver uses too."""
         return 0.0
 
     def step(self, state: State, gradient: Tensor | None, inner: Inner) -> Move:
-        """Move by `gradient`, d(loss)/d(x_t) or d(loss)/d(pred_xstart) as `gradient_at` says; None without guidance."""
+        """Take a step by d(loss)/d(x_t) or d(loss)/d(pred_xstart), see `gradient_at`; None without guidance."""
         raise NotImplementedError
 
 

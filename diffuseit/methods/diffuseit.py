@@ -1,4 +1,4 @@
-"""The paper's guidance (Kwon & Ye 2023, arXiv 2209.15264), on DDPM and DDIM steps, as the official code has it."""
+"""The paper's guidance (Kwon & Ye 2023, arXiv 2209.15264) on DDPM and DDIM steps, as in the official code."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +11,7 @@ from .steps import ddim_step, predicted_noise, scaled
 
 @dataclass(frozen=True, kw_only=True)
 class DiffuseIT(Method):
-    """Ancestral step with a shifted mean (Dhariwal & Nichol 2021, algorithm 1); reports the network's prediction.
+    """Ancestral step with a shifted mean (Dhariwal & Nichol 2021, algorithm 1). It reports the network's prediction.
 
     Step rule "variance" with step_size 1 is the paper's.
     """
@@ -31,7 +31,7 @@ class DiffuseIT(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class DiffuseITDDIM(DDIMMethod):
-    """DDIM step from the shifted noise (Dhariwal & Nichol 2021, algorithm 2); reports the guided prediction."""
+    """DDIM step with shifted noise (Dhariwal & Nichol 2021, algorithm 2). It reports the guided prediction."""
 
     adds_noise: ClassVar[bool] = False
 

@@ -1,8 +1,8 @@
 """Guidance with a spherical Gaussian constraint (Yang et al. 2024, DSG, arXiv 2402.03201).
 
 Noise of deviation sigma_t in n dimensions lies close to the sphere of radius sqrt(n) sigma_t around the step's mean.
-The step goes to a point of that sphere: toward the steepest descent, d* = -sqrt(n) sigma_t gradient / |gradient|,
-mixed with the random direction that an unguided step would take.
+The step goes to a point of that sphere. Its direction is the steepest descent, d* = -sqrt(n) sigma_t gradient /
+|gradient|, mixed with the random direction of an unguided step.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .steps import ddim_mean, ddim_sigma, divisor, predicted_noise
 
 @dataclass(frozen=True, kw_only=True)
 class DSG(DDIMMethod):
-    """`step_size` is the guidance rate g_r: 0 goes the random way, 1 straight down."""
+    """`step_size` is the guidance rate g_r: 0 takes the random direction, 1 the steepest descent."""
 
     lowest_eta: ClassVar[float] = 0.001
 

@@ -1,7 +1,7 @@
 """Manifold Preserving Guided Diffusion (He et al. 2023, arXiv 2311.16424).
 
-The gradient is taken at the prediction x_{0|t} and moves it there, x_{0|t} - c_t gradient; the DDIM step takes the
-moved prediction and the network's own noise. The denoising network is never run backwards.
+The gradient is taken at the prediction x_{0|t} and moves it, x_{0|t} - c_t gradient. The DDIM step uses the moved
+prediction and the unguided noise. The diffusion network never runs a backward pass.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from .steps import ddim_sigma, ddim_step, predicted_noise, scaled
 class MPGD(DDIMMethod):
     """One step of gradient descent on the prediction, and `inner_steps` more.
 
-    c_t by the step rule, times step_size: "variance" (1 - abar), the variance that x_t has around x_0; "normalized"
-    moves x_{t-1} by the deviation of p(x_{t-1} | x_t), as the methods with a gradient at x_t do; "freedom"
-    rms(eps) / rms(gradient), as MPGD's own code. With `symmetric` the guidance moves the noise too.
+    c_t is step_size times a factor of the step rule. "variance": 1 - abar, the variance of x_t around x_0.
+    "normalized": so that x_{t-1} moves by the deviation of p(x_{t-1} | x_t), as in the methods with a gradient at x_t.
+    "freedom": rms(eps) / rms(gradient), as in MPGD's code. With `symmetric`, guidance moves the noise too.
     """
 
     gradient_at: ClassVar[Literal["x_t", "pred_xstart"]] = "pred_xstart"
@@ -41,7 +41,7 @@ class MPGD(DDIMMethod):
         return Move(ddim_step(state, pred_xstart, eps, self.eta_at(state)), pred_xstart)
 
     def _descend(self, state: State, pred_xstart: Tensor, gradient: Tensor) -> Tensor:
-        """x_{0|t} - c_t gradient."""
+        """Return x_{0|t} - c_t gradient."""
         schedule, t = state.schedule, state.t
         variance = 1 - float(schedule.alphas_cumprod[t])
         deviation = ddim_sigma(schedule, t, 1.0) / float(schedule.alphas_cumprod_prev[t]) ** 0.5

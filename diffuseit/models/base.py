@@ -14,7 +14,7 @@ from .schedule import Schedule
 class Prediction:
     """The network's output at x_t: p(x_{t-1} | x_t) = N(mean, exp(log_variance)), all [B, C, H, W].
 
-    `log_variance` may also be a scalar tensor, where the variance is not learned.
+    `log_variance` is a scalar tensor if the variance is not learned.
     """
 
     pred_xstart: Tensor
@@ -22,7 +22,7 @@ class Prediction:
     log_variance: Tensor
 
     def detach(self) -> "Prediction":
-        """The same prediction without its graph."""
+        """Return the same prediction without its graph."""
         return Prediction(self.pred_xstart.detach(), self.mean.detach(), self.log_variance.detach())
 
 
@@ -35,21 +35,21 @@ class Backbone(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Pixels of the shorter side of the images that the network was trained on."""
+        """Return the shorter side, in pixels, of the images that the network was trained on."""
         ...
 
     @property
     def size_multiple(self) -> int:
-        """Sides of images must be multiples of this many pixels."""
+        """Return the number of pixels that the sides of images must be multiples of."""
         ...
 
     @property
     def num_classes(self) -> int | None:
-        """How many class labels the network knows; None if it takes none."""
+        """Return how many class labels the network knows; None if it takes none."""
         ...
 
     def schedule(self, respacing: str | int) -> Schedule:
-        """The diffusion process of the network, respaced."""
+        """Return the diffusion process of the network, respaced."""
         ...
 
     def predict(self, x_t: Tensor, schedule: Schedule, t: int, y: Tensor | None = None) -> Prediction:
@@ -57,21 +57,21 @@ class Backbone(Protocol):
         ...
 
     def encode(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] to the space that the diffusion runs in."""
+        """Map [B, 3, H, W] in [-1, 1] to the space that the diffusion runs in."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
-        """Inverse of `encode`, differentiable."""
+        """Invert `encode`, differentiably."""
         ...
 
     def resize_mask(self, mask: Tensor) -> Tensor:
-        """A mask [B, 1, H, W] of images for the space that the diffusion runs in."""
+        """Map a mask [B, 1, H, W] of images to the space that the diffusion runs in."""
         ...
 
     def networks(self) -> Mapping[str, nn.Module]:
-        """The networks to move, count and measure, by the names that users see."""
+        """Return the networks to move, count, and measure, by the names that users see."""
         ...
 
     def example_inputs(self, batch: int, size: tuple[int, int]) -> Sequence[Tensor]:
-        """What one forward pass takes for images of `size` (height, width); shapes and types count alone."""
+        """Return inputs of one forward pass for images of `size` (height, width). Only shapes and dtypes matter."""
         ...

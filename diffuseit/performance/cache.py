@@ -1,4 +1,4 @@
-"""Features of sources, targets and prompts, kept from run to run for as long as their network lives."""
+"""Cached features of sources, targets, and prompts. They live as long as their network."""
 
 import hashlib
 from collections import OrderedDict
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LIMIT_BYTES = 64 * 2**20
-"""Of each network, in the memory of the CPU; what was used longest ago goes first."""
+"""Limit for each network, in CPU memory. The least recently used features are dropped first."""
 
 Key = tuple[Any, ...]
 
@@ -28,18 +28,17 @@ _SHELVES: WeakKeyDictionary[nn.Module, _Shelf] = WeakKeyDictionary()
 
 
 def clear() -> None:
-    """Forgets everything."""
+    """Clear the cache."""
     _SHELVES.clear()
 
 
 @torch.no_grad()
 def features(network: Any, subject: Tensor | str, how: Hashable = None) -> Any:
-    """`network(picture)` or `network.encode_prompt(prompt)` without gradient: computed, or remembered by content.
+    """Return `network(picture)` or `network.encode_prompt(prompt)` without gradient, from the cache if possible.
 
-    `how` they are computed, where that decides the rounding, is part of what they are remembered by.
-
-    A network whose weights or settings have changed since starts anew. Features come on the image's device; those
-    of a prompt on the network's.
+    The key is the content of `subject`, the network's settings, and `how`: options that change the rounding. If the
+    weights of a network change, its cache starts anew. Features are on the image's device, or for a prompt on the
+    network's.
     """
     key = (how, _digest(subject), *_settings(network))
     shelf = _shelf(network)
@@ -66,12 +65,12 @@ def _shelf(network: nn.Module) -> _Shelf:
 
 
 def _version(tensor: Tensor) -> int:
-    """Counts the changes in place."""
+    """Return a count of the changes in place."""
     return -1 if tensor.is_inference() else tensor._version
 
 
 def _settings(network: nn.Module) -> Key:
-    """Plain attributes, such as the layer of a ViT, and the precision of the weights."""
+    """Return the plain attributes, such as the layer of a ViT, and the precision of the weights."""
     plain = {k: v for k, v in vars(network).items() if isinstance(v, int | float | str | None)}
     return (
         *sorted((k, str(v)) for k, v in plain.items()),
@@ -92,7 +91,7 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def _moved(value: Any, device: torch.device, compact: bool = False) -> Any:
-    """On `device`; `compact`: as a tensor of its own where it was a part of a larger one."""
+    """Return `value` on `device`. `compact`: parts of larger tensors become tensors of their own."""
     if isinstance(value, Tensor):
         return value.to(device).contiguous() if compact else value.to(device)
     if is_dataclass(value) and not isinstance(value, type):

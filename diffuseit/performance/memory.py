@@ -69,7 +69,7 @@ class _Passes(nn.Module):
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the memory of the tensors that are alive."""
+    """Counts the memory of live tensors."""
 
     def __init__(self, apart: set[int]):
         super().__init__()
@@ -105,7 +105,7 @@ def run_bytes(
     options: Execution = FULL_SPEED,
     backward: bool = True,
 ) -> int:
-    """Peak bytes beside the weights: the backbone's graph and, on top of it, the largest of the feature networks.
+    """Return the peak bytes without weights: the backbone's graph plus the largest of the feature networks.
 
     `networks` come with the number of crops each sees per image (0: the whole image), `size` is (height, width).
     `backward`: whether the backbone ever runs a backward pass. If it never does, there is no graph.
@@ -175,7 +175,7 @@ def _feature_footprint(
 
 
 def _compared(features: ViTFeatures) -> tuple[Tensor, ...]:
-    """What the structure and image style losses make of features: similarities of all pairs of keys."""
+    """Return what the structure and image style losses compute from features: similarities of all pairs of keys."""
     keys, known = features.keys, features.keys.detach()
     similar = self_similarity_loss(keys, self_similarity(known))
     return similar, key_contrastive_loss(keys, known, tau=1.0), features.cls
@@ -187,7 +187,7 @@ _FOOTPRINTS: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Footprin
 
 
 def _remembered(network: nn.Module, key: tuple[Any, ...], measure: Callable[..., Footprint]) -> Footprint:
-    """`measure(network)`, once for each key and precision of the network."""
+    """Return `measure(network)`, computed once for each key and precision of the network."""
     known = _FOOTPRINTS.setdefault(network, {})
     key = (*key, *(parameter.dtype for parameter in network.parameters()))
     if key not in known:

@@ -1,4 +1,4 @@
-"""How a run uses the machine: options that cost or save time and memory and leave the algorithm alone."""
+"""How a run uses the machine: options that change time and memory, and not the algorithm."""
 
 import sys
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from .offload import Offload
 
 @dataclass(frozen=True)
 class Execution:
-    """Options of a run. In float32 the defaults give the official code's images; others differ in rounding only.
+    """Options of a run. In float32 the defaults give the images of the official code; others differ only by rounding.
 
-    `crop_batch`: at most so many CLIP crops in memory at a time. It costs no time, except for a batch of more images
-    than that, and for losses that need all crops at once, whose crops are computed again in the backward pass.
+    `crop_batch`: the most CLIP crops in memory at a time. It costs no time, except for a batch with more images than
+    that, and for losses that need all crops at once, whose crops are computed again in the backward pass.
     `checkpoint_unet`: the U-Net's blocks are computed again in the backward pass. `channels_last`: convolutions use
     that memory format. `compile`: networks run through `torch.compile`; `cuda_graphs` records them too, so that a step
     is launched as a whole. `offload`: the feature networks are on the device only while they run (`offload.py`); the
@@ -44,12 +44,12 @@ class Execution:
             raise InputError(f"crop_batch is {self.crop_batch}: use 1 or more")
 
     def crops_at_once(self, batch: int) -> int:
-        """Crops per image, of `batch` images."""
+        """Return how many crops of each of `batch` images may run at once."""
         return sys.maxsize if self.crop_batch is None else max(1, self.crop_batch // batch)
 
     @property
     def rounding(self) -> tuple[bool, bool]:
-        """The options that change the last digits of a network's results."""
+        """Return the options that change the rounding of a network's results."""
         return self.channels_last, self.compile
 
     def prepare(self, network: nn.Module) -> None:
