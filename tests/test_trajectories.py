@@ -23,6 +23,8 @@ from diffuseit.images.color import match_colours
 from diffuseit.images.io import to_pil
 from diffuseit.losses import ImageStyleLoss, RangeLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss
 
+pytestmark = pytest.mark.numeric
+
 
 def setup(record):
     """The official flags of a recorded run as our losses and settings."""
