@@ -152,7 +152,7 @@ class LoadCLIP(io.ComfyNode):
                 "cleaner and each step slower.",
             ),
             prefix="clip",
-            min=1,
+            min=0,
             max=MOST_CLIPS,
         )
         return io.Schema(
