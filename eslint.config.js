@@ -5,6 +5,7 @@ export default [
   { files: ["web/js/**/*.js"] },
   { ignores: ["**/.*", "output/", "build/", "dist/"] },
   js.configs.recommended,
+  { files: ["tests/**/*.mjs"], languageOptions: { globals: globals.node } },
   {
     files: ["web/js/**/*.js"],
     languageOptions: { globals: { ...globals.browser, LiteGraph: "readonly" } },

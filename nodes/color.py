@@ -20,13 +20,14 @@ class MatchColors(io.ComfyNode):
             node_id="DiffuseITMatchColors",
             display_name="DiffuseIT Match Colors",
             category=CATEGORY,
-            description="Gives an image the colors of another (Monge-Kantorovich transfer), as the paper does after "
-            "image guidance.",
+            description="Gives an image the colors of another (Monge-Kantorovich transfer), as the paper does "
+            "after image guidance.",
             search_aliases=["color match", "color transfer", "MKL", "palette"],
             inputs=[
                 io.Image.Input("image", tooltip="The image to recolor."),
                 io.Image.Input(
-                    "reference", tooltip="The image whose colors are taken: one, or one for each."
+                    "reference",
+                    tooltip="The image that gives the colors: one for all images, or one for each.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -34,8 +35,8 @@ class MatchColors(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How far the colors move: 0 leaves the image as it is, 1 takes the reference's colors "
-                    "altogether.",
+                    tooltip="How far the colors move. Up: closer to the colors of the reference. 0: no change. 1: "
+                    "its colors entirely.",
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The recolored image.")],

@@ -22,9 +22,9 @@ class DownloadModels(io.ComfyNode):
             node_id="DiffuseITDownloadModels",
             display_name="DiffuseIT Download Models",
             category=f"{CATEGORY}/loaders",
-            description="Fetches a model, or a bundle of them, into models/diffuseit when you queue it: the only node "
-            "of this pack that uses the network. Files that are there stay as they are. Then press R, and the "
-            "loaders list them.",
+            description="Downloads a model, or a bundle of models, into models/diffuseit when you queue it. No "
+            "other node of this pack uses the network. Existing files stay as they are. Press R "
+            "afterward, and the loaders list the new files.",
             search_aliases=["download", "checkpoint", "get models", "huggingface"],
             is_output_node=True,
             inputs=[
@@ -32,11 +32,14 @@ class DownloadModels(io.ComfyNode):
                     "model",
                     options=[*bundles(), *catalog()],
                     default=DEFAULT,
-                    tooltip=f"What to fetch. Bundles: {described}. Mind the licenses: many are for research only.",
+                    tooltip=f"What to download. Bundles: {described}. Check the licenses: many models are for "
+                    "research only.",
                 )
             ],
             outputs=[
-                io.String.Output(display_name="files", tooltip="The files, one a line, with their licenses.")
+                io.String.Output(
+                    display_name="files", tooltip="The downloaded files, one per line, and their licenses."
+                )
             ],
         )
 

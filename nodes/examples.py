@@ -27,34 +27,35 @@ class ExamplePicture(io.ComfyNode):
             node_id="DiffuseITExamplePicture",
             display_name="DiffuseIT Example Picture",
             category=f"{CATEGORY}/examples",
-            description="Draws a 64x64 landscape or animal of the small world that the pocket models know, as a source "
-            "or as a style picture, and a mask of what is in front or behind.",
+            description="Draws a 64x64 landscape or animal that the pocket models know, as a source or as a "
+            "style image. Also gives a mask of its foreground or background.",
             search_aliases=["test image", "sample image", "pocket scene", "demo"],
             inputs=[
                 io.Combo.Input(
                     "picture",
                     options=list(PICTURES),
                     default=next(iter(PICTURES)),
-                    tooltip="What is drawn. The same words do as 'from_text' or 'to_text' of a text style.",
+                    tooltip="What to draw. The same words work as 'from_text' or 'to_text' of a text style loss.",
                 ),
                 io.Int.Input(
                     "scene",
                     default=0,
                     min=0,
                     max=MAX_SCENE,
-                    tooltip="Another number, another scene: other hills, trees and clouds, or another animal.",
+                    tooltip="The number of the scene. Another number gives other hills, trees, and clouds, or "
+                    "another animal.",
                 ),
                 io.Combo.Input(
                     "mask_of",
                     options=[FOREGROUND, BACKGROUND],
                     default=FOREGROUND,
-                    tooltip="What the mask shows. foreground: the land or the animal; background: the sky, or wall and "
-                    "floor behind the animal.",
+                    tooltip="What the mask shows. foreground: the land or the animal. background: the sky, or the "
+                    "wall and the floor behind the animal.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The picture, 64x64."),
-                io.Mask.Output(display_name="mask", tooltip="The part of it that 'mask_of' names."),
+                io.Image.Output(display_name="image", tooltip="The image, 64x64."),
+                io.Mask.Output(display_name="mask", tooltip="The part of the image that 'mask_of' names."),
             ],
         )
 

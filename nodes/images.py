@@ -21,21 +21,19 @@ def to_core(image: Any, name: str = "image") -> Tensor:
     8-bit pictures that came in half precision are put back on their levels.
     """
     if isinstance(image, list) or (isinstance(image, Tensor) and (image.is_nested or image.ndim != 4)):
-        raise InputError(f"{name}: the pictures of a batch have several sizes; resize them to one size first")
+        raise InputError(f"{name}: the images of a batch have different sizes; resize them to one size first")
     if not isinstance(image, Tensor):
-        raise InputError(f"{name}: connect a picture, {shown(image)} is none")
+        raise InputError(f"{name}: {shown(image)} is not an image; connect one")
     channels = image.shape[-1]
     if channels == 4:
-        raise InputError(
-            f"{name}: the picture has an alpha channel; remove it first (Split Image with Alpha)"
-        )
+        raise InputError(f"{name}: the image has an alpha channel; remove it first (Split Image with Alpha)")
     if channels != 3:
-        raise InputError(f"{name}: the picture has {channels} channels instead of red, green and blue")
+        raise InputError(f"{name}: the image has {channels} channels instead of red, green, and blue")
     if not image.numel():
         raise InputError(f"{name}: the batch is empty")
     picture = image.detach().to("cpu", torch.float32)
     if not picture.isfinite().all():
-        raise InputError(f"{name}: the picture has values that are not finite; look at the node that made it")
+        raise InputError(f"{name}: the image has values that are not finite; check the node that made it")
     if image.dtype in (torch.float16, torch.bfloat16):
         picture = _on_levels(picture, torch.finfo(image.dtype).eps / 2)
     return picture.clamp(0, 1).movedim(-1, 1).mul(2).sub(1).contiguous()
@@ -59,15 +57,15 @@ def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
     if mask.shape[-2:] != picture.shape[-2:]:
         size, wanted = (f"{x.shape[-1]}x{x.shape[-2]}" for x in (mask, picture))
         hint = (
-            "; Load Image gives an empty 64x64 mask where a picture has no alpha channel"
+            "; Load Image gives an empty 64x64 mask if an image has no alpha channel"
             if size == "64x64"
             else ""
         )
-        raise InputError(f"{name}: the mask is {size} and the picture {wanted}: resize the mask{hint}")
+        raise InputError(f"{name}: the mask is {size} and the image {wanted}: resize the mask{hint}")
     if len(mask) not in (1, len(picture)):
-        raise InputError(f"{name}: {len(mask)} masks for {len(picture)} pictures: give one, or one for each")
+        raise InputError(f"{name}: {len(mask)} masks for {len(picture)} images: give one, or one for each")
     if not mask.isfinite().all():
-        raise InputError(f"{name}: the mask has values that are not finite; look at the node that made it")
+        raise InputError(f"{name}: the mask has values that are not finite; check the node that made it")
     if not mask.max() > 0:
         raise InputError(f"{name}: the mask is empty, so nothing would change: paint what may change")
     return mask.clamp(0, 1)

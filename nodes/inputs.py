@@ -81,13 +81,13 @@ def _check_grown(entry: Any, value: Any, name: str) -> None:
 
 def _check_int(entry: Any, value: Any, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InputError(f"{name} cannot be {_described(value)}: it is a whole number")
+        raise InputError(f"{name} cannot be {_described(value)}: it must be a whole number")
     _check_bounds(entry, value, name)
 
 
 def _check_float(entry: Any, value: Any, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"{name} cannot be {_described(value)}: it is a number")
+        raise InputError(f"{name} cannot be {_described(value)}: it must be a number")
     # A comparison, for `math.isfinite` cannot take every whole number.
     if not -math.inf < value < math.inf:  # type: ignore[operator]
         raise InputError(f"{name} is {value}: use a finite number")
@@ -103,14 +103,14 @@ def _check_bounds(entry: Any, value: Any, name: str) -> None:
 
 def _check_text(entry: Any, value: Any, name: str) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{name} cannot be {_described(value)}: it is a text")
+        raise InputError(f"{name} cannot be {_described(value)}: it must be a text")
     if len(value) > LONGEST_TEXT:
         raise InputError(f"{name} has {len(value)} characters: at most {LONGEST_TEXT} are allowed")
 
 
 def _check_boolean(entry: Any, value: Any, name: str) -> None:
     if not isinstance(value, bool | np.bool_):
-        raise InputError(f"{name} cannot be {_described(value)}: it is on or off")
+        raise InputError(f"{name} cannot be {_described(value)}: it must be on or off")
 
 
 def _check_choice(entry: Any, value: Any, name: str) -> None:
@@ -141,7 +141,7 @@ class _Socket:
         if not self.fits(value):
             raise InputError(f"{name} cannot be {_described(value)}: connect {self.source} to it")
         if isinstance(value, Tensor) and not value.is_nested and not torch.isfinite(value).all():
-            raise InputError(f"{name} holds values that are not finite: look at the node that it comes from")
+            raise InputError(f"{name} has values that are not finite: check the node that it comes from")
 
 
 def _is_ddpm(value: Any) -> bool:
@@ -178,7 +178,7 @@ def _are_images(value: Any) -> bool:
 _SOCKETS = {
     DDPM.io_type: _Socket(_is_ddpm, "DiffuseIT Load DDPM"),
     VIT.io_type: _Socket(_is_vit, "DiffuseIT Load ViT"),
-    CLIP_ENSEMBLE.io_type: _Socket(_is_clip, "DiffuseIT Load CLIP Ensemble"),
+    CLIP_ENSEMBLE.io_type: _Socket(_is_clip, "DiffuseIT Load CLIP"),
     LOSSES.io_type: _Socket(_are_losses, "a loss node, or a preset,"),
     OPTIONS.io_type: _Socket(lambda value: isinstance(value, Options), "an option node, or a preset,"),
     io.Image.io_type: _Socket(_are_images, "an image"),

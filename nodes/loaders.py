@@ -29,7 +29,7 @@ def _choices() -> list[str]:
 
 
 def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options: Any) -> AnyNetwork:
-    """Load a file by the catalogue's configuration if it is one of its `kind`, else by what the file itself says."""
+    """Load a file by the catalog's configuration if it is one of its `kind`, else by what the file itself says."""
     from ..diffuseit.models.hub.catalog import entry_of_file
     from ..diffuseit.models.load import load_entry
 
@@ -50,26 +50,27 @@ class LoadDDPM(io.ComfyNode):
             node_id="DiffuseITLoadDDPM",
             display_name="DiffuseIT Load DDPM",
             category=f"{CATEGORY}/loaders",
-            description="Loads the diffusion model that paints: 'pocket' ships with the pack and works at 64x64, "
-            "guided-diffusion checkpoints (.pt or .safetensors) come from models/diffuseit.",
+            description="Loads the diffusion model that makes the image: 'pocket', which ships with the pack "
+            "and works at 64x64, or a guided-diffusion checkpoint (.pt or .safetensors) in "
+            "models/diffuseit.",
             search_aliases=["ADM", "guided diffusion", "diffusion model loader", "pixel diffusion"],
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=_choices(),
                     default=POCKET,
-                    tooltip=f"The diffusion model: {_FILES}. It decides what the pictures can look like.",
+                    tooltip=f"The diffusion model: {_FILES}. It decides what the image can show.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=["auto", "float32", "float16", "bfloat16"],
                     default="auto",
                     advanced=True,
-                    tooltip="Precision of the weights. auto: half where the device is good at it. float32 is the "
-                    "slowest and most exact; float16 and bfloat16 need half the memory.",
+                    tooltip="Precision of the weights. auto: half precision if the device is good at it. float32: "
+                    "the slowest and most exact. float16, bfloat16: half the memory.",
                 ),
             ],
-            outputs=[DDPM.Output(display_name="ddpm", tooltip="For the sampler.")],
+            outputs=[DDPM.Output(display_name="ddpm", tooltip="To the sampler.")],
         )
 
     @classmethod
@@ -98,16 +99,16 @@ class LoadViT(io.ComfyNode):
             node_id="DiffuseITLoadViT",
             display_name="DiffuseIT Load ViT",
             category=f"{CATEGORY}/loaders",
-            description="Loads the vision transformer of the structure, image style and divergence losses: "
-            "'pocket', or DINO weights (.pth or .safetensors) from models/diffuseit.",
+            description="Loads the vision transformer for the structure, image style, and divergence losses: "
+            "'pocket', or DINO weights (.pth or .safetensors) in models/diffuseit.",
             search_aliases=["DINO", "vision transformer", "structure model loader"],
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=_choices(),
                     default=POCKET,
-                    tooltip=f"The vision transformer: {_FILES}. Small patches (8) hold fine structure and need "
-                    "much memory, large ones (16) hold the rough layout.",
+                    tooltip=f"The vision transformer: {_FILES}. Small patches (8) keep fine structure and need much "
+                    "memory; large patches (16) keep the rough layout.",
                 ),
                 io.Int.Input(
                     "layer",
@@ -115,11 +116,12 @@ class LoadViT(io.ComfyNode):
                     min=-64,
                     max=63,
                     advanced=True,
-                    tooltip="The layer whose keys are the structure; -1 is the last. Earlier layers hold textures "
-                    "and exact places, later ones the parts of things.",
+                    tooltip="The layer whose keys describe the structure; -1 is the last. Up: later layers, which "
+                    "describe the parts of things. Down: earlier ones, which describe textures and exact "
+                    "places.",
                 ),
             ],
-            outputs=[VIT.Output(display_name="vit", tooltip="For the loss nodes.")],
+            outputs=[VIT.Output(display_name="vit", tooltip="To the loss nodes.")],
         )
 
     @classmethod
@@ -148,8 +150,7 @@ class LoadCLIP(io.ComfyNode):
             CLIP_ENSEMBLE.Input(
                 "clip",
                 optional=True,
-                tooltip="A further DiffuseIT Load CLIP. Up: more models agree on what the words mean, so images get "
-                "cleaner and each step slower.",
+                tooltip="Another DiffuseIT Load CLIP, which joins the ensemble.",
             ),
             prefix="clip",
             min=0,
@@ -159,16 +160,22 @@ class LoadCLIP(io.ComfyNode):
             node_id="DiffuseITLoadCLIP",
             display_name="DiffuseIT Load CLIP",
             category=f"{CATEGORY}/loaders",
-            description="Loads a CLIP model for the text style loss: 'pocket', or CLIP weights (OpenAI's or "
-            "open_clip's) from models/diffuseit. Connect further ones to make an ensemble, whose mean counts.",
+            description="Loads a CLIP model for the text style loss: 'pocket', or CLIP weights (OpenAI or "
+            "open_clip) in models/diffuseit. Connect further Load CLIP nodes to make an ensemble, whose "
+            "mean counts.",
             search_aliases=["open_clip", "clip guided", "text encoder", "clip loader", "clip ensemble"],
             inputs=[
                 io.Combo.Input(
                     "model", options=_choices(), default=POCKET, tooltip=f"The CLIP model: {_FILES}."
                 ),
-                io.Autogrow.Input("further", template=further),
+                io.Autogrow.Input(
+                    "further",
+                    template=further,
+                    tooltip="Other DiffuseIT Load CLIP nodes, which join the ensemble. Up: more models must agree on "
+                    "what the words mean, so images get cleaner and each step slower.",
+                ),
             ],
-            outputs=[CLIP_ENSEMBLE.Output(display_name="clip", tooltip="For the text style loss.")],
+            outputs=[CLIP_ENSEMBLE.Output(display_name="clip", tooltip="To the text style loss.")],
         )
 
     @classmethod

@@ -45,20 +45,21 @@ def common_inputs() -> list[io.Input]:
         LOSSES.Input(
             "previous",
             optional=True,
-            tooltip="The losses so far, to which this one is added. Bypass a loss node and the chain goes on "
-            "without it.",
+            tooltip="The losses so far; this one is added to them. Bypass a loss node, and the chain goes "
+            "on without it.",
         ),
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="Where this loss may change the image; without a mask everywhere. Of the image's size.",
+            tooltip="Where this loss may change the image (white). Without a mask: everywhere. The mask "
+            "must have the size of the image.",
         ),
     ]
 
 
 def losses_output() -> list[io.Output]:
     """What every loss node gives."""
-    return [LOSSES.Output(display_name="losses", tooltip="For the next loss node or the sampler.")]
+    return [LOSSES.Output(display_name="losses", tooltip="To the next loss node or the sampler.")]
 
 
 def own_id() -> list[io.Hidden]:
@@ -70,7 +71,7 @@ def own_id() -> list[io.Hidden]:
 
 
 def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: Any) -> NodeLoss:
-    """A loss with those of the available networks (`Network`) and pictures (IMAGE) that it needs or uses."""
+    """A loss with those of the available networks (`Network`) and pictures [N, 3, H, W] that it needs or uses."""
     networks, inputs = [], {}
     for name in (*loss.needs, *loss.uses):
         given = available.get(name)
@@ -78,7 +79,7 @@ def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: An
             networks.append(given)
             inputs[name] = given.module
         elif given is not None:
-            inputs[name] = to_core(given, name)
+            inputs[name] = given
     return NodeLoss(BoundLoss(loss, inputs, mask), tuple(networks), node)
 
 
@@ -99,22 +100,23 @@ class StructureLossNode(io.ComfyNode):
             node_id="DiffuseITStructureLoss",
             display_name="DiffuseIT Structure Loss",
             category=MENU,
-            description="Holds the layout of the source: the keys of a ViT layer keep their likeness to each other "
-            "(self-similarity) and to the source's at the same place (contrastive).",
+            description="Keeps the layout of the source. It compares the keys of a ViT layer: how similar they "
+            "are to each other (self-similarity), and whether each place keeps its own key "
+            "(contrastive).",
             search_aliases=["keep structure", "layout", "splice", "self-similarity", "DINO loss"],
             inputs=[
-                vit_input("Its keys are the structure."),
+                vit_input("Its keys describe the structure."),
                 weight_input(
                     "self_similarity",
                     default.self_similarity,
-                    "How strongly the layout is held. Up: shapes and places stay as in the source; too much and "
-                    "the style does not come through. Down: things move and change shape.",
+                    "How strongly the layout is kept. Up: shapes and places stay as in the source; too "
+                    "high, and the style does not come through. Down: things move and change shape.",
                 ),
                 weight_input(
                     "contrastive",
                     default.contrastive,
-                    "How strongly each place keeps its own content. Up: fine detail stays where it was; too much "
-                    "brings back the source's look.",
+                    "How strongly each place keeps its own content. Up: fine detail stays where it was; too "
+                    "high, and the look of the source comes back.",
                 ),
                 io.Float.Input(
                     "tau",
@@ -124,21 +126,23 @@ class StructureLossNode(io.ComfyNode):
                     step=0.01,
                     round=0.0001,
                     advanced=True,
-                    tooltip="Temperature of the contrastive term. Up: softer, neighboring places may mix. Down: only "
-                    "the exact place counts.",
+                    tooltip="Temperature of the contrastive term. Up: softer, so neighboring places may mix. Down: "
+                    "only the exact place counts.",
                 ),
                 io.Boolean.Input(
                     "progressive_contrast",
                     default=default.progressive_contrast,
                     advanced=True,
-                    tooltip="On: the contrastive weight is halved until the text style is reached: style first.",
+                    tooltip="On: the contrastive weight is halved until the text style is reached, so that style "
+                    "comes first. It needs a text style loss in the chain.",
                 ),
                 io.Boolean.Input(
                     "regularize_content",
                     default=default.regularize_content,
                     advanced=True,
-                    tooltip="On: the contrastive weight is doubled once the text style is reached: structure last, "
-                    "as the paper's text guidance does.",
+                    tooltip="On: the contrastive weight is doubled once the text style is reached, so that "
+                    "structure comes last, as in the paper's text guidance. It needs a text style loss in the "
+                    "chain.",
                 ),
                 *common_inputs(),
                 io.Float.Input(
@@ -149,9 +153,9 @@ class StructureLossNode(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     advanced=True,
-                    tooltip="What counts as structure. 1: every patch, as in the paper. Down: only larger and larger "
-                    "forms, so that textures and small things may change. Up to 2: an earlier layer's keys as "
-                    "well, then alone, which hold textures and exact places.",
+                    tooltip="How fine the kept structure is. 1: every patch, as in the paper. Down: only larger "
+                    "forms, so that textures and small things may change. Up: the keys of an earlier layer too, "
+                    "which keep textures and exact places; at 2, only those.",
                 ),
             ],
             outputs=losses_output(),
@@ -177,28 +181,27 @@ class TextStyleLossNode(io.ComfyNode):
             node_id="DiffuseITTextStyleLoss",
             display_name="DiffuseIT Text Style Loss",
             category=MENU,
-            description="Pulls the picture towards words: an ensemble of CLIPs judges random crops of it.",
+            description="Moves the image toward a text. Each CLIP model compares random crops of the image with "
+            "the text.",
             search_aliases=["text guided", "clip guided", "prompt", "style transfer", "image translation"],
             inputs=[
-                CLIP_ENSEMBLE.Input(
-                    "clip", tooltip="From DiffuseIT Load CLIP Ensemble. They judge the style."
-                ),
+                CLIP_ENSEMBLE.Input("clip", tooltip="From DiffuseIT Load CLIP. Its models judge the style."),
                 io.String.Input(
                     "to_text",
                     default="winter landscape",
-                    tooltip="What the picture should become, in a few words: 'watercolor painting', 'tiger'.",
+                    tooltip="What the image should become, in a few words: 'watercolor painting', 'tiger'.",
                 ),
                 io.String.Input(
                     "from_text",
                     default="summer landscape",
-                    tooltip="What the source shows, in the same kind of words; may be empty. Saying it makes the "
-                    "change go away from the old style and not just towards the new one.",
+                    tooltip="What the source shows, in similar words; may be empty. With it, the image also moves "
+                    "away from the old style, not only toward the new one.",
                 ),
                 weight_input(
                     "weight",
                     default.weight,
-                    "How strongly the words pull. Up: more of the new style; too much gives glaring colors and "
-                    "patterns that only CLIP likes.",
+                    "How strongly the text guides. Up: more of the new style; too high, and glaring colors "
+                    "and patterns appear that only CLIP likes.",
                 ),
                 io.Float.Input(
                     "lambda_s",
@@ -207,7 +210,7 @@ class TextStyleLossNode(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     advanced=True,
-                    tooltip="How much of 'from' is taken away from the goal. Up: further from the old style.",
+                    tooltip="How much of 'from_text' is subtracted from the target. Up: further from the old style.",
                 ),
                 io.Float.Input(
                     "lambda_i",
@@ -216,8 +219,8 @@ class TextStyleLossNode(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     advanced=True,
-                    tooltip="How much of the source picture stays in the goal. Up: the content is kept, the style "
-                    "weaker.",
+                    tooltip="How much of the source is added to the target. Up: more of the content stays, and the "
+                    "style is weaker.",
                 ),
                 io.Int.Input(
                     "crops",
@@ -225,8 +228,8 @@ class TextStyleLossNode(io.ComfyNode):
                     min=0,
                     max=64,
                     advanced=True,
-                    tooltip="How many random crops each CLIP sees in a step. Up: cleaner pictures, slower steps, more "
-                    "memory. 0: the whole picture once, without chance.",
+                    tooltip="How many random crops each CLIP model sees in a step. Up: cleaner images, slower "
+                    "steps, more memory. 0: the whole image once, with nothing random.",
                 ),
                 *common_inputs(),
                 io.Boolean.Input(
@@ -234,8 +237,8 @@ class TextStyleLossNode(io.ComfyNode):
                     optional=True,
                     default=default.rotate,
                     advanced=True,
-                    tooltip="On: each step asks one CLIP of the ensemble, in turn, not all: as quick as a single "
-                    "CLIP, a little less steady.",
+                    tooltip="On: each step uses one CLIP model of the ensemble, in turn, instead of all. This is as "
+                    "fast as a single model, and a little less stable.",
                 ),
             ],
             outputs=losses_output(),
@@ -272,26 +275,27 @@ class ImageStyleLossNode(io.ComfyNode):
             node_id="DiffuseITImageStyleLoss",
             display_name="DiffuseIT Image Style Loss",
             category=MENU,
-            description="Pulls the picture towards the style of another: the ViT's [CLS] token and the colors.",
+            description="Moves the image toward the style of another image: its [CLS] token in a ViT, and its "
+            "colors.",
             search_aliases=["image guided", "style transfer", "style image", "appearance", "reference"],
             inputs=[
-                vit_input("Its [CLS] token is the style."),
+                vit_input("Its [CLS] token describes the style."),
                 io.Image.Input(
                     "style_image",
-                    tooltip="The picture whose style is wanted: one for all, or one for each. Any size; what sticks "
-                    "out over the source's shape is cropped.",
+                    tooltip="The image with the style: one for all sources, or one for each. It may have any size, "
+                    "and is cropped to the shape of the source.",
                 ),
                 weight_input(
                     "cls_token",  # `cls` is taken: the first argument of a node's methods
                     default.cls,
-                    "How strongly the look of the style picture pulls. Up: more of its textures and things; too "
-                    "much and its content appears.",
+                    "How strongly the look of the style image guides. Up: more of its textures and things; "
+                    "too high, and its content appears.",
                 ),
                 weight_input(
                     "pixels",
                     default.pixels,
-                    "How strongly the style picture's colors pull, each at its own place. Up: its colors sooner; too "
-                    "much and it shines through.",
+                    "How strongly the colors of the style image guide, each at its own place. Up: its "
+                    "colors arrive sooner; too high, and the style image shines through.",
                 ),
                 *common_inputs(),
             ],
@@ -312,7 +316,7 @@ class ImageStyleLossNode(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         loss = ImageStyleLoss(cls=cls_token, pixels=pixels)
-        return chain(cls, previous, loss, mask, vit=vit, style=style_image)
+        return chain(cls, previous, loss, mask, vit=vit, style=to_core(style_image, "style_image"))
 
 
 class SemanticDivergenceLossNode(io.ComfyNode):
@@ -325,16 +329,16 @@ class SemanticDivergenceLossNode(io.ComfyNode):
             node_id="DiffuseITSemanticDivergenceLoss",
             display_name="DiffuseIT Semantic Divergence Loss",
             category=MENU,
-            description="Speeds up the change: pushes the image's meaning (the ViT's [CLS]) away from where it was one "
-            "step ago.",
+            description="Speeds up the change: pushes the meaning of the image (its [CLS] token in a ViT) away "
+            "from what it was one step before.",
             search_aliases=["divergence", "speed up", "semantic change"],
             inputs=[
-                vit_input("Its [CLS] token is the meaning."),
+                vit_input("Its [CLS] token describes the meaning."),
                 weight_input(
                     "weight",
                     default.weight,
-                    "How hard the picture is pushed away from what it was. Up: quicker and bolder changes; too much "
-                    "and it never settles.",
+                    "How strongly the image is pushed away from what it was. Up: faster and bolder changes; "
+                    "too high, and the image never settles.",
                 ),
                 io.Float.Input(
                     "until",
@@ -343,7 +347,8 @@ class SemanticDivergenceLossNode(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Up to where in the run it acts, so that the last steps can settle. Up: it acts longer.",
+                    tooltip="When in the run this loss stops, from 0 (start) to 1 (end), so that the last steps can "
+                    "settle. Up: it acts longer.",
                 ),
                 *common_inputs(),
             ],
@@ -369,14 +374,14 @@ class RangeLossNode(io.ComfyNode):
             node_id="DiffuseITRangeLoss",
             display_name="DiffuseIT Range Loss",
             category=MENU,
-            description="Keeps colors where pictures have them: values beyond black and white are pulled back.",
+            description="Keeps colors in range: pushes back values beyond black and white.",
             search_aliases=["clamp", "saturation", "burnt colors"],
             inputs=[
                 weight_input(
                     "weight",
                     default_loss(RangeLoss).weight,
-                    "How strongly values outside black to white are pulled back. Up: no burnt or glaring spots; "
-                    "too much and the picture turns dull.",
+                    "How strongly values beyond black and white are pushed back. Up: no burnt or glaring "
+                    "spots; too high, and the image turns dull.",
                 ),
                 *common_inputs(),
             ],
@@ -403,22 +408,22 @@ class SourceAnchorLossNode(io.ComfyNode):
             node_id="DiffuseITSourceAnchorLoss",
             display_name="DiffuseIT Source Anchor Loss",
             category=MENU,
-            description="Pulls every pixel back to the source, so that what need not change stays. With a mask over "
-            "the background it holds the background only.",
+            description="Keeps every pixel near the source, so that what need not change stays. With a mask "
+            "over the background, it keeps only the background.",
             search_aliases=["keep background", "pixel loss", "stay close", "source colors", "L1 loss"],
             inputs=[
                 weight_input(
                     "weight",
                     default.weight,
-                    "How strongly pixels are held. Up: background and colors stay as in the source; too much and the "
-                    "style does not come through.",
+                    "How strongly pixels are kept. Up: background and colors stay as in the source; too "
+                    "high, and the style does not come through.",
                 ),
                 io.Combo.Input(
                     "norm",
                     options=list(get_args(Norm)),
                     default=default.norm,
-                    tooltip="l1: what the style barely needs stays as it was, what it needs much changes freely. l2: "
-                    "everything changes, but less far.",
+                    tooltip="How the distance to the source is measured. l1: weak changes are undone, and strong "
+                    "ones pass. l2: everything changes, but less.",
                 ),
                 *common_inputs(),
             ],
@@ -445,35 +450,35 @@ class ColorStatisticsLossNode(io.ComfyNode):
             node_id="DiffuseITColorStatisticsLoss",
             display_name="DiffuseIT Color Statistics Loss",
             category=MENU,
-            description="Gives the picture the colors of a reference, or keeps those of the source: their mean and "
-            "how they vary together, of the whole picture or of each cell of a grid.",
-            search_aliases=["color match", "color match", "color transfer", "palette", "color drift"],
+            description="Gives the image the colors of a reference, or keeps those of the source. It matches "
+            "the mean color and how colors vary together, in the whole image or in each cell of a grid.",
+            search_aliases=["color match", "color transfer", "palette", "color drift"],
             inputs=[
                 weight_input(
                     "mean",
                     default.mean,
-                    "How strongly the average color is matched. Up: no tint, and the reference's brightness; too "
-                    "much and the style's own colors are lost.",
+                    "How strongly the mean color is matched. Up: no tint, and the brightness of the "
+                    "reference; too high, and the colors of the style are lost.",
                 ),
                 weight_input(
                     "covariance",
                     default.covariance,
-                    "How strongly contrast and the range of colors are matched. Up: as colorful as the reference, "
-                    "no more and no less.",
+                    "How strongly contrast and the range of colors are matched. Up: as colorful as the "
+                    "reference, no more and no less.",
                 ),
                 io.Int.Input(
                     "grid",
                     default=default.grid,
                     min=1,
                     max=64,
-                    tooltip="1: the colors may be anywhere in the picture. Up: they are matched in that many rows and "
-                    "columns of cells, each at its place, which also holds a background.",
+                    tooltip="How many rows and columns of cells are matched. 1: the colors may be anywhere in the "
+                    "image. Up: they stay at their places, which also keeps a background.",
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="The picture whose colors are wanted: one for all, or one for each. Without it the "
-                    "source. What sticks out over the source's shape is cropped.",
+                    tooltip="The image with the colors: one for all sources, or one for each. It is cropped to the "
+                    "shape of the source. Without it: the source itself.",
                 ),
                 *common_inputs(),
             ],
@@ -494,7 +499,8 @@ class ColorStatisticsLossNode(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         loss = ColorStatisticsLoss(mean=mean, covariance=covariance, grid=grid)
-        return chain(cls, previous, loss, mask, style=reference)
+        style = None if reference is None else to_core(reference, "reference")
+        return chain(cls, previous, loss, mask, style=style)
 
 
 class CombineLosses(io.ComfyNode):
@@ -503,7 +509,7 @@ class CombineLosses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         template = io.Autogrow.TemplatePrefix(
-            LOSSES.Input("losses", optional=True, tooltip="A loss, or a chain of them."),
+            LOSSES.Input("losses", optional=True, tooltip="A loss node, or a chain of them."),
             prefix="losses",
             min=2,
             max=20,
@@ -512,9 +518,15 @@ class CombineLosses(io.ComfyNode):
             node_id="DiffuseITCombineLosses",
             display_name="DiffuseIT Combine Losses",
             category=MENU,
-            description="Adds up losses that come from several nodes: side by side instead of in a chain.",
+            description="Joins losses from several nodes, side by side instead of in a chain.",
             search_aliases=["add losses", "merge losses", "sum of losses"],
-            inputs=[io.Autogrow.Input("inputs", template=template)],
+            inputs=[
+                io.Autogrow.Input(
+                    "inputs",
+                    template=template,
+                    tooltip="The losses to join. A new socket appears when the last one is connected.",
+                )
+            ],
             outputs=losses_output(),
         )
 

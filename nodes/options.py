@@ -84,12 +84,12 @@ def _previous() -> io.Input:
     return OPTIONS.Input(
         "previous",
         optional=True,
-        tooltip="Further options, which this node adds to. If both set the same, this wins.",
+        tooltip="Further options. This node adds to them, and wins if both set the same.",
     )
 
 
 def _output() -> list[io.Output]:
-    return [OPTIONS.Output(display_name="options", tooltip="For the sampler, or another option node.")]
+    return [OPTIONS.Output(display_name="options", tooltip="To the sampler or another option node.")]
 
 
 class GuidanceOptions(io.ComfyNode):
@@ -101,7 +101,8 @@ class GuidanceOptions(io.ComfyNode):
             node_id="DiffuseITGuidanceOptions",
             display_name="DiffuseIT Guidance Options",
             category=MENU,
-            description="When the losses act, what they look at, and what takes the steps after guidance has ended.",
+            description="Sets when the losses act, what they see, and what takes the steps after guidance has "
+            "ended.",
             search_aliases=[
                 "start end percent",
                 "guidance window",
@@ -112,23 +113,25 @@ class GuidanceOptions(io.ComfyNode):
             inputs=[
                 _fraction(
                     "guide_from",
-                    "Where in the run the losses begin to act. Up: the first steps are unguided.",
+                    "When in the run the losses start, from 0 (start) to 1 (end). Up: more of the first "
+                    "steps are unguided.",
                 ),
                 _fraction(
                     "guide_until",
-                    "Where in the run the losses stop acting. Down: the last steps only clean up, which is "
-                    "smoother and faster, and a little further from style and structure.",
+                    "When in the run the losses stop, from 0 (start) to 1 (end). Up: closer to style and "
+                    "structure. Down: the last steps only clean up, which is smoother and faster.",
                 ),
                 _fraction(
                     "backward_until",
-                    "Up to where in the run the gradient goes back through the diffusion model. Down: faster, a little "
-                    "further from style and structure. 0 also needs much less memory.",
+                    "Until when in the run the gradient passes back through the diffusion model, from 0 "
+                    "(never) to 1 (end). Up: closer to style and structure. Down: faster; at 0 the run also "
+                    "needs much less memory.",
                 ),
                 io.Combo.Input(
                     "view",
                     options=list(get_args(View)),
                     default=DEFAULTS["view"],
-                    tooltip="What structure and image style look at. noised: the prediction mixed with the "
+                    tooltip="What the structure and image style losses see. noised: the prediction mixed with the "
                     "noisy image, as in the paper. pred_xstart: the clean prediction.",
                 ),
                 io.Combo.Input(
@@ -136,21 +139,22 @@ class GuidanceOptions(io.ComfyNode):
                     options=list(get_args(BalanceMode)),
                     default=DEFAULTS["balance"],
                     tooltip="What the weights of the losses mean. fixed: they multiply the losses, as in the paper. "
-                    "adaptive: how much each loss counts, 0 to 1, whatever the size of its gradient; slower.",
+                    "adaptive: how much each loss matters, from 0 to 1, whatever the size of its gradient; "
+                    "slower.",
                 ),
                 io.Combo.Input(
                     "solver",
                     options=[METHOD_ITSELF, *SOLVERS],
                     default=METHOD_ITSELF,
-                    tooltip="What takes the steps after guide_until. A solver needs fewer of them for the "
-                    "same quality.",
+                    tooltip="What takes the steps after 'guide_until'. A solver needs fewer steps for the same "
+                    "quality.",
                 ),
                 io.Int.Input(
                     "tail_steps",
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="How many steps the solver takes; 0 takes all that are left. Down: faster.",
+                    tooltip="How many steps the solver takes. Up: finer and slower. 0: every step that is left.",
                 ),
                 _previous(),
             ],
@@ -173,15 +177,15 @@ class StartOptions(io.ComfyNode):
             node_id="DiffuseITStartOptions",
             display_name="DiffuseIT Start Options",
             category=MENU,
-            description="How an image of any shape meets the model, what the run starts with, and when it "
-            "starts again.",
+            description="Sets how an image of any shape is fitted to the model, what the run starts with, and "
+            "when it starts again.",
             search_aliases=["fit", "crop", "stretch", "start color", "restart", "sampler options"],
             inputs=[
                 io.Combo.Input(
                     "fit",
                     options=list(get_args(FitMode)),
                     default=DEFAULTS["fit"],
-                    tooltip="How an image of another shape is made to fit the model. keep: its shape stays. crop: the "
+                    tooltip="How an image of another shape is fitted to the model. keep: its shape stays. crop: the "
                     "square in the middle. stretch: squashed to a square, as in the paper's code.",
                 ),
                 io.Float.Input(
@@ -190,8 +194,9 @@ class StartOptions(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How much of the source's mean color the noisy image starts with. 0: the losses decide how "
-                    "dark or warm the result becomes. 1: it stays near the source's, as in the paper.",
+                    tooltip="How much of the source's mean color the noisy image starts with. Up: the result stays "
+                    "as bright and warm as the source; 1 is the paper's. 0: the losses decide how bright and "
+                    "warm it becomes.",
                 ),
                 io.Float.Input(
                     "restart_above",
@@ -199,15 +204,15 @@ class StartOptions(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.01,
-                    tooltip="Start again with new noise if the weighted range loss exceeds this; 0 never "
-                    "does. The paper uses 0.01 with its own weights.",
+                    tooltip="An image starts again with new noise if its weighted range loss exceeds this value. "
+                    "Up: fewer restarts. 0: no restarts. The paper uses 0.01 with its own weights.",
                 ),
                 io.Int.Input(
                     "max_restarts",
                     default=DEFAULTS["max_restarts"],
                     min=0,
                     max=most,
-                    tooltip="How often an image may start again.",
+                    tooltip="How often an image may start again. Up: more tries, and a longer run if they fail.",
                 ),
                 _previous(),
             ],
@@ -229,7 +234,8 @@ class MethodOptions(io.ComfyNode):
             node_id="DiffuseITMethodOptions",
             display_name="DiffuseIT Method Options",
             category=MENU,
-            description="Settings of the sampler's method. What the chosen method does not have is ignored.",
+            description="Sets values of the sampler's method. Settings that the chosen method does not have are "
+            "ignored.",
             search_aliases=[
                 "step rule",
                 "eta",
@@ -245,9 +251,10 @@ class MethodOptions(io.ComfyNode):
                     "step_rule",
                     options=list(get_args(StepRule)),
                     default=DEFAULTS["step_rule"],
-                    tooltip="What step_size multiplies (all methods but dsg). normalized: the gradient's direction, so "
-                    "that weights only matter against each other. variance: the gradient itself, as in the paper; use "
-                    "step_size 1 then. freedom: the direction too, in steps as long at the end as at the start.",
+                    tooltip="What 'step_size' multiplies (all methods but dsg). normalized: the direction of the "
+                    "gradient, so that weights matter only relative to each other. variance: the gradient "
+                    "itself, as in the paper; use a step_size of 1. freedom: the direction, with steps as long "
+                    "at the end as at the start.",
                 ),
                 io.Float.Input(
                     "eta",
@@ -255,16 +262,16 @@ class MethodOptions(io.ComfyNode):
                     min=OWN,
                     max=1.0,
                     step=0.05,
-                    tooltip="Noise in each DDIM step (diffuseit-ddim, agg, mpgd, dsg); -1 is the method's "
-                    "own value. Up: more new detail. Down: smoother.",
+                    tooltip="Noise in each DDIM step (diffuseit-ddim, agg, mpgd, dsg). Up: more new detail. Down: "
+                    "smoother. -1: the method's own value.",
                 ),
                 io.Int.Input(
                     "inner_steps",
                     default=OWN,
                     min=OWN,
                     max=100,
-                    tooltip="Further steps on the prediction within each step (agg, mpgd); -1 is the "
-                    "method's own value. Up: closer to the losses, slower.",
+                    tooltip="Further steps on the prediction within each step (agg, mpgd). Up: closer to the "
+                    "losses, slower. -1: the method's own value.",
                 ),
                 io.Float.Input(
                     "inner_rate",
@@ -273,14 +280,14 @@ class MethodOptions(io.ComfyNode):
                     max=10.0,
                     step=0.005,
                     round=0.0001,
-                    tooltip="How far an inner step goes (agg); -1 is the method's own value. Up: closer to the losses, "
-                    "rougher.",
+                    tooltip="How far each inner step goes (agg). Up: closer to the losses, rougher. -1: the "
+                    "method's own value.",
                 ),
                 io.Boolean.Input(
                     "symmetric",
                     default=False,
-                    tooltip="On: the guidance moves the predicted noise too (agg, mpgd), which follows the losses more "
-                    "and the source less.",
+                    tooltip="On: guidance also moves the predicted noise (agg, mpgd). The result follows the losses "
+                    "more and the source less.",
                 ),
                 _previous(),
             ],

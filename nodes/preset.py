@@ -23,7 +23,7 @@ class PresetNode(io.ComfyNode):
             node_id="DiffuseITPreset",
             display_name="DiffuseIT Preset",
             category=CATEGORY,
-            description="All losses and options of a named preset: connect both outputs to the sampler.",
+            description="Gives all losses and options of a named preset. Connect both outputs to the sampler.",
             search_aliases=["official", "paper", "defaults", "style transfer", "image translation"],
             inputs=[
                 io.Combo.Input(
@@ -32,36 +32,38 @@ class PresetNode(io.ComfyNode):
                     default=TEXT_DEFAULT,
                     tooltip=f"Which preset. {described}.",
                 ),
-                VIT.Input("vit", tooltip="From DiffuseIT Load ViT: holds the structure."),
+                VIT.Input("vit", tooltip="From DiffuseIT Load ViT. It keeps the structure."),
                 CLIP_ENSEMBLE.Input(
                     "clip",
                     optional=True,
-                    tooltip="From DiffuseIT Load CLIP Ensemble, for presets guided by text.",
+                    tooltip="From DiffuseIT Load CLIP. Presets guided by text need it.",
                 ),
                 io.String.Input(
                     "to_text",
                     default="winter landscape",
-                    tooltip="What the picture should become, for presets guided by text.",
+                    tooltip="What the image should become. Presets guided by text need it.",
                 ),
                 io.String.Input(
                     "from_text",
                     default="summer landscape",
-                    tooltip="What the source shows, for presets guided by text; may be empty.",
+                    tooltip="What the source shows, for presets guided by text. It may be empty.",
                 ),
                 io.Image.Input(
                     "style_image",
                     optional=True,
-                    tooltip="The style picture, for presets guided by a picture.",
+                    tooltip="The image with the style. Presets guided by an image need it.",
                 ),
                 LOSSES.Input(
-                    "previous", optional=True, tooltip="Further losses, which go before the preset's."
+                    "previous",
+                    optional=True,
+                    tooltip="Further losses, which come before those of the preset.",
                 ),
             ],
             outputs=[
-                LOSSES.Output(display_name="losses", tooltip="For the sampler, or further loss nodes."),
+                LOSSES.Output(display_name="losses", tooltip="To the sampler or further loss nodes."),
                 OPTIONS.Output(
                     display_name="options",
-                    tooltip="For the sampler, whose own steps, skip, resample, method and step size they replace.",
+                    tooltip="To the sampler. They replace its steps, skip, resample, method, and step size.",
                 ),
             ],
             hidden=own_id(),
@@ -86,10 +88,10 @@ class PresetNode(io.ComfyNode):
     ) -> io.NodeOutput:
         chosen = PRESETS[preset]
         if chosen.kind == "text" and clip is None:
-            raise InputError(f"the preset {preset} is guided by text: connect a CLIP ensemble to 'clip'")
+            raise InputError(f"the preset {preset} is guided by text: connect DiffuseIT Load CLIP to 'clip'")
         if chosen.kind == "image" and style_image is None:
             raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
-        style = style_image if chosen.kind == "image" else None
+        style = to_core(style_image, "style_image") if chosen.kind == "image" else None
         node = str(cls.hidden.unique_id)
         own = tuple(
             node_loss(
@@ -97,8 +99,7 @@ class PresetNode(io.ComfyNode):
             )
             for loss in chosen.losses
         )
-        colors = to_core(style, "style_image") if chosen.color_match and style is not None else None
-        options = Options(values_of(chosen.sampler), colors)
+        options = Options(values_of(chosen.sampler), style if chosen.color_match else None)
         return io.NodeOutput((*(previous or ()), *own), options)
 
 

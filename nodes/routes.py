@@ -1,6 +1,6 @@
 """What the pack's pages ask of ComfyUI's server: which models there are, to fetch one, and what a run will take.
 
-A request for a download names a model or a bundle of the catalogue and nothing else: addresses and folders are the
+A request for a download names a model or a bundle of the catalog and nothing else: addresses and folders are the
 server's own.
 """
 
@@ -51,7 +51,7 @@ def register(server: Any) -> None:
     async def start(request: web.Request) -> web.Response:
         name = _name(await json_body(request))
         if name is None:
-            return refusal(400, 'send {"name": a model or bundle of the catalogue}, and nothing else')
+            return refusal(400, 'send {"name": a model or bundle of the catalog}, and nothing else')
         try:
             entries = await worker.run(wanted, name)
         except InputError as error:
@@ -80,7 +80,7 @@ def _name(asked: Any) -> str | None:
 
 
 def listing(jobs: dict[str, Job]) -> dict[str, Any]:
-    """Return all that the panel shows of the catalogue and of this machine."""
+    """Return all that the panel shows of the catalog and of this machine."""
     files = model_paths()
     return {
         "folder": str(download_folder()),

@@ -29,7 +29,8 @@ class Sampler(io.ComfyNode):
             node_id="DiffuseITSampler",
             display_name="DiffuseIT Sampler",
             category=CATEGORY,
-            description="Takes an image part of the way to noise and back while the losses guide it.",
+            description="Translates an image: adds noise to it, then removes the noise step by step while the "
+            "losses guide.",
             search_aliases=[
                 "image translation",
                 "style transfer",
@@ -42,49 +43,52 @@ class Sampler(io.ComfyNode):
                 DDPM.Input("ddpm", tooltip="From DiffuseIT Load DDPM."),
                 io.Image.Input(
                     "image",
-                    tooltip="The source: any size, one or a batch. Picture i of a batch uses seed + i.",
+                    tooltip="The source: one image or a batch, of any size. Image i of a batch uses seed + i.",
                 ),
-                LOSSES.Input("losses", tooltip="The end of a chain of loss nodes, or a preset's."),
+                LOSSES.Input(
+                    "losses", tooltip="The end of a chain of loss nodes, or the losses of a preset."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another seed, another noise: the same style with other details.",
+                    tooltip="The seed of the noise. Another seed gives the same style with other details.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=DEFAULTS["steps"],
                     min=1,
                     max=1000,
-                    tooltip="Steps from pure noise to a picture; 'skip' leaves the first ones out. Up: finer and "
-                    "slower.",
+                    tooltip="How many steps lead from pure noise to a clean image; 'skip' leaves out the first "
+                    "ones. Up: finer and slower.",
                 ),
                 io.Int.Input(
                     "skip",
                     default=DEFAULTS["skip"],
                     min=0,
                     max=999,
-                    tooltip="How many of the noisiest steps are left out. Up: less noise is added, more of the source "
-                    "stays, and it is faster. Must be below 'steps'.",
+                    tooltip="How many of the noisiest steps are left out. Up: less noise is added, more of the "
+                    "source stays, and the run is faster. Must be below 'steps'.",
                 ),
                 io.Int.Input(
                     "resample",
                     default=DEFAULTS["resample"],
                     min=1,
                     max=100,
-                    tooltip="How often the first, noisiest step is repeated. Up: the style takes hold of large forms; "
+                    tooltip="How often the first, noisiest step is taken. Up: the style reaches large forms; "
                     "slower.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default=DEFAULTS["method"],
-                    tooltip="How the losses move the picture. diffuseit: the paper's, with noise in every step; "
-                    "diffuseit-ddim: without, smoother and without resampling; agg: starts from the source's own "
-                    "noise; agg-official: the same, as its published code runs it; mpgd: never goes back through the "
-                    "diffusion model, quicker and rougher; dsg: steps of full length, good with few steps.",
+                    tooltip="How the losses move the image. diffuseit: the paper's method, with noise in every "
+                    "step. diffuseit-ddim: without that noise; smoother, and without resampling. agg: starts "
+                    "from the source's own noise (DDIM inversion). agg-official: the same, as its published "
+                    "code runs it. mpgd: no gradient through the diffusion model; faster and rougher. dsg: "
+                    "steps of full length; good with few steps.",
                 ),
                 io.Float.Input(
                     "step_size",
@@ -93,20 +97,21 @@ class Sampler(io.ComfyNode):
                     max=100.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="How far each step follows the losses, all together. Up: a stronger change; too much tears "
-                    "the picture. 0: no guidance.",
+                    tooltip="How far each step follows the losses, all together. Up: a stronger change; too high, "
+                    "and the image is torn. 0: no guidance.",
                 ),
                 io.Combo.Input(
                     "size",
                     options=list(SIZES),
                     default="model",
-                    tooltip="Size of the result. model: as the model paints it. source: brought back to the source's "
-                    "size; what the mask protects keeps its full detail.",
+                    tooltip="The size of the result. model: as the model makes it. source: resized to the size of "
+                    "the source; what the mask protects keeps its full detail.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the image may change; elsewhere the source survives. Of the image's size.",
+                    tooltip="Where the image may change (white). Elsewhere the source stays as it is. The mask must "
+                    "have the size of the image.",
                 ),
                 OPTIONS.Input(
                     "options",
@@ -118,7 +123,7 @@ class Sampler(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The translated image."),
                 io.Image.Output(
                     display_name="trajectory",
-                    tooltip="What the model predicted in each step, as a batch, one image after the other.",
+                    tooltip="The prediction of the model in each step, as a batch, one image after the other.",
                 ),
                 io.Custom("LOSS_MAP").Output(
                     display_name="loss_map", tooltip="The losses of each step, for the Plot Loss Graph node."

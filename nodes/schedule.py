@@ -44,46 +44,48 @@ class LossSchedule(io.ComfyNode):
             node_id="DiffuseITLossSchedule",
             display_name="DiffuseIT Loss Schedule",
             category=MENU,
-            description="Changes the weights of losses over the run: one factor at first, another at the end, a ramp "
-            "between. Put it right behind a loss, or behind a preset. Two in a row multiply.",
+            description="Changes the weights of losses over the run: one factor before a ramp, another after "
+            "it. Put this node right after a loss node or a preset. Two in a row multiply.",
             search_aliases=["weight curve", "fade in", "fade out", "start end percent", "schedule weight"],
             inputs=[
-                LOSSES.Input("losses", tooltip="A loss node, a chain of them, or a preset's losses."),
+                LOSSES.Input("losses", tooltip="A loss node, a chain of them, or the losses of a preset."),
                 io.Combo.Input(
                     "applies_to",
                     options=list(APPLIES_TO),
                     default="last loss",
-                    tooltip="Which losses of the chain so far: the one just before this node, all of them, or those of "
-                    "a kind. With the step rule 'normalized', changing all alike changes nothing.",
+                    tooltip="Which losses of the chain so far change: the one just before this node, all of them, "
+                    "or those of a kind. With the step rule 'normalized', changing all of them alike has no "
+                    "effect.",
                 ),
                 factor(
                     "weight_before",
                     1.0,
-                    "What the weights are multiplied by before the ramp. 0: the losses are off, and cost no time.",
+                    "What multiplies the weights before the ramp. Up: the losses count more at first. 0: "
+                    "they are off and cost no time.",
                 ),
                 factor(
                     "weight_after",
                     0.0,
-                    "What the weights are multiplied by after the ramp. 0: the losses are off, and the picture settles "
-                    "without them.",
+                    "What multiplies the weights after the ramp. Up: the losses count more at the end. 0: "
+                    "they are off, and the image settles without them.",
                 ),
                 progress(
                     "ramp_start",
                     0.5,
-                    "Where the ramp begins: 0 is the first, noisiest step, where the large forms are made, 1 the last, "
-                    "where fine detail is.",
+                    "When in the run the ramp starts. 0: the first, noisiest step, which makes the large "
+                    "forms. 1: the last step, which makes fine detail.",
                 ),
                 progress(
                     "ramp_end",
                     1.0,
-                    "Where the ramp ends. The same as ramp_start: a sudden change.",
+                    "When in the run the ramp ends. The same as 'ramp_start': a sudden change.",
                 ),
                 CURVE.Input(
                     "curve",
                     optional=True,
                     extra_dict={"forceInput": True},
-                    tooltip="From a Curve Editor, where this ComfyUI has one: replaces the ramp. From left to right "
-                    "goes the run; the top is weight_before, the bottom weight_after.",
+                    tooltip="From a Curve Editor, if this ComfyUI has one. It replaces the ramp: the run goes from "
+                    "left to right, the top is weight_before, and the bottom is weight_after.",
                 ),
             ],
             outputs=losses_output(),

@@ -21,18 +21,18 @@ class Variations(io.ComfyNode):
             node_id="DiffuseITVariations",
             display_name="DiffuseIT Variations",
             category=CATEGORY,
-            description="Translates one picture with several seeds at once and ranks the results by the losses.",
+            description="Translates one image with several seeds at once and ranks the results by the losses.",
             search_aliases=["best of", "seeds", "batch", "contact sheet", "grid", "choose"],
             inputs=[
                 DDPM.Input("ddpm", tooltip="From DiffuseIT Load DDPM."),
-                io.Image.Input("image", tooltip="The source: one picture of any size."),
+                io.Image.Input("image", tooltip="The source: one image of any size."),
                 LOSSES.Input(
                     "losses",
-                    tooltip="The end of a chain of loss nodes, or a preset's. They guide, and they tell "
-                    "which result is best.",
+                    tooltip="The end of a chain of loss nodes, or the losses of a preset. They guide, and they rank "
+                    "the results.",
                 ),
                 OPTIONS.Input(
-                    "options", tooltip="From DiffuseIT Preset or option nodes: steps, method and the rest."
+                    "options", tooltip="From DiffuseIT Preset or option nodes: steps, method, and the rest."
                 ),
                 io.Int.Input(
                     "seed",
@@ -40,26 +40,28 @@ class Variations(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="The first seed; the others follow it. The sampler makes any of them again.",
+                    tooltip="The first seed; the others follow it. The sampler makes the same image again from any "
+                    "of these seeds.",
                 ),
                 io.Int.Input(
                     "count",
                     default=4,
                     min=1,
                     max=64,
-                    tooltip="How many. Up: a better best one; time and memory grow with it.",
+                    tooltip="How many results. Up: the best one gets better; time and memory grow in proportion.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the picture may change; elsewhere the source survives. Of the picture's size.",
+                    tooltip="Where the image may change (white). Elsewhere the source stays as it is. The mask must "
+                    "have the size of the image.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="best", tooltip="Where the losses ended lowest."),
-                io.Image.Output(display_name="ranked", tooltip="All of them as a batch, the best first."),
+                io.Image.Output(display_name="best", tooltip="The result with the lowest losses."),
+                io.Image.Output(display_name="ranked", tooltip="All results as a batch, the best first."),
                 io.Image.Output(
-                    display_name="grid", tooltip="All of them side by side, the best at the top left."
+                    display_name="grid", tooltip="All results side by side, the best at the top left."
                 ),
             ],
         )

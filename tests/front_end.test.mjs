@@ -1,6 +1,7 @@
 /** The modules of the front end that need no browser: data of strangers, runs, the axis. Node runs them. */
 
 import assert from "node:assert/strict";
+import process from "node:process";
 import test from "node:test";
 
 import { axisFor } from "../web/js/node/axis.js";
@@ -72,7 +73,10 @@ test("events become a run, and a run in a file is read back", () => {
       ["range", [2, null, 1]],
     ],
   );
-  assert.deepEqual([0, 1, 2, 3].map((position) => sumAt(run, position)), [3, 0.5, 1, null]);
+  assert.deepEqual(
+    [0, 1, 2, 3].map((position) => sumAt(run, position)),
+    [3, 0.5, 1, null],
+  );
   const shares = lossShares(run);
   assert.deepEqual([...shares.keys()], ["4", "5"]);
   assert.deepEqual(shares.get("4"), [

@@ -38,10 +38,10 @@ class KnowingBackbone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Towards(Loss):
+class Toward(Loss):
     """`size` times the mean squared distance of pred_xstart to the gray `level`: a loss that no list knows."""
 
-    labels = {"towards": Label("towards a gray", "#808080")}  # noqa: RUF012
+    labels = {"toward": Label("toward a gray", "#808080")}  # noqa: RUF012
 
     level: float
     size: float = 1.0
@@ -51,7 +51,7 @@ class Towards(Loss):
         def value(look):
             return self.size * (look.features - self.level).square().mean(dim=(1, 2, 3))
 
-        return [Term("towards", self.weight, value, view="pred_xstart")]
+        return [Term("toward", self.weight, value, view="pred_xstart")]
 
 
 def guidance(losses, source, *, options=FULL_SPEED, **settings):

@@ -16,8 +16,8 @@ COMFYUI = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "nodes", "se
 MAY_IMPORT = {
     "errors": (),
     "schema": ("errors",),
-    "checksum": ("errors",),
-    "models": ("errors", "schema", "checksum", "images.atomic"),
+    "files": ("errors",),
+    "models": ("errors", "schema", "files"),
     "losses": ("errors", "schema", "models"),
     "methods": ("errors", "schema", "models", "losses.base"),
     "performance": ("errors", "schema", "models", "losses"),

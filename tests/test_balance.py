@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from losses_alone import Towards
+from losses_alone import Toward
 
 from diffuseit.guidance.balance import Balance, Part
 from diffuseit.guidance.loop import sample
@@ -49,7 +49,7 @@ def test_shares_are_as_large_as_their_importance_says():
 
 def test_the_size_of_a_loss_does_not_matter(models, scene):
     def run(size, balance):
-        losses = bind([Towards(level=1.0, size=size), Towards(level=-1.0, size=0.3)])
+        losses = bind([Toward(level=1.0, size=size), Toward(level=-1.0, size=0.3)])
         return last(models, scene, losses, replace(ADAPTIVE, balance=balance))
 
     assert (run(1.0, "adaptive") - run(1e4, "adaptive")).abs().max() < 1e-3
@@ -61,7 +61,7 @@ def test_importance_matters(models, scene):
         last(
             models,
             scene,
-            bind([Towards(level=1.0, weight=w), Towards(level=-1.0, size=50.0, weight=1 - w)]),
+            bind([Toward(level=1.0, weight=w), Toward(level=-1.0, size=50.0, weight=1 - w)]),
         )
         for w in (0.9, 0.1)
     )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import floor, growth, memory, speed
+from benchmarks import floor, growth, memory, plan, speed
 from benchmarks.comparison import compare
 from benchmarks.meter import Meter
 from benchmarks.networks import SCALES
@@ -82,3 +82,15 @@ def test_growth_measures_every_row(tmp_path, monkeypatch):
     assert rows == json.loads(json.dumps(report["rows"]))
     assert [(row["of"], row["value"]) for row in rows] == [("crops", 1), ("crops", 16)]
     assert rows[0]["predicted_bytes"] < rows[1]["predicted_bytes"]
+
+
+@pytest.mark.slow
+def test_the_plan_has_every_way_to_save_memory():
+    rows = plan.main(["--scale", "small", "--crops", "2"])["rows"]
+    totals = {(row["mode"], row["dtype"], row["way"]): row["total_bytes"] for row in rows}
+    assert len(totals) == len(rows) == 2 * (len(plan.WAYS) + 1 + 2)
+    for dtype in ("float32", "float16"):
+        low, default = (totals["text", dtype, way] for way in ("low memory", "default"))
+        assert totals["text", dtype, plan.NO_WAY_BACK] < low < default
+    for row in rows:
+        assert row["total_bytes_one_at_a_time"] <= row["total_bytes_in_turns"]

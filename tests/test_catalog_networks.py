@@ -1,4 +1,4 @@
-"""Each row of the catalogue at full width: its configuration makes exactly the checkpoint's keys and shapes.
+"""Each row of the catalog at full width: its configuration makes exactly the checkpoint's keys and shapes.
 
 The references are other people's: guided-diffusion's U-Net, timm's and open_clip's registered models. All on the
 meta device, where a network of any size costs nothing.
@@ -75,7 +75,7 @@ def test_vision_transformers(name: str) -> None:
 
 
 @of("vit")
-def test_vision_transformers_know_how_pictures_were_normalised(name: str) -> None:
+def test_vision_transformers_know_how_pictures_were_normalized(name: str) -> None:
     config, published = (
         vit_config(name),
         timm.get_pretrained_cfg(timm_name(name)),
@@ -97,7 +97,7 @@ def test_clips(name: str) -> None:
 
 @of("clip")
 def test_clips_are_those_open_clip_would_download(name: str) -> None:
-    """Repository, activation, normalisation, tokenizer."""
+    """Repository, activation, normalization, tokenizer."""
     entry = entry_named(name)
     architecture, tag = entry.config["architecture"], entry.config["tag"]
     published = open_clip.get_pretrained_cfg(architecture, tag)

@@ -23,7 +23,7 @@ from diffuseit.errors import DivergedError, ModelError
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """The keyword arguments of each call of a core that inverts colours in three steps."""
+    """The keyword arguments of each call of a core that inverts colors in three steps."""
     recorded: list[dict] = []
 
     def translate(source: torch.Tensor, *, on_step: Callable, **settings) -> Result:
@@ -128,7 +128,7 @@ def test_the_default_name_overwrites_nothing(source: Path, calls: list[dict]):
 
 
 def test_notes_about_the_picture_are_shown(source: Path, calls: list[dict]):
-    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green")]
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "green")]
     frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
     result = run("translate", "moving.gif", "--to", "a leopard")
     assert result.exit_code == 0

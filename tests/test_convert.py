@@ -87,7 +87,7 @@ def test_clip(precision: str, tmp_path: Path) -> None:
     assert converted.config == CLIP
 
 
-def test_a_name_of_the_catalogue(tmp_path: Path) -> None:
+def test_a_name_of_the_catalog(tmp_path: Path) -> None:
     """The converted file stands in for the original, which can then be deleted."""
     original = tmp_path / "dino_deitsmall16_pretrain.pth"
     state = zeros(signature(timm_state("dino-s16")))

@@ -17,7 +17,7 @@ from diffuseit.errors import DivergedError
 
 @pytest.fixture
 def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seed of each call of a core that inverts colours, and fails at green and blue pictures."""
+    """The seed of each call of a core that inverts colors, and fails at green and blue pictures."""
     recorded: list[int] = []
 
     def translate(source: torch.Tensor, *, seed: int, on_step, **_) -> Result:
@@ -101,7 +101,7 @@ def test_the_default_folder(seeds: list[int]):
 
 
 def test_notes_name_their_picture(seeds: list[int]):
-    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "black")]
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "black")]
     frames[0].save("in/moving.gif", save_all=True, append_images=frames[1:])
     stderr = run("in", "--to", "winter", "-o", "out").stderr
     assert "Note: in/moving.gif has several frames: the first one is used" in stderr

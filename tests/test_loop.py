@@ -38,7 +38,7 @@ def final(models, source, losses, settings, seed):
 
 
 @pytest.mark.slow
-def test_a_picture_does_not_depend_on_its_neighbours(models, scenes):
+def test_a_picture_does_not_depend_on_its_neighbors(models, scenes):
     losses = text_losses(models)
     batch = final(models, scenes, losses, QUICK, seed=10)
     alone = final(models, scenes[2:], losses, QUICK, seed=12)

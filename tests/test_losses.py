@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
-from losses_alone import Towards, guidance
+from losses_alone import Toward, guidance
 from torch import nn
 
 from diffuseit.errors import InputError
@@ -155,9 +155,9 @@ def test_identity_is_one_minus_the_cosine():
         torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
     other = pictures(seed=5)
     _, gradient = evaluated(loss, source, other)
-    towards = (gradient.mean(dim=(2, 3)) * source.mean(dim=(2, 3))).sum(dim=1)
+    toward = (gradient.mean(dim=(2, 3)) * source.mean(dim=(2, 3))).sum(dim=1)
     along = (gradient.mean(dim=(2, 3)) * other.mean(dim=(2, 3))).sum(dim=1)
-    assert (towards < 0).all()
+    assert (toward < 0).all()
     assert along.abs().max() < 1e-6
 
 
@@ -282,14 +282,14 @@ def test_a_loss_that_no_list_knows_guides_a_run(models, scene):
     def run(*losses):
         return list(sample(models.ddpm, scene, losses, settings, 0, measure_every=1))
 
-    bright, dark = (run(bound(Towards(level=level))) for level in (1.0, -1.0))
+    bright, dark = (run(bound(Toward(level=level))) for level in (1.0, -1.0))
     assert bright[-1].pred_xstart.mean() > dark[-1].pred_xstart.mean() + 0.1
     for step in bright:
-        assert step.terms.keys() == {"towards"} == Towards.labels.keys()
+        assert step.terms.keys() == {"toward"} == Toward.labels.keys()
         assert step.shares[0] > 0
-    masked = replace(bound(Towards(level=1.0)), mask=torch.zeros(1, 1, 64, 64))
+    masked = replace(bound(Toward(level=1.0)), mask=torch.zeros(1, 1, 64, 64))
     assert not any(step.gradient.any() for step in run(masked))
-    late = Towards(level=1.0, schedules=(((0.5, 0.0), (0.5, 1.0)),))
+    late = Toward(level=1.0, schedules=(((0.5, 0.0), (0.5, 1.0)),))
     assert [bool(step.terms) for step in run(bound(late))] == [False, False, True, True, True]
 
 
@@ -297,7 +297,7 @@ def test_a_recipe_names_only_the_losses_that_there_are():
     """A stranger's file chooses among the losses; it cannot bring one, nor fields of its own."""
     recipe = to_json(PRESETS["pocket-text"])
     assert from_json(Preset, recipe, "preset") == PRESETS["pocket-text"]
-    for change in ({"type": "Towards"}, {"type": "os.system"}, {"type": ["RangeLoss"]}, {"type": None}):
+    for change in ({"type": "Toward"}, {"type": "os.system"}, {"type": ["RangeLoss"]}, {"type": None}):
         broken = recipe | {"losses": [*recipe["losses"][:-1], recipe["losses"][-1] | change]}
         with pytest.raises(InputError, match=r"preset\.losses\[3\] cannot be"):
             from_json(Preset, broken, "preset")
@@ -308,7 +308,7 @@ def test_a_recipe_names_only_the_losses_that_there_are():
     with pytest.raises(InputError, match="does not know: level"):
         from_json(Preset, recipe | {"losses": [extra]}, "preset")
     with pytest.raises(InputError, match=r"Preset\.losses"):
-        replace(PRESETS["pocket-text"], losses=(Towards(level=1.0),))
+        replace(PRESETS["pocket-text"], losses=(Toward(level=1.0),))
 
 
 @pytest.mark.parametrize("kind", get_args(AnyLoss))

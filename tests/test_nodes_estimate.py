@@ -121,7 +121,7 @@ REFUSED = {
     "more steps than the node takes": ("9:7", {"steps": 10**9}, "steps is 1000000000: use 1 to 1000"),
     "a number without end": ("9:7", {"resample": 10**400}, "resample is a number of more than 18 digits"),
     "not a number": ("9:7", {"step_size": float("nan")}, "step_size is nan: use a finite number"),
-    "a text for a number": ("9:7", {"skip": "5"}, "skip cannot be '5': it is a whole number"),
+    "a text for a number": ("9:7", {"skip": "5"}, "skip cannot be '5': it must be a whole number"),
     "no such method": ("9:7", {"method": "mine"}, "method is 'mine': use one of diffuseit"),
     "a literal in a socket": ("9:7", {"ddpm": "x"}, "ddpm cannot be 'x': connect DiffuseIT Load DDPM"),
     "upstream": ("3", {"weight": -1.0}, "weight is -1.0: use 0.0 to 1000000.0"),

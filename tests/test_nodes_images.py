@@ -107,28 +107,28 @@ def test_a_picture_enters_as_a_copy_that_autograd_takes(images):
 @pytest.mark.parametrize(
     ("picture", "sentence"),
     [
-        (torch.zeros(1, 4, 4, 4), "x: the picture has an alpha channel; remove it first"),
-        (torch.zeros(1, 4, 4, 1), "x: the picture has 1 channels instead of red, green and blue"),
+        (torch.zeros(1, 4, 4, 4), "x: the image has an alpha channel; remove it first"),
+        (torch.zeros(1, 4, 4, 1), "x: the image has 1 channels instead of red, green, and blue"),
         (
             torch.zeros(4, 4, 3),
-            "x: the pictures of a batch have several sizes; resize them to one size first",
+            "x: the images of a batch have different sizes; resize them to one size first",
         ),
-        ([torch.zeros(1, 4, 4, 3), torch.zeros(1, 5, 4, 3)], "x: the pictures of a batch have several sizes"),
+        ([torch.zeros(1, 4, 4, 3), torch.zeros(1, 5, 4, 3)], "x: the images of a batch have different sizes"),
         (
             torch.nested.nested_tensor([torch.zeros(4, 4, 3), torch.zeros(5, 4, 3)], layout=torch.jagged),
-            "x: the pictures of a batch have several sizes",
+            "x: the images of a batch have different sizes",
         ),
         (torch.zeros(0, 4, 4, 3), "x: the batch is empty"),
         (torch.zeros(1, 0, 4, 3), "x: the batch is empty"),
-        (torch.full((1, 4, 4, 3), float("nan")), "x: the picture has values that are not finite"),
-        (torch.full((1, 4, 4, 3), float("-inf")), "x: the picture has values that are not finite"),
+        (torch.full((1, 4, 4, 3), float("nan")), "x: the image has values that are not finite"),
+        (torch.full((1, 4, 4, 3), float("-inf")), "x: the image has values that are not finite"),
         (
             torch.full((1, 4, 4, 3), float("nan"), dtype=torch.float16),
-            "x: the picture has values that are not",
+            "x: the image has values that are not",
         ),
-        ("a literal", "x: connect a picture, 'a literal' is none"),
-        (None, "x: connect a picture, None is none"),
-        (7, "x: connect a picture, 7 is none"),
+        ("a literal", "x: 'a literal' is not an image; connect one"),
+        (None, "x: None is not an image; connect one"),
+        (7, "x: 7 is not an image; connect one"),
     ],
 )
 def test_what_is_no_picture_is_refused(images, picture, sentence):
@@ -188,12 +188,12 @@ def test_a_picture_of_any_shape_fits_or_is_refused_by_name(images, shape, value)
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [
-        (torch.ones(1, 6, 4), "mask: the mask is 4x6 and the picture 6x4: resize the mask"),
+        (torch.ones(1, 6, 4), "mask: the mask is 4x6 and the image 6x4: resize the mask"),
         (
             torch.ones(1, 64, 64),
-            "mask: the mask is 64x64 and the picture 6x4: resize the mask; Load Image gives",
+            "mask: the mask is 64x64 and the image 6x4: resize the mask; Load Image gives",
         ),
-        (torch.ones(3, 4, 6), "mask: 3 masks for 2 pictures: give one, or one for each"),
+        (torch.ones(3, 4, 6), "mask: 3 masks for 2 images: give one, or one for each"),
         (torch.zeros(1, 4, 6), "mask: the mask is empty, so nothing would change: paint what may change"),
         (torch.full((4, 6), float("nan")), "mask: the mask has values that are not finite"),
         (torch.full((4, 6), float("inf")), "mask: the mask has values that are not finite"),
@@ -240,15 +240,15 @@ def test_strength_moves_the_colors_part_of_the_way(match):
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf"), -0.1, 1.1, "1", None])
 def test_a_strength_that_is_none_is_refused(match, strength):
-    with pytest.raises(ValueError, match=r"^strength (is|cannot be) .*: (use|it is) "):
+    with pytest.raises(ValueError, match=r"^strength (is|cannot be) .*: (use|it must be) "):
         match(torch.rand(1, 4, 4, 3), torch.rand(1, 4, 4, 3), strength)
 
 
 def test_pictures_that_cannot_be_matched_are_refused(match):
     good, bad = torch.rand(1, 4, 4, 3), torch.full((1, 4, 4, 3), float("nan"))
-    with pytest.raises(ValueError, match=r"^reference holds values that are not finite"):
+    with pytest.raises(ValueError, match=r"^reference has values that are not finite"):
         match(good, bad, 1.0)
-    with pytest.raises(ValueError, match=r"^image holds values that are not finite"):
+    with pytest.raises(ValueError, match=r"^image has values that are not finite"):
         match(bad, good, 1.0)
     with pytest.raises(ValueError, match=r"^reference: 2 images for 3: give one, or one for each"):
         match(good.expand(3, -1, -1, -1), good.expand(2, -1, -1, -1), 1.0)

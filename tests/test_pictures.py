@@ -469,13 +469,13 @@ def test_rgb_with_a_transparent_color(tmp_path: Path):
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, extension: str):
+def test_sixteen_bit_gray_is_scaled_not_clipped(tmp_path: Path, extension: str):
     path = tmp_path / f"deep.{extension}"
     Image.fromarray(np.array([[0, 257, 32768, 65535]] * 4, dtype=np.uint16)).save(path)
     assert pixels(path)[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
-def test_float_grey_is_scaled_and_other_ranges_are_refused(tmp_path: Path):
+def test_float_gray_is_scaled_and_other_ranges_are_refused(tmp_path: Path):
     path = tmp_path / "float.tif"
     Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)).save(path)
     assert (pixels(path) == 128).all()

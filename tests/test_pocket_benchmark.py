@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.pocket.benchmark.run import ROWS, run_benchmark
-from diffuseit.pocket.demo import run_demo
 from diffuseit.pocket.world.seeds import TUNING
 from diffuseit.presets import PRESETS
 
@@ -49,7 +48,8 @@ def test_unknown_rows_are_named():
 
 
 @pytest.mark.slow
-def test_the_demo_writes_its_sheet(tmp_path, capsys):
-    run_demo(tmp_path)
+def test_the_demo_writes_its_sheet(tmp_path):
+    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "demo.png").width > 4 * 256
-    assert "lion" in capsys.readouterr().out
+    assert "lion" in result.stdout

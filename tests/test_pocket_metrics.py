@@ -70,7 +70,8 @@ def test_intervals():
 
 def test_tasks_are_held_out_and_the_same_every_time(tasks):
     again = build_tasks(draw_specs(range(2, 4)))
-    assert torch.equal(again.source, tasks[2:4].source) and torch.equal(again.truth, tasks[2:4].truth)
+    torch.testing.assert_close(again.source, tasks[2:4].source, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.truth, tasks[2:4].truth, atol=1e-6, rtol=0)
     assert all(spec.seed in HELD_OUT and spec.source != spec.target for spec in tasks.specs)
     assert all(spec.seed in TUNING for spec in draw_specs(range(4), TUNING))
     pairs = {(spec.domain, spec.source, spec.target) for spec in draw_specs(range(60))}

@@ -111,7 +111,7 @@ def test_a_checkpoint_of_another_kind_is_no_judge() -> None:
         load_judge(WEIGHTS / "vit.safetensors")
 
 
-def test_a_judgement_does_not_depend_on_the_neighbours(domain: str) -> None:
+def test_a_judgment_does_not_depend_on_the_neighbors(domain: str) -> None:
     _, _, images = scenes(domain)
     judge = pocket_judge()
     torch.testing.assert_close(judge.classify(images)[3:4], judge.classify(images[3:4]), atol=1e-4, rtol=0)

@@ -30,8 +30,8 @@ def test_ci_types_what_the_readme_says():
 
 
 def test_the_command_translates_a_file(tmp_path):
-    Image.new("L", (90, 80), 120).save(tmp_path / "grey.png")
-    arguments = ["translate", str(tmp_path / "grey.png"), "--to", "winter", "--steps", "6", "--resample", "1"]
+    Image.new("L", (90, 80), 120).save(tmp_path / "gray.png")
+    arguments = ["translate", str(tmp_path / "gray.png"), "--to", "winter", "--steps", "6", "--resample", "1"]
     result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "out.png")])
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "out.png").size == (72, 64)

@@ -141,7 +141,7 @@ def test_a_run_says_whether_it_needs_the_networks_graph(settings, ever):
         ({"start_color": 1.5}, "start_color"),
         ({"max_restarts": -1}, "max_restarts"),
         ({"restart_above": float("nan")}, "restart_above"),
-        ({"balance": "clever"}, "balance"),
+        ({"balance": "clever"}, "one of fixed, adaptive"),
         ({"solver": "euler"}, "solver"),
         ({"tail_steps": 3}, "tail_steps"),
         ({"solver": "unipc", "tail_steps": 0}, "tail_steps"),

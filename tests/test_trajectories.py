@@ -134,7 +134,7 @@ def test_a_run_is_the_official_codes(name):
 def test_colors_are_matched_as_the_official_code_does():
     name = next((n for n in trajectories() if read_json(n)["args"]["use_colormatch"]), None)
     if name is None:
-        pytest.skip("this set records no colour-matched picture")
+        pytest.skip("this set records no color-matched picture")
     record, data, _, steps = replay(name)
     ours = to_tensor(to_pil(steps[-1].pred_xstart, truncate=True))
     target = to_tensor(to_pil(picture(record["args"]["target_image"])))

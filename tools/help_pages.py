@@ -50,21 +50,22 @@ def _filled(path: Path, tables: str) -> str | None:
 
 def _made(name: str, words: Definitions, tables: str) -> str:
     """A page of a language that nobody writes pages in: description, pictures, tables."""
-    inputs = words["inputs"]
+    inputs = words.get("inputs", {})
     pictures = [
         f"![{inputs.get(path.stem, {}).get('name', path.stem)}]({name}/{path.name})"
         for path in sorted((DOCS / name).glob("*.png"))
     ]
-    return "\n\n".join([f"# {words['display_name']}", words["description"], *pictures, tables]) + "\n"
+    return (
+        "\n\n".join([f"# {words.get('display_name', name)}", words.get("description", ""), *pictures, tables])
+        + "\n"
+    )
 
 
 def _tables(schema: Schema, words: Definitions, language: str) -> str:
     inputs, outputs, *heading = _HEADINGS[language]
-    taken = [_row(slot, words["inputs"].get(slot.id, {}), language) for slot in schema.inputs]
-    given = [
-        _row(slot, words["outputs"].get(str(number), {}), language)
-        for number, slot in enumerate(schema.outputs)
-    ]
+    input_words, output_words = words.get("inputs", {}), words.get("outputs", {})
+    taken = [_row(slot, input_words.get(slot.id, {}), language) for slot in schema.inputs]
+    given = [_row(slot, output_words.get(str(n), {}), language) for n, slot in enumerate(schema.outputs)]
     parts = [_OPEN, f"## {inputs}", _table(heading, taken), f"## {outputs}", _table(heading, given), _CLOSE]
     return "\n\n".join(parts)
 

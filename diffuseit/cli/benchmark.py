@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
+from . import console
 from .options import path
 
 app = typer.Typer(help="Measure how good the translations are.", no_args_is_help=True)
@@ -27,7 +28,7 @@ def demo(
     check_writable_folder(output)
     from ..pocket.demo import run_demo
 
-    run_demo(output)
+    run_demo(output, console.results, console.step_bar)
 
 
 @app.command()
@@ -93,10 +94,19 @@ def pocket(
         from ..pocket.benchmark.run import ROWS, run_benchmark
 
         names = ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
-        run_benchmark(n, output, rows=names, seeds=scenes, models=models)
+        run_benchmark(n, output, rows=names, seeds=scenes, models=models, console=console.results)
         return
     from ..pocket.benchmark.comparison import run_comparison
     from ..pocket.benchmark.contenders import KINDS
 
     kinds = tuple(kind for kind in KINDS if guide in (kind, "both"))
-    run_comparison(n, output, methods=methods, kinds=kinds, rows=rows, seeds=scenes, models=models)
+    run_comparison(
+        n,
+        output,
+        methods=methods,
+        kinds=kinds,
+        rows=rows,
+        seeds=scenes,
+        models=models,
+        console=console.results,
+    )

@@ -25,16 +25,23 @@ class Rng(Protocol):
 
 
 class Seeded:
-    """Picture i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbours."""
+    """Picture i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbors."""
 
     def __init__(self, seed: int, batch: int):
         self.generators = [torch.Generator().manual_seed((seed + i) % 2**64) for i in range(batch)]
 
     def noise(self, shape: torch.Size) -> Tensor:
-        return torch.stack([torch.randn(shape[1:], generator=generator) for generator in self.generators])
+        return torch.stack(
+            [
+                torch.randn(shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+                for generator in self.generators
+            ]
+        )
 
     def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
         return draw_crops(self.generators, count, image_size)
 
     def labels(self, num_classes: int) -> Tensor:
-        return torch.cat([torch.randint(num_classes, (1,), generator=g) for g in self.generators])
+        return torch.cat(
+            [torch.randint(num_classes, (1,), generator=g, device="cpu") for g in self.generators]
+        )

@@ -158,8 +158,8 @@ def _weights(old: int, new: int, lanczos: bool) -> Tensor:
     """[new, old] in float64: each new pixel as a weighted mean of old ones."""
     scale = old / new
     stretch = max(scale, 1.0)
-    centers = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
-    distance = (torch.arange(old, dtype=torch.float64)[None] + 0.5 - centers[:, None]) / stretch
+    centers = (torch.arange(new, dtype=torch.float64, device="cpu") + 0.5) * scale
+    distance = (torch.arange(old, dtype=torch.float64, device="cpu")[None] + 0.5 - centers[:, None]) / stretch
     if lanczos:
         weights = (distance.sinc() * (distance / 3).sinc()).masked_fill(distance.abs() >= 3, 0)
     else:

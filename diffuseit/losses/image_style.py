@@ -22,7 +22,7 @@ def pixel_distance(image: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStyleLoss(Loss):
-    """Pulls towards the style picture, which has the source's size.
+    """Pulls toward the style picture, which has the source's size.
 
     `cls` weighs the distance of [CLS] tokens. `pixels` weighs the distance of the pictures themselves, which looks at
     `pixels_view` (None: at the sampler's view).

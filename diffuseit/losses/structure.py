@@ -71,7 +71,7 @@ def content_factor(look: Look, progressive_contrast: bool, regularize_content: b
     """How much more the content counts than the style, [B] or [], after the previous text style loss."""
     style = look.last.get("text_style")
     if style is None:
-        return torch.ones(())
+        return torch.ones((), dtype=torch.float32, device="cpu")
     factor = torch.ones_like(style)
     if progressive_contrast:
         factor = torch.where(style > -0.5, 0.5, factor)

@@ -47,7 +47,7 @@ def target_direction(
 
 @dataclass(frozen=True, kw_only=True)
 class TextStyleLoss(Loss):
-    """Pulls towards the prompt `to`; `from_` says what the source shows and may be left out.
+    """Pulls toward the prompt `to`; `from_` says what the source shows and may be left out.
 
     A tuple of prompts gives each picture of a batch its own.
 

@@ -1,7 +1,7 @@
 """Guidance with a spherical Gaussian constraint (Yang et al. 2024, DSG, arXiv 2402.03201).
 
 Noise of deviation sigma_t in n dimensions lies close to the sphere of radius sqrt(n) sigma_t around the step's mean.
-The step goes to a point of that sphere: towards the steepest descent, d* = -sqrt(n) sigma_t gradient / |gradient|,
+The step goes to a point of that sphere: toward the steepest descent, d* = -sqrt(n) sigma_t gradient / |gradient|,
 mixed with the random direction that an unguided step would take.
 """
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import InputError, ModelError
 from ..schema import from_json, parse, printable
 from .pickles import read_pickle
+from .precision import plain_defaults
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -30,7 +31,7 @@ LABELS = {
     "diffusers-unet": "a U-Net of diffusers",
     "transformers-vit": "a vision transformer of transformers (take timm's or Facebook's file of that network)",
     "transformers-clip": "a CLIP or SigLIP of transformers (take open_clip's file of that network)",
-    "face-recogniser": "a face recogniser (ArcFace)",
+    "face-recognizer": "a face recognizer (ArcFace)",
     "unknown": "none of the networks known here",
 }
 LOADERS = {"adm-unet": "the DDPM loader", "vit": "the ViT loader", "clip-openai": "the CLIP loader"}
@@ -39,7 +40,7 @@ _OTHERS = {
     "down_blocks.0.": "diffusers-unet",
     "vision_model.": "transformers-clip",
     "embeddings.patch_embeddings.": "transformers-vit",
-    "body.0.res_layer.": "face-recogniser",
+    "body.0.res_layer.": "face-recognizer",
 }
 _WRAPPERS = ("teacher", "ema", "state_dict", "model_state_dict", "model")
 _DEEPEST_WRAPPER = 4
@@ -268,7 +269,8 @@ def build_from(build: Callable[[], Network], state: Mapping[str, Tensor], source
     if faults := misfit(signature(state), signature(expected)):
         raise ModelError(f"{source} does not fit {what} it should be: {faults}")
     require_numbers(state, expected, source)
-    network = build()
+    with plain_defaults():
+        network = build()
     network.load_state_dict(state)
     return network
 

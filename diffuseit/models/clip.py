@@ -17,7 +17,7 @@ from ..schema import printable
 from .checkpoint import build_from, read_checkpoint, read_config, require_kind
 from .clip_config import OPENAI_MEAN, OPENAI_STD, CLIPConfig, infer_clip
 from .crops import Crops, apply_crops
-from .precision import at_least_float32
+from .precision import at_least_float32, plain_defaults
 from .resize import center_crop, resize, resize_shorter
 from .templates import fill_templates
 from .tokenizer import Tokenizer, load_siglip_tokenizer, openai_tokenizer
@@ -31,7 +31,7 @@ _EXTRAS = ("input_resolution", "context_length", "vocab_size")
 _SCALARS = {"logit_scale", "logit_bias"}
 
 
-def normalise(vectors: Tensor) -> Tensor:
+def normalize(vectors: Tensor) -> Tensor:
     """Unit vectors along the last dimension; zero stays zero."""
     return F.normalize(vectors, dim=-1)
 
@@ -66,8 +66,12 @@ class CLIP(nn.Module):
         self.antialias = antialias
         size = self.model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(std, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
 
     def cast(self, dtype: torch.dtype) -> CLIP:
         """This network with weights of `dtype`; what comes before them and the embeddings stay float32."""
@@ -84,7 +88,7 @@ class CLIP(nn.Module):
     ) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
 
-        Without `crops` n = 1: the shorter side is resized to the network's input and the centre cut out, or both
+        Without `crops` n = 1: the shorter side is resized to the network's input and the center cut out, or both
         sides are (`squash`), as the network was trained.
         With `crop_batch` no more crops are in memory at a time; the way back computes them again.
         """
@@ -107,7 +111,7 @@ class CLIP(nn.Module):
                 for part in pixels.split(crop_batch)
             ]
             embeddings = torch.cat(parts)
-        return normalise(at_least_float32(embeddings).view(batch, -1, embeddings.shape[-1]))
+        return normalize(at_least_float32(embeddings).view(batch, -1, embeddings.shape[-1]))
 
     def forward(self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None) -> Tensor:
         """`encode_image`."""
@@ -115,17 +119,19 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Un-normalised embeddings [n, D] of n texts as they are."""
-        return at_least_float32(self.model.encode_text(self.tokenizer(texts).to(self.mean.device)))
+        """Un-normalized embeddings [n, D] of n texts as they are."""
+        with plain_defaults():
+            tokens = self.tokenizer(texts)
+        return at_least_float32(self.model.encode_text(tokens.to(self.mean.device)))
 
     @torch.no_grad()
     def encode_prompt(self, text: str) -> Tensor:
-        """Unit embedding [D] of a prompt: normalised mean of un-normalised embeddings over 79 templates."""
+        """Unit embedding [D] of a prompt: normalized mean of un-normalized embeddings over 79 templates."""
         if not text.strip():
             raise InputError("the prompt is empty: say in a few words what the picture should become")
         if len(text) > _LONGEST_PROMPT:
             raise InputError(f"the prompt has {len(text)} characters: at most {_LONGEST_PROMPT} are read")
-        return normalise(self.encode_text(fill_templates(text)).mean(0))
+        return normalize(self.encode_text(fill_templates(text)).mean(0))
 
 
 class CLIPEnsemble(nn.Module):

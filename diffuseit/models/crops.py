@@ -42,16 +42,21 @@ class Crops:
         ]
 
 
+def _scalar() -> Tensor:
+    """One number to draw into, whatever torch's defaults are."""
+    return torch.empty(1, dtype=torch.float32, device="cpu")
+
+
 def _draw_box(generator: torch.Generator, height: int, width: int) -> tuple[int, int, int, int]:
     """(top, left, height, width) of one RandomResizedCrop box."""
-    low, high = torch.log(torch.tensor(RATIO)).tolist()
+    low, high = torch.log(torch.tensor(RATIO, dtype=torch.float32, device="cpu")).tolist()
     for _ in range(10):
-        area = height * width * torch.empty(1).uniform_(*SCALE, generator=generator).item()
-        ratio = torch.exp(torch.empty(1).uniform_(low, high, generator=generator)).item()
+        area = height * width * _scalar().uniform_(*SCALE, generator=generator).item()
+        ratio = torch.exp(_scalar().uniform_(low, high, generator=generator)).item()
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
-            top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
-            left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
+            top = int(torch.randint(0, height - h + 1, (1,), generator=generator, device="cpu"))
+            left = int(torch.randint(0, width - w + 1, (1,), generator=generator, device="cpu"))
             return top, left, h, w
     h, w = height, width
     if width < height * RATIO[0]:
@@ -66,17 +71,17 @@ def draw_crops(generators: Sequence[torch.Generator], n: int, image_size: tuple[
     angles, boxes, flips = [], [], []
     for generator in generators:
         for _ in range(n):
-            angles.append(torch.empty(1).uniform_(-DEGREES, DEGREES, generator=generator).item())
+            angles.append(_scalar().uniform_(-DEGREES, DEGREES, generator=generator).item())
             boxes.append(_draw_box(generator, *image_size))
-            flips.append(torch.rand(1, generator=generator).item() < 0.5)
+            flips.append(torch.rand(1, generator=generator, dtype=torch.float32, device="cpu").item() < 0.5)
     shape = (len(generators), n)
-    top, left, height, width = torch.tensor(boxes).T.reshape(4, *shape)
-    angle = torch.tensor(angles, dtype=torch.float64).reshape(shape)
-    return Crops(angle, top, left, height, width, torch.tensor(flips).reshape(shape))
+    top, left, height, width = torch.tensor(boxes, device="cpu").T.reshape(4, *shape)
+    angle = torch.tensor(angles, dtype=torch.float64, device="cpu").reshape(shape)
+    return Crops(angle, top, left, height, width, torch.tensor(flips, device="cpu").reshape(shape))
 
 
 def _rotate(image: Tensor, angle: Tensor) -> Tensor:
-    """Nearest-neighbour rotation about the centre: [B, C, H, W] and degrees [B, n] -> [B, n, C, H, W].
+    """Nearest-neighbor rotation about the center: [B, C, H, W] and degrees [B, n] -> [B, n, C, H, W].
 
     Which pixel is nearest comes from `grid_sample` of a map of the pixel numbers, so that ties fall as in
     torchvision. The pixels themselves are gathered: `grid_sample` has no backward on MPS.
@@ -111,13 +116,13 @@ def _rotate(image: Tensor, angle: Tensor) -> Tensor:
 def _resampling(start: Tensor, length: Tensor, side: int, size: int, *, antialias: bool) -> Tensor:
     """Matrices [K, size, side] that cut `length` pixels from `start` on and resize them to `size`.
 
-    Bilinear with half-pixel centres: `F.interpolate(..., align_corners=False)` of the cut. With
+    Bilinear with half-pixel centers: `F.interpolate(..., align_corners=False)` of the cut. With
     `antialias` the triangle widens to the scale when shrinking.
     """
     start, length = start.double().view(-1, 1, 1), length.double().view(-1, 1, 1)
     scale = length / size
-    source = (torch.arange(size, dtype=torch.float64).view(1, -1, 1) + 0.5) * scale - 0.5
-    pixel = torch.arange(side, dtype=torch.float64).view(1, 1, -1) - start
+    source = (torch.arange(size, dtype=torch.float64, device=start.device).view(1, -1, 1) + 0.5) * scale - 0.5
+    pixel = torch.arange(side, dtype=torch.float64, device=start.device).view(1, 1, -1) - start
     reach = scale.clamp(min=1) if antialias else 1.0
     weight = (1 - (pixel - source).abs() / reach).clamp(min=0) * ((pixel >= 0) & (pixel < length))
     return weight / weight.sum(-1, keepdim=True)

@@ -126,8 +126,8 @@ class PixelDDPM(nn.Module):
             fraction = (out + 1) / 2
             return fraction * log_max + (1 - fraction) * log_min
         if self.diffusion.variance == "fixed_small":
-            return torch.tensor(log_min, device=out.device)
-        return torch.tensor(log_max if index else log_min, device=out.device)
+            return torch.tensor(log_min, dtype=out.dtype, device=out.device)
+        return torch.tensor(log_max if index else log_min, dtype=out.dtype, device=out.device)
 
     def encode(self, image: Tensor) -> Tensor:
         return image

@@ -22,17 +22,22 @@ SOUND_TORCH = (2, 10)
 """The first torch whose `weights_only` is sound: files got past it before 2.6 (CVE-2025-32434) and before 2.10
 (CVE-2026-24747)."""
 
-_MOST_STEPS = 500_000
+_MOST_STEPS = 300_000
 """Instructions of a pickle. A network of 1,000 tensors takes 25,000, with a copy and an optimizer 150,000."""
 
-_MOST_PARTS = 10_000
+_MOST_PARTS = 1_000
 """Parts of a tuple, and of the tuples in it, as often as they appear."""
+
+_LARGEST_INTEGER = 2**64
+"""Larger ones can be chosen so that a dictionary compares each key with all others."""
+
+_OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The pickled number at the start of files in torch's format before 1.6."""
 
 _STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 _NAMES = {
     *("collections OrderedDict", "collections Counter", "argparse Namespace", "_codecs encode"),
-    *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("set", "complex")),
     *("torch Size", "torch device", "torch.nn.parameter Parameter"),
     *(f"torch._utils _rebuild_{what}" for what in ("tensor", "tensor_v2", "tensor_v3", "parameter")),
     "torch.storage UntypedStorage",
@@ -128,25 +133,30 @@ def _check_archive(path: Path, size: int, source: str) -> None:
 
 
 def _check_old_format(path: Path, source: str) -> None:
-    """Raise `ModelError` unless the pickles of a file in torch's format before 1.6 are checked to be harmless."""
+    """Raise `ModelError` unless the pickles at the start of a file in torch's format before 1.6 are harmless."""
     with path.open("rb") as file:
-        # A magic number, a version, the system, the checkpoint, the order of the tensors that follow.
-        for _ in range(5):
+        if file.read(len(_OLD_MAGIC)) != _OLD_MAGIC:
+            file.seek(0)
+            _check_pickle(file, source)
+            raise ValueError("no file of torch")
+        # A version, the system, the checkpoint, the order of the tensors that follow.
+        for _ in range(4):
             _check_pickle(file, source)
 
 
 def _check_pickle(file: IO[bytes], source: str) -> None:
-    """Raise `ModelError` if a pickle calls for more than plain tensors or would keep the reader busy for hours.
+    """Raise `ModelError` if a pickle calls for more than plain tensors or would keep its reader busy for hours.
 
     It is read and not run. Tuples are weighed: one that holds another twice, which holds another twice, sixty deep, is
-    written in 300 bytes, and 2^60 steps find it in a dictionary.
+    written in 300 bytes, and a dictionary takes 2^60 steps to find it.
     """
+    odd = ModelError(f"{source} has a structure that no checkpoint has: it is not read")
     stack: list[int | None] = []
     memo: dict[Any, int | None] = {}
     for step, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if step > _MOST_STEPS:
-            raise ModelError(f"{source} has a structure of more than {_MOST_STEPS} steps: it is not read")
         name = opcode.name
+        if step > _MOST_STEPS or (isinstance(argument, int) and abs(argument) >= _LARGEST_INTEGER):
+            raise odd
         if "GLOBAL" in name or name in ("INST", "OBJ", "EXT1", "EXT2", "EXT4"):
             _check_name(str(argument), source)
         if name == "MARK":
@@ -157,9 +167,10 @@ def _check_pickle(file: IO[bytes], source: str) -> None:
             stack.append(memo[argument])
         else:
             parts = sum(_popped(stack, opcode))
-            if parts > _MOST_PARTS and "TUPLE" in name:
-                raise ModelError(f"{source} has a structure that no checkpoint has: it is not read")
-            stack.extend([1 + parts if "TUPLE" in name else 1] * len(opcode.stack_after))
+            weight = 1 + parts if "TUPLE" in name else 1
+            if weight > _MOST_PARTS:
+                raise odd
+            stack.extend([weight] * len(opcode.stack_after))
 
 
 def _popped(stack: list[int | None], opcode: pickletools.OpcodeInfo) -> Iterator[int]:

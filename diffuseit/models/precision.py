@@ -1,10 +1,23 @@
 """Gradients through networks of half precision: scaled by a power of two on their way, so that none vanishes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def plain_defaults() -> Iterator[None]:
+    """float32 on the CPU for what libraries make without saying so, whatever other code has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -40,7 +53,11 @@ def pull_back(
     if not isinstance(network, nn.Module) or not _is_half(network):
         return torch.autograd.grad(outputs, start, gradients, retain_graph=keep_graph)[0]
     largest = max(float(gradient.abs().max()) for gradient in gradients)
-    scale = 2.0 ** -torch.frexp(torch.tensor(largest)).exponent.item() if 0 < largest < float("inf") else 1.0
+    scale = (
+        2.0 ** -torch.frexp(torch.tensor(largest, dtype=torch.float32, device="cpu")).exponent.item()
+        if 0 < largest < float("inf")
+        else 1.0
+    )
     scaled = [gradient * scale for gradient in gradients]
     return torch.autograd.grad(outputs, start, scaled, retain_graph=keep_graph)[0] / scale
 

@@ -171,8 +171,12 @@ class ViT(nn.Module):
         self.max_size = None if max_size is None else max(max_size, input_size)
         self.layer = layer
         self.antialias = antialias
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(std, dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+        )
 
     def cast(self, dtype: torch.dtype) -> ViT:
         """This network with weights of `dtype`; what comes before them and the features stay float32."""
@@ -191,7 +195,7 @@ class ViT(nn.Module):
         return chosen, chosen // 2
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalised."""
+        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalized."""
         image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
         return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
 

@@ -163,13 +163,13 @@ def _backbone_footprint(
 def _feature_footprint(
     network: ViT | CLIP, batch: int, size: tuple[int, int], crops: int, crop_batch: int | None
 ) -> Footprint:
-    picture = torch.empty(batch, 3, *size)
+    picture = torch.empty(batch, 3, *size, dtype=torch.float32, device="cpu")
     if isinstance(network, ViT):
         return footprint(network, lambda view: _compared(network(view)), picture)
     if crops == 0:
         return footprint(network, network, picture)
     crops = min(crops, Execution(crop_batch=crop_batch).crops_at_once(batch))
-    boxes = draw_crops([torch.Generator()] * batch, crops, size)
+    boxes = draw_crops([torch.Generator("cpu")] * batch, crops, size)
     return footprint(network, lambda view: network(view, boxes, crop_batch), picture)
 
 

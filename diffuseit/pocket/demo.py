@@ -1,5 +1,7 @@
 """`diffuseit demo`: three translations of held-out pocket scenes beside SDEdit and the ground truth."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -8,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ..api import load_models
-from ..cli.console import step_bar
+from ..guidance.loop import Step
 from ..images.io import save_picture, to_pil
 from .benchmark.metrics import edge_f1, ssim
 from .benchmark.run import VARIANTS, translate_tasks
@@ -25,9 +27,13 @@ SHOWN = (("text", "landscape", "summer", "winter", 0), ("text", "animal", "lion"
 """Method, domain, style of the source, style wanted, seed."""
 
 
-def run_demo(output: Path) -> None:
-    """Translate, print what was reached, and write the contact sheet and the single pictures into `output`."""
-    console = Console()
+def run_demo(
+    output: Path, console: Console, step_bar: Callable[[str], AbstractContextManager[Callable[[Step], None]]]
+) -> None:
+    """Translate, print what was reached, and write the contact sheet and the single pictures into `output`.
+
+    `step_bar` shows the steps of a translation under its label.
+    """
     models, judge = load_models("pocket"), pocket_judge()
     table = Table("translation", "style reached", "SSIM", "edge F1", title="Translated (SDEdit beside it)")
     columns: dict[str, list[Tensor]] = {"source": [], "SDEdit": [], "translated": [], "ground truth": []}

@@ -61,7 +61,8 @@ def show_text(text: str) -> None:
     logging.info("DiffuseIT: %s", text)
     prompt_server = server()
     if prompt_server is not None:
-        prompt_server.send_progress_text(text, executing()[1])
+        with Decoration("the text on the node"):
+            prompt_server.send_progress_text(text, executing()[1])
 
 
 def check_interruption() -> None:

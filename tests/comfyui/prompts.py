@@ -36,7 +36,7 @@ def text_prompt(**inputs) -> Prompt:
 
 
 def image_prompt(**inputs) -> Prompt:
-    """As `text_prompt`, towards the picture b.png, by its look and its colors."""
+    """As `text_prompt`, toward the picture b.png, by its look and its colors."""
     return {
         **{node: what for node, what in LOADERS.items() if node != "clip"},
         "look": ("LoadImage", {"image": "b.png"}),

@@ -45,6 +45,11 @@ def folder(server):
     return folder
 
 
+def levels_apart(first: np.ndarray, second: np.ndarray) -> int:
+    """The largest difference of two pictures, in levels of 255."""
+    return int(np.abs(first.astype(int) - second).max())
+
+
 def options(server, node, name):
     return server.get(f"/object_info/{node}")[node]["input"]["required"][name][1]["options"]
 
@@ -72,7 +77,7 @@ def test_files_load_from_both_folders_and_equal_the_pocket_models(server, folder
         prompt = changed(prompt, node, **{LOADERS[node]: file})
     outcome = server.run(prompt)
     assert {"ddpm", "vit", "clip", "sampler"} <= set(outcome.executed)
-    assert np.array_equal(server.images(outcome, "save"), pocket)
+    assert levels_apart(server.images(outcome, "save"), pocket) <= 1
 
 
 def test_an_ensemble_of_two_runs_with_both(server, folder):
@@ -81,8 +86,8 @@ def test_an_ensemble_of_two_runs_with_both(server, folder):
     pair = changed(text_prompt(seed=601), "clip", **{"further.clip0": ["other", 0]}) | other
     gap = changed(text_prompt(seed=601), "clip", **{"further.clip3": ["other", 0]}) | other
     first, second = (server.images(server.run(prompt), "save") for prompt in (pair, gap))
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, one), "two CLIPs see other crops than one"
+    assert levels_apart(first, second) <= 1
+    assert levels_apart(first, one) > 1, "two CLIPs see other crops than one"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -107,7 +112,7 @@ VIT, DDPM, CLIP = (re.escape(LABELS[kind]) for kind in ("vit", "adm-unet", "clip
         ("ddpm", "cut.safetensors", "is truncated or damaged, download it again"),
         ("vit", "page.pt", "is a text file that starts with '<!DOCTYPE', no checkpoint: download it again"),
         ("clip", "empty.pth", "is empty: download it again"),
-        ("ddpm", "code.pt", "holds Python code besides tensors and is not opened"),
+        ("ddpm", "code.pt", r"holds Python code besides tensors \(.*\) and is not opened"),
         ("clip", "unknown.pt", "are none of the networks known here"),
     ],
 )

@@ -220,7 +220,8 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
     seed, other = SEEDS[renderer]
     page.evaluate(SET, [SAMPLER, QUICK | {"seed": seed}])
     second = page.evaluate(
-        ADD_SAMPLER, [SAMPLER, QUICK | {"seed": other, "restart_above": 1e-9, "max_restarts": 1}]
+        ADD_SAMPLER,
+        [SAMPLER, QUICK | {"seed": other, "restart_above": 1e-9, "max_restarts": 1, "start_colour": 1}],
     )
     page.wait_for_timeout(500)
     widgets = "id => app.graph.getNodeById(id).serialize().widgets_values"

@@ -91,7 +91,7 @@ def test_a_seed_gives_its_picture_again_whatever_ran_between(server):
 
 
 def test_a_bypassed_loss_leaves_the_chain_whole(server):
-    """The front end leaves a bypassed node out and links its neighbours."""
+    """The front end leaves a bypassed node out and links its neighbors."""
     prompt = text_prompt(seed=101)
     first = server.images(server.run(prompt), "save")
     del prompt["structure"]

@@ -82,10 +82,10 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
 def wilson_interval(successes: int, count: int) -> Interval:
     """The 95 % Wilson score interval of a rate."""
     rate, z2 = successes / count, _Z95**2
-    centre = (rate + z2 / (2 * count)) / (1 + z2 / count)
+    center = (rate + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z95 * math.sqrt(rate * (1 - rate) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return max(min(centre - half, rate), 0.0), min(
-        max(centre + half, rate), 1.0
+    return max(min(center - half, rate), 0.0), min(
+        max(center + half, rate), 1.0
     )  # rate inside despite rounding
 
 
@@ -99,5 +99,5 @@ def mean_interval(values: Tensor) -> Interval | None:
 
 
 def _covariance(features: Tensor) -> Tensor:
-    centred = features - features.mean(0)
-    return centred.T @ centred / max(len(features) - 1, 1)
+    centered = features - features.mean(0)
+    return centered.T @ centered / max(len(features) - 1, 1)

@@ -1,4 +1,4 @@
-"""Quality against compute, drawn: a panel for each figure, a colour for each method."""
+"""Quality against compute, drawn: a panel for each figure, a color for each method."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _PANELS = (
     ("ssim", "SSIM to the ground truth (up is better)"),
     ("frechet", "Frechet distance (down is better)"),
 )
-_COLOURS = ("#0b5394", "#6fa8dc", "#38761d", "#93c47d", "#e69138", "#cc0000", "#674ea7", "#000000", "#00a3a3")
+_COLORS = ("#0b5394", "#6fa8dc", "#38761d", "#93c47d", "#e69138", "#cc0000", "#674ea7", "#000000", "#00a3a3")
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _RIGHT, _LEGEND = 460, 400, 56, 64, 46, 16, 170
 
 
@@ -27,15 +27,15 @@ def save_pareto(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     draw = ImageDraw.Draw(picture)
     draw.text((_LEFT, 10), title, fill="black", font=_font(18))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    colours = {method: _COLOURS[number % len(_COLOURS)] for number, method in enumerate(methods)}
+    colors = {method: _COLORS[number % len(_COLORS)] for number, method in enumerate(methods)}
     for number, (name, label) in enumerate(_PANELS):
         shown = [row for row in rows if row[name] is not None]
         if shown:
-            _panel(draw, number * _WIDTH, name, label, shown, colours)
-    for number, (method, colour) in enumerate(colours.items()):
+            _panel(draw, number * _WIDTH, name, label, shown, colors)
+    for number, (method, color) in enumerate(colors.items()):
         y = _TOP + 10 + 22 * number
         left = len(_PANELS) * _WIDTH + 8
-        draw.rectangle((left, y - 5, left + 10, y + 5), fill=colour)
+        draw.rectangle((left, y - 5, left + 10, y + 5), fill=color)
         draw.text((left + 18, y), method, fill="black", font=_font(14), anchor="lm")
     save_picture(picture, path)
 
@@ -50,7 +50,7 @@ def _panel(
     name: str,
     label: str,
     rows: Sequence[dict[str, Any]],
-    colours: dict[str, str],
+    colors: dict[str, str],
 ) -> None:
     left, right, top, bottom = offset + _LEFT, offset + _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM
     ends = [value for row in rows for value in (row[name], *(row[f"{name}_ci"] or ()))]
@@ -79,19 +79,19 @@ def _panel(
     draw.text(
         ((left + right) / 2, bottom + 24), "compute, official is 1", fill="black", font=_font(12), anchor="ma"
     )
-    for method, colour in colours.items():
+    for method, color in colors.items():
         own = sorted(
             (row for row in rows if row["method"] == method), key=lambda row: row["relative_compute"]
         )
         points = [(across(row["relative_compute"]), up(row[name])) for row in own]
         if len(points) > 1:
-            draw.line(points, fill=colour, width=2)
+            draw.line(points, fill=color, width=2)
         for row, (x, y) in zip(own, points, strict=True):
             if row[f"{name}_ci"]:
                 ends = [up(value) for value in row[f"{name}_ci"]]
-                draw.line((x, ends[0], x, ends[1]), fill=colour)
+                draw.line((x, ends[0], x, ends[1]), fill=color)
             box = (x - 4, y - 4, x + 4, y + 4)
             if row["steps"] == "preset":
-                draw.rectangle(box, fill=colour, outline="black")
+                draw.rectangle(box, fill=color, outline="black")
             else:
-                draw.ellipse(box, fill=colour)
+                draw.ellipse(box, fill=color)

@@ -10,7 +10,7 @@ from .data import Pairs
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of [N, C, S, S] by sigma [N] pixels; the kernel is renormalised at the borders."""
+    """Gaussian blur of [N, C, S, S] by sigma [N] pixels; the kernel is renormalized at the borders."""
     position = torch.arange(images.shape[-1], device=images.device, dtype=torch.float32)
     distance = (position[:, None] - position[None]).square()
     kernel = (-distance / (2 * sigma.clamp(min=1e-2).square()[:, None, None])).softmax(-1).unsqueeze(1)
@@ -28,15 +28,15 @@ def corrupt(images: Tensor, generator: torch.Generator, noise: float = 0.6, blur
     )
 
 
-def jitter_colours(images: Tensor, generator: torch.Generator, strength: float = 0.12) -> Tensor:
+def jitter_colors(images: Tensor, generator: torch.Generator, strength: float = 0.12) -> Tensor:
     """Mild random gain and offset of each channel, and saturation."""
 
     def draw(*shape: int) -> Tensor:
         return strength * (2 * torch.rand(shape, generator=generator) - 1).to(images.device)
 
     count = len(images)
-    grey = images.mean(1, keepdim=True)
-    saturated = torch.lerp(grey, images, 1 + 2 * draw(count, 1, 1, 1))
+    gray = images.mean(1, keepdim=True)
+    saturated = torch.lerp(gray, images, 1 + 2 * draw(count, 1, 1, 1))
     return saturated * (1 + draw(count, 3, 1, 1)) + draw(count, 3, 1, 1)
 
 

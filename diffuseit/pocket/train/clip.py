@@ -11,7 +11,7 @@ from open_clip import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...models.clip import CLIP, normalise
+from ...models.clip import CLIP, normalize
 from ...models.clip_config import CLIPConfig, PlainCLIP, TextTower, VisionTower
 from ...models.crops import Crops, draw_crops
 from ...models.templates import TEMPLATES
@@ -20,7 +20,7 @@ from ..judge import CLASSES, class_index
 from ..world.captions import ADJECTIVES, COATS, ENDINGS, SCENES, caption
 from ..world.render import DOMAINS, SIZE
 from ..world.seeds import TRAINING
-from .augment import attack, corrupt, jitter_colours, mix_styles
+from .augment import attack, corrupt, jitter_colors, mix_styles
 from .data import draw_pairs
 from .loop import Recipe
 
@@ -54,7 +54,7 @@ class Pupil(nn.Module):
     def encode_text(self, texts: list[str]) -> Tensor:
         """Unit embeddings [n, D]."""
         tokens = self.clip.tokenizer(texts).to(self.clip.mean.device)
-        return normalise(self.clip.model.encode_text(tokens).float())
+        return normalize(self.clip.model.encode_text(tokens).float())
 
     def encode_image(self, images: Tensor, crops: Crops) -> Tensor:
         """Unit embeddings [N, D] of one crop of each picture."""
@@ -98,7 +98,7 @@ class Loss:
             targets.append(_targets(domain, pairs.styles, share))
             texts += caption(pairs.geometry[pure.nonzero()], pairs.styles[pure, 0], rng)
         x, target = torch.cat(images), torch.cat(targets)
-        x = corrupt(jitter_colours(x, generator), generator)
+        x = corrupt(jitter_colors(x, generator), generator)
         crops = _draw_crops(len(x), generator)
 
         captions = network.encode_text(

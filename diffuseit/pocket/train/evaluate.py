@@ -93,7 +93,7 @@ def _clip(folder: Path, generator: torch.Generator, count: int = 192) -> Figures
 def follow_gradient(
     source: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 50, size: float = 0.02
 ) -> Tensor:
-    """Pictures [N, 3, 64, 64] changed at a quarter of the resolution, by normalised steps down a loss [N] alone."""
+    """Pictures [N, 3, 64, 64] changed at a quarter of the resolution, by normalized steps down a loss [N] alone."""
     change = torch.zeros_like(source[..., ::4, ::4])
 
     def changed(change: Tensor) -> Tensor:
@@ -125,13 +125,13 @@ def _reach(
 
 
 def text_loss(clip: CLIP, pairs: Pairs) -> Callable[[Tensor], Tensor]:
-    """Towards the name of each pair's second style."""
+    """Toward the name of each pair's second style."""
     texts = prompt_embeddings(clip, pairs.geometry.domain)[pairs.styles[:, 1]]
     return lambda images: -(clip.encode_image(images)[:, 0] * texts).sum(1)
 
 
 def cls_loss(vit: ViT, pairs: Pairs) -> Callable[[Tensor], Tensor]:
-    """Towards the [CLS] of other geometries in each pair's second style."""
+    """Toward the [CLS] of other geometries in each pair's second style."""
     styles = pairs.styles[:, 1]
     geometry = pairs.geometry[torch.arange(len(styles)).roll(1)]
     targets = vit(render(geometry, styles, range(TUNING.start, TUNING.start + len(styles)))).cls.detach()

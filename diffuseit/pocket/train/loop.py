@@ -22,7 +22,7 @@ Loss = Callable[[Any, torch.Generator], dict[str, Tensor]]  # (network, random n
 class Recipe:
     """How one network is trained. `lr` is constant after a warm-up and falls to 0 over the last `decay` of the run.
 
-    The optimiser is Muon on matrices and convolutions and AdamW on the rest (timm's, step sizes matched to
+    The optimizer is Muon on matrices and convolutions and AdamW on the rest (timm's, step sizes matched to
     AdamW's). `half` computes in bfloat16 with float32 master weights.
     """
 

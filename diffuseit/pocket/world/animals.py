@@ -15,6 +15,7 @@ from .canvas import (
     capsule,
     circle,
     cover,
+    either,
     ellipse,
     ramp,
     scatter,
@@ -28,7 +29,7 @@ SEGMENTS = (
 )  # fmt: skip
 PARAMS = 24
 
-# one colour per style: lion, leopard, tiger, panther, polar bear, zebra
+# one color per style: lion, leopard, tiger, panther, polar bear, zebra
 PALETTE = {
     "coat": "dba54c e9bb52 f08a24 2c2c3a f6f3e8 f5f5f2",
     "belly": "f0cf8c f8e3ae fbe3c0 3d3d4e e2dccb dcdcdc",
@@ -79,7 +80,7 @@ def layout(params: Tensor) -> Pose:
 
 def _hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     """[N, 1, 1] each -> [N, 3, 1, 1]."""
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=hue.device).view(1, 3, 1, 1)
+    offsets = torch.tensor([5.0, 3.0, 1.0], dtype=hue.dtype, device=hue.device).view(1, 3, 1, 1)
     k = (offsets + 6 * hue.unsqueeze(1)) % 6
     return value.unsqueeze(1) * (1 - saturation.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1))
 
@@ -168,10 +169,10 @@ def _head_marks(
     striped = _is(styles, TIGER) | _is(styles, ZEBRA)
     if bool(striped.any()):
         zebra = _is(styles, ZEBRA)
-        period = torch.where(zebra, 6.4, 7.4)
-        brow = stripes((x * 0.9 + y) * r, period, 2.0 + 0.5 * width + 0.8 * zebra, 0.3 * phase)
-        inner = torch.where(zebra, -0.1, 0.42) * r
-        outside = (inner - (x.square() + (y - 0.15).square()).sqrt() * r + torch.where(zebra, 0, 1.5)) * 0.5
+        period = either(zebra, 6.4, 7.4)
+        brow = stripes((x * 0.9 + y) * r, period, 2.0 + 0.5 * width + either(zebra, 0.8, 0.0), 0.3 * phase)
+        inner = either(zebra, -0.1, 0.42) * r
+        outside = (inner - (x.square() + (y - 0.15).square()).sqrt() * r + either(zebra, 0, 1.5)) * 0.5
         canvas.paint(head * cover(torch.maximum(brow, outside) + thinning) * striped, palette["mark"])
 
 
@@ -180,7 +181,7 @@ def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     palette, more = Palette(PALETTE, styles), pose.rest
     _backdrop(canvas, pose)
     s = 1.02 + 0.12 * pose.size
-    facing = torch.where(pose.faces_left, -1.0, 1.0)
+    facing = either(pose.faces_left, -1.0, 1.0)
     x, y = (canvas.x - 32 - pose.x * 0.5) * facing / s + 1.5, (canvas.y - 35 - pose.y) / s
     chest, hip = more.between(8, 10), more.between(-10, -8)
     head_x, head_y = chest + more.between(6.5, 8.5), more.between(-11, -7)
@@ -269,9 +270,11 @@ def _body_marks(
     if bool(striped.any()):
         zebra = _is(styles, ZEBRA)
         phase, width = texture[:, 0, :1, None], texture[:, 1, :1, None]
-        bent = x + 0.012 * y.square() * torch.where(zebra, 1.0, 2.0) + (y * 0.35 + 6 * phase).sin()
-        taper = torch.where(zebra, 0.0, 2.4) * ramp(y, -2.0, 6.0)
-        upright = stripes(bent, torch.where(zebra, 5.8, 6.2), 2.0 + 0.5 * width + 0.6 * zebra - taper, phase)
+        bent = x + 0.012 * y.square() * either(zebra, 1.0, 2.0) + (y * 0.35 + 6 * phase).sin()
+        taper = either(zebra, 0.0, 2.4) * ramp(y, -2.0, 6.0)
+        upright = stripes(
+            bent, either(zebra, 5.8, 6.2), 2.0 + 0.5 * width + either(zebra, 0.6, 0.0) - taper, phase
+        )
         level = stripes(y + 0.3 * x, 4.8, 2.0, phase)
         pattern = torch.where(y > 7.5, level, upright)
         canvas.paint(coat * cover(pattern) * striped, palette["mark"])

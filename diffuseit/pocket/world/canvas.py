@@ -30,6 +30,11 @@ def _shift(z: Tensor, bits: int) -> Tensor:
     return (z >> bits) & ((1 << (64 - bits)) - 1)  # logical: int64 shifts drag the sign along
 
 
+def either(condition: Tensor, yes: float, no: float) -> Tensor:
+    """One of two numbers for each item, as float32, which `torch.where` would make of torch's default dtype."""
+    return torch.where(condition, torch.tensor(yes, dtype=torch.float32, device=condition.device), no)
+
+
 class Draw:
     """Reads the columns of a [N, P] table of uniform numbers one after the other, as [N, 1, 1] scalars."""
 
@@ -44,31 +49,32 @@ class Draw:
 
 
 class Canvas:
-    """Colours [N, 3, 64, 64] in [0, 1] and class labels [N, 64, 64]; shapes are painted back to front."""
+    """Colors [N, 3, 64, 64] in [0, 1] and class labels [N, 64, 64]; shapes are painted back to front."""
 
     def __init__(self, batch: int, labels: Sequence[str], device: torch.device) -> None:
-        centres = torch.arange(SIZE, device=device) + 0.5
-        self.x, self.y = centres.view(1, 1, SIZE), centres.view(1, SIZE, 1)
-        self.rgb = torch.zeros(batch, 3, SIZE, SIZE, device=device)
+        centers = torch.arange(SIZE, dtype=torch.float32, device=device) + 0.5
+        self.x, self.y = centers.view(1, 1, SIZE), centers.view(1, SIZE, 1)
+        self.rgb = torch.zeros(batch, 3, SIZE, SIZE, dtype=torch.float32, device=device)
         self.labels: Tensor | None = None
         self._names = {name: index for index, name in enumerate(labels)}
 
     def record_labels(self) -> None:
         self.labels = torch.zeros(len(self.rgb), SIZE, SIZE, dtype=torch.int64, device=self.rgb.device)
 
-    def paint(self, coverage: Tensor, colour: Tensor, label: str | None = None) -> None:
-        """Blend a colour [N, 3, 1 or 64, 1 or 64] in by coverage [N, 64, 64]; details have no label."""
-        self.rgb.lerp_(colour, coverage.unsqueeze(1))
+    def paint(self, coverage: Tensor, color: Tensor, label: str | None = None) -> None:
+        """Blend a color [N, 3, 1 or 64, 1 or 64] in by coverage [N, 64, 64]; details have no label."""
+        self.rgb.lerp_(color, coverage.unsqueeze(1))
         if label is not None and self.labels is not None:
             self.labels.masked_fill_(coverage > 0.5, self._names[label])
 
 
 class Palette:
-    """Named colours of each item: table[part] lists a hex colour per style, palette[part] is [N, 3, 1, 1]."""
+    """Named colors of each item: table[part] lists a hex color per style, palette[part] is [N, 3, 1, 1]."""
 
     def __init__(self, table: dict[str, str], styles: Tensor) -> None:
-        colours = torch.tensor([[_rgb(code) for code in row.split()] for row in table.values()])
-        self._parts = dict(zip(table, colours.to(styles.device)[:, styles, :, None, None], strict=True))
+        rows = [[_rgb(code) for code in row.split()] for row in table.values()]
+        colors = torch.tensor(rows, dtype=torch.float32, device=styles.device)
+        self._parts = dict(zip(table, colors[:, styles, :, None, None], strict=True))
 
     def __getitem__(self, part: str) -> Tensor:
         return self._parts[part]
@@ -151,14 +157,14 @@ def scatter(
     table [N, 4, K] uniform numbers (x, y, size, presence); share is the part of cells that hold a dot. Of the
     dot in each pixel's cell, all [N, 64, 64]: distance, size number in [0, 1), how far the pixel is below it.
     """
-    centres = torch.arange(SIZE, device=table.device) + 0.5
-    row = (centres / cell).floor()
-    shifted = centres[None, :] / cell + 0.5 * (row[:, None] % 2)
+    centers = torch.arange(SIZE, dtype=table.dtype, device=table.device) + 0.5
+    row = (centers / cell).floor()
+    shifted = centers[None, :] / cell + 0.5 * (row[:, None] % 2)
     column = shifted.floor()
     columns = int(SIZE / cell) + 2
     u, v, size, presence = table[:, :, (row[:, None] * columns + column).long()].unbind(1)
     room = cell - 2 * radius[1]
     dx = (shifted - column - 0.5) * cell - (u - 0.5) * room
-    dy = ((centres / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
+    dy = ((centers / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
     distance = circle(dx, dy, radius[0] + (radius[1] - radius[0]) * size)
-    return distance + FAR * (presence > share), size, dy
+    return distance + either(presence > share, FAR, 0.0), size, dy

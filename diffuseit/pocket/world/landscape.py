@@ -6,7 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .canvas import FAR, Canvas, Draw, Palette, box, circle, cover, ellipse, ramp, scatter, stripes, wave
+from .canvas import (
+    FAR,
+    Canvas,
+    Draw,
+    Palette,
+    box,
+    circle,
+    cover,
+    either,
+    ellipse,
+    ramp,
+    scatter,
+    stripes,
+    wave,
+)
 
 STYLES = ("summer", "winter", "autumn", "desert", "sunset", "night")
 SEGMENTS = (
@@ -16,7 +30,7 @@ SEGMENTS = (
 PARAMS = 72
 TREES = 5
 
-# one colour per style: summer, winter, autumn, desert, sunset, night
+# one color per style: summer, winter, autumn, desert, sunset, night
 PALETTE = {
     "sky top": "3f8fe0 8fa9c4 7fa3bf 5fb0d8 4b2a78 0e1540",
     "sky low": "c9ebfa e9eff5 f6e3bd fbe9c2 ff9a4a 34437e",
@@ -102,7 +116,7 @@ def layout(params: Tensor) -> Layout:
     top_x = torch.where(has_house, house_x, draw.between(18, 46))
     top_y = torch.where(has_house, base, height(top_x, ground)[0])
     path = (top_x, draw.between(20, 44), draw.between(-4, 4), top_y)
-    window_side = torch.where(draw.chance(0.5), 1.0, -1.0)
+    window_side = either(draw.chance(0.5), 1.0, -1.0)
     pine = draw.chance(0.5)
     scene = Layout(
         sun, clouds, mountains, far_hill, near_hill, has_near_hill, ground, has_lake, lake, has_path, path,
@@ -135,8 +149,8 @@ def _trees(draw: Draw, scene: Layout) -> list[tuple[Tensor, Tensor, Tensor, Tens
             x = torch.where(x < 32, x * 0.35, 64 - (64 - x) * 0.35)
         x = _push(x, scene.house[0], torch.where(scene.has_house, scene.house[2] + tall * 0.3 + 1, 0))
         base = height(x, scene.ground)[0] + depth + draw.between(-0.7, 0.7)
-        centre, half_width = path_at(base, scene)
-        x = _push(x, centre, torch.where(scene.has_path, half_width + tall * 0.22 + 1, 0))
+        center, half_width = path_at(base, scene)
+        x = _push(x, center, torch.where(scene.has_path, half_width + tall * 0.22 + 1, 0))
         in_lake = scene.has_lake & ((x - scene.lake[0]).abs() < scene.lake[2] + 3)
         base = torch.where(in_lake, torch.minimum(base, scene.lake[1] - scene.lake[3] - 0.8), base)
         trees.append((there, x, base, tall * draw.between(0.88, 1.12)))
@@ -145,7 +159,7 @@ def _trees(draw: Draw, scene: Layout) -> list[tuple[Tensor, Tensor, Tensor, Tens
 
 def _push(x: Tensor, away_from: Tensor, room: Tensor) -> Tensor:
     gap = x - away_from
-    side = torch.where(gap < 0, -1.0, 1.0)
+    side = either(gap < 0, -1.0, 1.0)
     return away_from + side * torch.maximum(gap.abs(), room)
 
 
@@ -157,7 +171,7 @@ def height(x: Tensor, hill: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tens
 
 
 def path_at(y: Tensor, scene: Layout) -> tuple[Tensor, Tensor]:
-    """Centre and half width of the path at height y."""
+    """Center and half width of the path at height y."""
     top_x, bottom_x, bend, top_y = scene.path
     t = ((y - top_y) / (66 - top_y)).clamp(0, 1)
     return top_x + (bottom_x - top_x) * t + bend * (2 * math.pi * t).sin(), 1.1 + 4.4 * t
@@ -191,7 +205,7 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
     canvas.paint(halo, palette["glow"])
     if bool(style["night"].any()):
         stars, _, _ = scatter(texture, 10, (0.7, 1.15), 0.5)
-        fade = cover(5 - distance, 5.0)  # towards the moon
+        fade = cover(5 - distance, 5.0)  # toward the moon
         canvas.paint(cover(stars) * fade * style["night"], palette["sun"])
     disc = cover(distance)
     canvas.paint(disc, palette["sun"], "sun")
@@ -200,7 +214,7 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
         canvas.paint(disc * dark_side * style["night"], palette["moon shade"])
     for there, cx, cy, scale in scene.clouds:
         canvas.paint(
-            cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + FAR * ~there),
+            cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + either(there, 0.0, FAR)),
             palette.blend("cloud", "cloud base", ramp(canvas.y, cy - 0.8 * scale, cy + 0.6 * scale)),
             "cloud",
         )
@@ -217,12 +231,12 @@ def _mountain(canvas: Canvas, mountain: tuple[Tensor, ...], scene: Layout, palet
     x, y = canvas.x - peak_x, canvas.y - peak_y
     slope = torch.where(x < 0, left, right)
     rounded = (x.square() + 1.5).sqrt() - 1.2
-    mask = cover((slope * rounded - y) / (1 + slope.square()).sqrt() + FAR * ~there)
+    mask = cover((slope * rounded - y) / (1 + slope.square()).sqrt() + either(there, 0.0, FAR))
     canvas.paint(mask, palette.blend("mountain", "mountain foot", ramp(y, 4.0, 22.0)), "mountain")
     zigzag = 1.3 * wave(x, 6.5, wobble)[0]
     cap = cover(y - 6.5 - zigzag) * mask
     canvas.paint(cap, palette["cap"])
-    light = torch.where(scene.sun[0] < peak_x, 1.0, -1.0)  # the sun lights its own side
+    light = either(scene.sun[0] < peak_x, 1.0, -1.0)  # the sun lights its own side
     ridge = light * (wave(y, 11.0, wobble)[0] - x)
     canvas.paint(mask * cover(ridge) * (0.62 - 0.4 * ramp(y, 8.0, 24.0)), palette["mountain dark"])
 
@@ -232,15 +246,15 @@ def _hills(
 ) -> None:
     layers = (
         ("far hill", scene.far_hill, 0.0),
-        ("near hill", scene.near_hill, FAR * ~scene.has_near_hill),
+        ("near hill", scene.near_hill, either(scene.has_near_hill, 0.0, FAR)),
         ("ground", scene.ground, 0.0),
     )
     for name, hill, absent in layers:
         crest, slope = height(canvas.x, hill)
         depth = canvas.y - crest
         mask = cover(absent - depth / (1 + slope.square()).sqrt())
-        colour = palette.blend(name, f"{name} foot", ramp(depth, -1.0, 10.0 if name != "ground" else 20.0))
-        canvas.paint(mask, colour, name)
+        color = palette.blend(name, f"{name} foot", ramp(depth, -1.0, 10.0 if name != "ground" else 20.0))
+        canvas.paint(mask, color, name)
     if bool(style["desert"].any()):
         bend = 1.2 * wave(canvas.x, 26.0, texture[:, 0, :1, None])[0]
         ripples = cover(stripes(canvas.y + bend, 5.0, 1.4, texture[:, 1, :1, None]), 2.0)
@@ -249,20 +263,20 @@ def _hills(
     if bool(dotted.any()):
         dots, kind, dy = scatter(texture, 9, (1.1, 1.5), 0.4)
         warm = palette.blend("dot", "second dot", (kind > 0.4).float())
-        colour = torch.where((kind > 0.7).unsqueeze(1), palette["third dot"], warm)
-        canvas.paint(cover(dots) * (depth - dy > 4) * dotted, colour)
+        color = torch.where((kind > 0.7).unsqueeze(1), palette["third dot"], warm)
+        canvas.paint(cover(dots) * (depth - dy > 4) * dotted, color)
 
 
 def _path(canvas: Canvas, scene: Layout, palette: Palette) -> None:
-    centre, half_width = path_at(canvas.y, scene)
-    distance = torch.maximum((canvas.x - centre).abs() - half_width, scene.path[3] - canvas.y)
-    canvas.paint(cover(distance + FAR * ~scene.has_path), palette["path"], "path")
+    center, half_width = path_at(canvas.y, scene)
+    distance = torch.maximum((canvas.x - center).abs() - half_width, scene.path[3] - canvas.y)
+    canvas.paint(cover(distance + either(scene.has_path, 0.0, FAR)), palette["path"], "path")
 
 
 def _lake(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     cx, cy, rx, ry = scene.lake
     x, y = canvas.x - cx, canvas.y - cy
-    distance = ellipse(x, y, rx, ry) + FAR * ~scene.has_lake
+    distance = ellipse(x, y, rx, ry) + either(scene.has_lake, 0.0, FAR)
     canvas.paint(cover(distance - 1.2), palette["bank"])
     water = cover(distance)
     canvas.paint(water, palette.blend("lake", "lake deep", ramp(y, -ry, ry)), "lake")
@@ -280,7 +294,7 @@ def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     spots += [(there, x, base, 0.33 * tall, 0.085 * tall) for there, x, base, tall in scene.trees]
     nearest: Tensor | None = None
     for there, cx, cy, rx, ry in spots:
-        square = ((canvas.x - cx) / rx).square() + ((canvas.y - cy) / ry).square() + FAR * ~there
+        square = ((canvas.x - cx) / rx).square() + ((canvas.y - cy) / ry).square() + either(there, 0.0, FAR)
         nearest = square if nearest is None else torch.minimum(nearest, square, out=nearest)
     assert nearest is not None
     canvas.paint((1.25 - nearest).clamp_(0, 0.6), palette["shadow"])
@@ -289,7 +303,7 @@ def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     cx, base, half_width, wall = scene.house
     x, y = canvas.x - cx, canvas.y - base
-    absent = FAR * ~scene.has_house
+    absent = either(scene.has_house, 0.0, FAR)
     roof_tall = half_width * 0.95
     eave, side = -wall + 0.6, scene.window_side
     chimney = box(x + side * 0.55 * half_width, y + wall + 0.62 * roof_tall, 1.1, 0.42 * roof_tall)
@@ -308,11 +322,11 @@ def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 def _tree(canvas: Canvas, tree: tuple[Tensor, ...], scene: Layout, palette: Palette) -> None:
     there, cx, base, tall = tree
     x, y = canvas.x - cx, canvas.y - base
-    absent = FAR * ~there
+    absent = either(there, 0.0, FAR)
     trunk = box(x, y + 0.15 * tall, (0.045 * tall).clamp(min=0.8), 0.15 * tall)
     canvas.paint(cover(trunk + absent), palette["trunk"], "trunk")
     pine, pine_light = _pine(x, y, tall)
-    light = torch.where(scene.sun[0] < cx, -1.0, 1.0)
+    light = either(scene.sun[0] < cx, -1.0, 1.0)
     round_, round_light = _round(x, y, tall, light)
     crown = cover(torch.where(scene.pine, pine, round_) + absent)
     canvas.paint(crown, palette["crown"], "crown")

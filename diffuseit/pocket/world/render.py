@@ -44,7 +44,7 @@ class Geometry:
     def __getitem__(self, index: int | slice | Tensor) -> "Geometry":
         """A part of the batch; a single index keeps the batch dimension."""
         if not isinstance(index, slice):
-            index = torch.as_tensor(index).reshape(-1)
+            index = torch.as_tensor(index, device=self.params.device).reshape(-1)
         return Geometry(self.domain, self.params[index])
 
     def to(self, device: torch.device | str) -> "Geometry":
@@ -55,7 +55,9 @@ def sample_geometry(domain: str, seeds: Sequence[int]) -> Geometry:
     """One geometry per seed, on the CPU."""
     if domain not in DOMAINS:
         raise InputError(f"unknown pocket domain {domain!r}: use one of {', '.join(DOMAINS)}")
-    return Geometry(domain, uniforms(torch.tensor(list(seeds), dtype=torch.int64), _PAINTERS[domain].PARAMS))
+    return Geometry(
+        domain, uniforms(torch.tensor(list(seeds), dtype=torch.int64, device="cpu"), _PAINTERS[domain].PARAMS)
+    )
 
 
 def render(geometry: Geometry, styles: Sequence[int] | Tensor, texture_seeds: Sequence[int]) -> Tensor:
@@ -77,16 +79,16 @@ def render(geometry: Geometry, styles: Sequence[int] | Tensor, texture_seeds: Se
 def segment(geometry: Geometry) -> Tensor:
     """What each pixel shows: [N, 64, 64] int64, indices into SEGMENTS[domain]; the same in every style."""
     count, device = len(geometry), geometry.params.device
-    texture = torch.zeros(count, 4, _TEXTURE_CELLS, device=device)
+    texture = torch.zeros(count, 4, _TEXTURE_CELLS, dtype=torch.float32, device=device)
     styles = torch.zeros(count, dtype=torch.int64, device=device)
-    labels = _paint(geometry.domain, geometry.params, styles, texture, labelled=True).labels
+    labels = _paint(geometry.domain, geometry.params, styles, texture, labeled=True).labels
     assert labels is not None
     return labels
 
 
-def _paint(domain: str, params: Tensor, styles: Tensor, texture: Tensor, labelled: bool = False) -> Canvas:
+def _paint(domain: str, params: Tensor, styles: Tensor, texture: Tensor, labeled: bool = False) -> Canvas:
     canvas = Canvas(len(params), SEGMENTS[domain], params.device)
-    if labelled:
+    if labeled:
         canvas.record_labels()
     _PAINTERS[domain].draw(canvas, params, styles, texture)
     return canvas
@@ -94,7 +96,7 @@ def _paint(domain: str, params: Tensor, styles: Tensor, texture: Tensor, labelle
 
 def _style_indices(geometry: Geometry, styles: Sequence[int] | Tensor) -> Tensor:
     names = STYLES[geometry.domain]
-    indices = torch.as_tensor(styles, dtype=torch.int64)
+    indices = torch.as_tensor(styles, dtype=torch.int64, device="cpu")
     if indices.shape != (len(geometry),):
         raise InputError(f"{len(geometry)} geometries need as many styles, got shape {tuple(indices.shape)}")
     if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < len(names)):

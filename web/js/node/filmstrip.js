@@ -2,12 +2,16 @@
 
 import { html } from "../shared/dom.js";
 import { translator } from "../shared/words.js";
+import { Grid } from "./grid.js";
+import { isActive } from "./run.js";
 
+/** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./run.js").Frame} Frame */
 
+const GRID = new Grid({ columnWidth: 44, columnGap: 4, rowGap: 4 });
 const t = translator("run");
 
-/** A row of buttons that show an image each. */
+/** Square buttons in rows that show an image each. */
 export class Filmstrip {
   element = html("div", { class: "diffuseit-filmstrip", role: "group", "aria-label": t("frames") });
   #onOpen;
@@ -17,6 +21,17 @@ export class Filmstrip {
   /** @param {(frame: Frame) => void} onOpen */
   constructor(onOpen) {
     this.#onOpen = onOpen;
+    GRID.applyTo(this.element);
+  }
+
+  /**
+   * @param {Run} run
+   * @param {number} width
+   * @returns {number} in pixels; a run that goes on needs room for the images to come
+   */
+  static height(run, width) {
+    const expected = isActive(run) ? Math.min(run.frameLimit, run.total) : 0;
+    return GRID.height(width, Math.max(expected, run.frames.length));
   }
 
   /**

@@ -3,6 +3,7 @@
 import { html } from "../shared/dom.js";
 import { formatValue } from "../shared/format.js";
 import { translate, translator } from "../shared/words.js";
+import { Grid } from "./grid.js";
 import { SUM } from "./plot.js";
 import { computedTerms, sumAt } from "./run.js";
 
@@ -10,9 +11,11 @@ import { computedTerms, sumAt } from "./run.js";
 /** @typedef {import("./run.js").Term} Term */
 /** @typedef {{ button: HTMLButtonElement, value: HTMLElement }} Entry */
 
+const ROW_HEIGHT = 16;
+const GRID = new Grid({ columnWidth: 132, columnGap: 12, rowGap: 1 });
 const t = translator("run");
 
-/** A row of buttons, one for each curve. */
+/** Buttons in rows, one for each curve. */
 export class Legend {
   element = html("div", { class: "diffuseit-legend" });
   #onToggle;
@@ -22,6 +25,18 @@ export class Legend {
   /** @param {(name: string) => void} onToggle */
   constructor(onToggle) {
     this.#onToggle = onToggle;
+    GRID.applyTo(this.element);
+    this.element.style.gridAutoRows = `${ROW_HEIGHT}px`;
+  }
+
+  /**
+   * @param {Run} run
+   * @param {number} width
+   * @returns {number} in pixels
+   */
+  static height(run, width) {
+    const terms = computedTerms(run).length;
+    return GRID.height(width, terms > 1 ? terms + 1 : terms, ROW_HEIGHT);
   }
 
   /**

@@ -24,6 +24,7 @@ export class LossBar {
   /** @param {LGraphNode} node */
   constructor(node) {
     this.#node = node;
+    this.#element.style.minHeight = `${HEIGHT}px`;
     forwardToCanvas(this.#element);
     const height = () => (this.#isVisible ? HEIGHT + 2 * MARGIN : 0);
     const widget = node.addDOMWidget("diffuseit_share", "diffuseit_share", this.#element, {

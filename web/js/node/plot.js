@@ -11,6 +11,8 @@ import { computedTerms, sumAt } from "./run.js";
 /** @typedef {{ name: string, color: string | null, values: (number | null)[] }} Curve color: null for the text's */
 
 export const SUM = "sum";
+export const MIN_HEIGHT = 120;
+export const MAX_HEIGHT = 240;
 const LEFT = 38;
 const RIGHT = 8;
 const TOP = 8;
@@ -35,6 +37,8 @@ export class Plot {
   /** @param {() => void} onSelect called when another step is selected */
   constructor(onSelect) {
     this.#onSelect = onSelect;
+    this.element.style.minHeight = `${MIN_HEIGHT}px`;
+    this.element.style.maxHeight = `${MAX_HEIGHT}px`;
     this.element.addEventListener("pointermove", (event) => this.#select(this.#positionAt(event)));
     this.element.addEventListener("pointerleave", () => this.#select(null));
     this.element.addEventListener("blur", () => this.#select(null));

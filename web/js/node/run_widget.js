@@ -7,8 +7,7 @@ import { onSettingsChange, showsRuns, startsLogarithmic } from "../shared/settin
 import { translator } from "../shared/words.js";
 import { Filmstrip } from "./filmstrip.js";
 import { Legend } from "./legend.js";
-import { Plot } from "./plot.js";
-import { computedTerms, isActive } from "./run.js";
+import { MAX_HEIGHT, MIN_HEIGHT, Plot } from "./plot.js";
 import { detailsText, statusText, tooltipText } from "./status.js";
 import { openViewer } from "./viewer.js";
 
@@ -17,20 +16,11 @@ import { openViewer } from "./viewer.js";
 
 const COMPARE = "M8 2v12M3 4h10v8H3z";
 const DEFAULT_WIDTH = 320;
-const t = translator("run");
-
-/** Sizes in pixels, as in node.css: ComfyUI asks for the height before it lays the widget out. */
 const MARGIN = 8;
-const FIRST_LINE = 20;
-const SECOND_LINE = 14;
-const PLOT = 120;
-const PLOT_STRETCH = 120;
 const GAP = 6;
-const TILE = 44;
-const TILE_GAP = 4;
-const LEGEND_ROW = 17;
-const LEGEND_COLUMN = 132;
-const LEGEND_GAP = 12;
+const ONE_LINE = 20;
+const TWO_LINES = 34;
+const t = translator("run");
 
 /** The widget on one sampler node. */
 export class RunWidget {
@@ -54,16 +44,17 @@ export class RunWidget {
   #details = html("span", { class: "status" });
   #scaleButton = this.#makeScaleButton();
   #compareButton = iconButton(t("compare"), COMPARE, () => this.#run && openViewer(this.#run, null, 50));
+  #header = html(
+    "header",
+    {},
+    html("div", { class: "lines" }, this.#status, this.#details),
+    this.#scaleButton,
+    this.#compareButton,
+  );
   #element = html(
     "div",
     { class: "diffuseit-node" },
-    html(
-      "header",
-      {},
-      html("div", { class: "words" }, this.#status, this.#details),
-      this.#scaleButton,
-      this.#compareButton,
-    ),
+    this.#header,
     this.#plot.element,
     this.#legend.element,
     this.#filmstrip.element,
@@ -73,6 +64,7 @@ export class RunWidget {
   /** @param {LGraphNode} node */
   constructor(node) {
     this.#node = node;
+    this.#element.style.gap = `${GAP}px`;
     forwardToCanvas(this.#element);
     // A node from a file gets its own size after this.
     node.size[0] = Math.max(node.size[0], DEFAULT_WIDTH);
@@ -80,7 +72,7 @@ export class RunWidget {
       serialize: false, // in the prompt
       margin: MARGIN,
       getMinHeight: () => this.#height,
-      getMaxHeight: () => this.#height + (this.#run ? PLOT_STRETCH : 0),
+      getMaxHeight: () => this.#height + (this.#run ? MAX_HEIGHT - MIN_HEIGHT : 0),
     });
     widget.serialize = false; // in the workflow
     this.#draw();
@@ -134,6 +126,7 @@ export class RunWidget {
     this.#status.textContent = statusText(run, this.#estimate);
     this.#details.textContent = detailsText(run, this.#estimate);
     this.#details.hidden = !this.#details.textContent;
+    this.#header.style.minHeight = `${this.#headerHeight}px`;
     this.#status.title = this.#details.title = tooltipText(run, this.#estimate);
     for (const part of [this.#plot.element, this.#legend.element, this.#scaleButton]) {
       part.toggleAttribute("hidden", !run);
@@ -161,38 +154,19 @@ export class RunWidget {
     app.graph.setDirtyCanvas(true, true);
   }
 
-  /** @returns {number} the least height of the widget, its margin included */
+  get #headerHeight() {
+    return this.#details.hidden ? ONE_LINE : TWO_LINES;
+  }
+
+  /** @returns {number} the least height of the widget, its margin included; ComfyUI asks for it before the layout */
   get #height() {
     if (!showsRuns()) return 0;
-    const parts = [this.#details.hidden ? FIRST_LINE : FIRST_LINE + SECOND_LINE];
-    if (this.#run) parts.push(PLOT, this.#legendHeight(this.#run));
-    if (this.#run?.frames.length) parts.push(this.#filmstripHeight(this.#run));
+    const run = this.#run;
+    const width = this.#node.size[0] - 2 * MARGIN;
+    const parts = [this.#headerHeight];
+    if (run) parts.push(MIN_HEIGHT, Legend.height(run, width));
+    if (run?.frames.length) parts.push(Filmstrip.height(run, width));
     return parts.reduce((sum, part) => sum + part) + (parts.length - 1) * GAP + 2 * MARGIN;
-  }
-
-  get #width() {
-    return this.#node.size[0] - 2 * MARGIN;
-  }
-
-  /**
-   * @param {Run} run
-   * @returns {number}
-   */
-  #legendHeight(run) {
-    const terms = computedTerms(run).length;
-    const entries = terms > 1 ? terms + 1 : terms;
-    return Math.ceil(entries / columnsIn(this.#width, LEGEND_COLUMN, LEGEND_GAP)) * LEGEND_ROW;
-  }
-
-  /**
-   * @param {Run} run
-   * @returns {number} of square tiles in rows; a run that goes on needs room for the images to come
-   */
-  #filmstripHeight(run) {
-    const columns = columnsIn(this.#width, TILE, TILE_GAP);
-    const expected = isActive(run) ? Math.min(run.frameLimit, run.total) : 0;
-    const rows = Math.ceil(Math.max(expected, run.frames.length) / columns);
-    return rows * ((this.#width + TILE_GAP) / columns) - TILE_GAP;
   }
 
   remove() {
@@ -200,14 +174,4 @@ export class RunWidget {
     this.#stopListening();
     cancelAnimationFrame(this.#request);
   }
-}
-
-/**
- * @param {number} width
- * @param {number} column the least width of a column
- * @param {number} gap
- * @returns {number} how many columns a CSS grid makes of the width
- */
-function columnsIn(width, column, gap) {
-  return Math.max(1, Math.floor((width + gap) / (column + gap)));
 }
