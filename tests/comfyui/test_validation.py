@@ -44,7 +44,7 @@ def wide(prompt):
 
 
 EMPTY_TEXT = "the text to translate to is empty: say in a few words what the picture should become"
-ALPHA = "the picture has an alpha channel; remove it first"
+ALPHA = "the image has an alpha channel; remove it first"
 JOINED = {"full": solid(), "joined": ("JoinImageWithAlpha", {"image": ["source", 0], "alpha": ["full", 0]})}
 PAIR = {"pair": ("ImageBatch", {"image1": ["source", 0], "image2": ["look", 0]})}
 LINKED_TEXT = {"words": ("PrimitiveString", {"value": " "})}
@@ -84,17 +84,17 @@ IN_THE_RUN = {
     "mask of another size": (
         text_prompt(mask=["mask", 0]) | {"mask": solid(width=32, height=48)},
         "sampler",
-        "mask: the mask is 32x48 and the picture 64x64: resize the mask",
+        "mask: the mask is 32x48 and the image 64x64: resize the mask",
     ),
     "empty mask of Load Image": (
         wide(text_prompt(mask=["source", 1])),
         "sampler",
-        "the mask is 64x64 and the picture 100x60: resize the mask; Load Image gives an empty 64x64 mask",
+        "the mask is 64x64 and the image 100x60: resize the mask; Load Image gives an empty 64x64 mask",
     ),
     "mask of a loss of another size": (
         changed(text_prompt(), "style", mask=["mask", 0]) | {"mask": solid(width=32)},
         "sampler",
-        "a loss's mask: the mask is 32x64 and the picture 64x64: resize the mask",
+        "a loss's mask: the mask is 32x64 and the image 64x64: resize the mask",
     ),
     "mask without white": (
         text_prompt(mask=["mask", 0]) | {"mask": solid(value=0.0)},
@@ -120,7 +120,7 @@ IN_THE_RUN = {
     "text preset without CLIP": (
         with_preset("pocket-text"),
         "preset",
-        "the preset pocket-text is guided by text: connect a CLIP ensemble to 'clip'",
+        "the preset pocket-text is guided by text: connect DiffuseIT Load CLIP to 'clip'",
     ),
     "image preset without picture": (
         with_preset("pocket-image"),
