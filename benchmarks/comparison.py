@@ -29,7 +29,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """The reports of the official code (with a `checkout`) and of ours, one for each variant.
 
-    Ours say how far their pictures are from the official ones: 0 but for rounding where the numbers drawn are the
+    Ours say how far their images are from the official ones: 0 but for rounding where the numbers drawn are the
     same, on a CPU. `count_memory`: glibc gives what is freed back at once, so that resident sizes are what is in use;
     that costs time. Raises `InputError` for a folder that is no checkout, `RuntimeError` with what a side printed.
     """

@@ -52,22 +52,22 @@ def _seconds(call: Any, device: str) -> tuple[float, float]:
 
 
 def needed_flops(task: Task, scale: Scale) -> dict[str, float]:
-    """Of one step, by network: each once there and once back to its input, nothing twice."""
+    """Of one step, by network: one forward pass and one backward pass to its input each."""
     with torch.device("meta"):
         picture, time_ = torch.empty(1, 3, 256, 256), torch.empty(1)
         seen = torch.empty(1, 3, scale.vit.input_size, scale.vit.input_size)
         flops = {
-            "unet": _there_and_back(UNet(scale.unet), picture, time_),
-            "vit": _there_and_back(scale.vit.build(), seen),
+            "unet": _forward_and_backward(UNet(scale.unet), picture, time_),
+            "vit": _forward_and_backward(scale.vit.build(), seen),
         }
         for name in list(scale.clips)[: task.clips] if task.mode == "text" else ():
             visual = open_clip.CLIP(**scale.clips[name]).visual
             side = scale.clips[name]["vision_cfg"]["image_size"]
-            flops[f"clip {name}"] = _there_and_back(visual, torch.empty(task.crops, 3, side, side))
+            flops[f"clip {name}"] = _forward_and_backward(visual, torch.empty(task.crops, 3, side, side))
     return flops
 
 
-def _there_and_back(network: nn.Module, *inputs: torch.Tensor) -> float:
+def _forward_and_backward(network: nn.Module, *inputs: torch.Tensor) -> float:
     network.eval().requires_grad_(False)
     with FlopCounterMode(display=False) as counter, torch.enable_grad():
         result = network(inputs[0].requires_grad_() + 0, *inputs[1:])  # the counter wants no leaf

@@ -84,10 +84,10 @@ def _measure(models: Models, point: Point) -> dict[str, float]:
         began = time.process_time()
         list(sample(models.ddpm, source, losses, settings, 0))
         seconds.append(time.process_time() - began)
-    looks = [(models.vit, 0), *((clip, point.crops) for clip in clips)]
+    crops = [(models.vit, 0), *((clip, point.crops) for clip in clips)]
     return {
         "processor_seconds": min(seconds),
-        "predicted_bytes": run_bytes(models.ddpm, looks, point.batch, size),
+        "estimated_bytes": run_bytes(models.ddpm, crops, point.batch, size),
     }
 
 
@@ -96,7 +96,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     for heading in ("", "", "s", "MiB", "s per unit", "MiB per unit"):
         table.add_column(heading, justify="right")
     for row in rows:
-        mebibytes = row["predicted_bytes"] / 2**20
+        mebibytes = row["estimated_bytes"] / 2**20
         units = row["value"] ** 2 / 64**2 if row["of"] == "size" else row["value"]
         figures = (row["processor_seconds"], mebibytes, row["processor_seconds"] / units, mebibytes / units)
         table.add_row(row["of"], str(row["value"]), *(f"{figure:.3g}" for figure in figures))

@@ -1,4 +1,4 @@
-"""Peak memory of a step beside the weights: measured, foretold, and the official code's.
+"""Peak memory of a step beside the weights: measured, estimated, and that of the official code.
 
     python -m benchmarks.memory --official PATH --mode text --steps 2 --device cpu --json
 
@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for row in rows:
         row["step_bytes"] = row["peak_bytes"] - row["base_bytes"]
         row["ratio_to_official"] = official / row["step_bytes"] if official else None
-        row["foretold_of_measured"] = (
-            row["predicted_bytes"] / row["step_bytes"] if "predicted_bytes" in row else None
+        row["estimated_of_measured"] = (
+            row["estimated_bytes"] / row["step_bytes"] if "estimated_bytes" in row else None
         )
     report = {"task": vars(task), "scale": args.scale, "machine": machine(args.device), "rows": rows}
     deliver(report, _table(report), args.json)
@@ -34,16 +34,16 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(
         title=f"{report['task']['mode']}, {report['scale']} networks, {report['machine']['device']}"
     )
-    for heading in ("", "weights and library MiB", "step MiB", "official / this", "foretold %", "s / step"):
+    for heading in ("", "weights and library MiB", "step MiB", "official / this", "estimated %", "s / step"):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in report["rows"]:
-        ratio, foretold = row["ratio_to_official"], row["foretold_of_measured"]
+        ratio, estimated = row["ratio_to_official"], row["estimated_of_measured"]
         table.add_row(
             row["who"],
             f"{row['base_bytes'] / 2**20:.0f}",
             f"{row['step_bytes'] / 2**20:.0f}",
             "-" if ratio is None else f"{ratio:.2f}",
-            "-" if foretold is None else f"{100 * foretold:.0f}",
+            "-" if estimated is None else f"{100 * estimated:.0f}",
             f"{row['seconds_per_step']:.2f}",
         )
     return table

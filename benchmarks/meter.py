@@ -18,7 +18,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Meter:
     """`seconds` and `processor_seconds` of each step, calls, `peak_bytes`, and `base_bytes` as it was before them.
 
-    Processor seconds, on one thread, hardly know what else the machine does.
+    Processor seconds, on one thread, hardly depend on what else the machine does.
     """
 
     def __init__(self, device: str):
@@ -30,7 +30,7 @@ class Meter:
         self.base_bytes = self.peak_bytes = 0
 
     def count(self, name: str, first_layer: nn.Module) -> None:
-        """Counts the calls of the network that begins with `first_layer`, and the ways back through it."""
+        """Count the forward and backward passes of the network that begins with `first_layer`."""
 
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             self.forward[name] += 1

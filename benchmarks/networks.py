@@ -24,7 +24,7 @@ TEXT = {"context_length": 77, "vocab_size": 49408}
 
 @dataclass(frozen=True)
 class Scale:
-    """Shapes of all networks. Pictures are 256x256, as the official code wants them."""
+    """Shapes of all networks. Images are 256x256, as the official code wants them."""
 
     unet: UNetConfig
     vit: ViTConfig

@@ -28,7 +28,7 @@ VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
     "channels-last": (Execution(channels_last=True), None),
     "compile": (Execution(compile=True), None),
     "cuda-graphs": (Execution(compile=True, cuda_graphs=True), None),
-    "in-turns": (BALANCED, None),
+    "offload": (BALANCED, None),
     "compile-channels-last": (Execution(compile=True, channels_last=True), None),
     "float32": (FULL_SPEED, torch.float32),
     "bfloat16": (FULL_SPEED, torch.bfloat16),
@@ -38,21 +38,21 @@ VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
 }
 """How to run, and in which precision: None is float32 on a CPU and float16 on a GPU, as the official code's."""
 
-IN_TURNS = ("in-turns",)
-"""Variants whose feature networks rest on the CPU."""
+OFFLOADED = ("offload",)
+"""Variants whose feature networks are offloaded to the CPU."""
 
 
 def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], dict[str, Any]]:
-    """`task.steps` evaluations: (what they cost, pred_xstart of each, what was foretold)."""
+    """`task.steps` evaluations: (what they cost, pred_xstart of each, the memory that was estimated)."""
     options, dtype = VARIANTS[variant]
     dtype = dtype or (torch.float16 if task.half else torch.float32)
     models = build(scale, task.mode, dtype, task.clips)
     models.ddpm.to(task.device)
-    guests = [models.vit, *(models.clip or ())]
-    if variant in IN_TURNS:
+    feature_networks = [models.vit, *(models.clip or ())]
+    if variant in OFFLOADED:
         options = replace(options, offload=Offload(task.device))
     else:
-        for network in guests:
+        for network in feature_networks:
             network.to(task.device)
     preset = PRESETS[f"official-{task.mode}"]
     source, target = (picture.to(task.device) for picture in task.pictures())
@@ -66,13 +66,13 @@ def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], di
     meter.count("vit", models.vit.model.patch_embed.proj)
     for clip in models.clip or ():
         meter.count(f"clip {clip.name}", clip.model.visual.conv1)
-    looks = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
-    step_bytes = run_bytes(models.ddpm, looks, 1, (256, 256), options)
-    foretold = {"predicted_bytes": step_bytes + offload_bytes(guests, options)}
+    crops = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
+    step_bytes = run_bytes(models.ddpm, crops, 1, (256, 256), options)
+    estimate = {"estimated_bytes": step_bytes + offload_bytes(feature_networks, options)}
     # What is done once is remembered from here on; the other side has it done.
     Guidance(losses, source, models.ddpm, settings, Seeded(task.seed, 1), options=options)
     pictures = []
     steps = sample(models.ddpm, source, losses, settings, task.seed, options=options)
     for step in meter.steps(steps, task.steps):
         pictures.append(step.pred_xstart.float().cpu())
-    return meter, pictures, foretold
+    return meter, pictures, estimate

@@ -1,4 +1,4 @@
-"""The memory plan of the paper's set-up, told in a minute without any of its memory.
+"""The memory plan of the paper's setup, estimated in a minute without using that memory.
 
     python -m benchmarks.plan --json
 
@@ -31,15 +31,15 @@ WAYS = {
     "U-Net checkpointed": Execution(checkpoint_unet=True),
     "low memory": LOW_MEMORY,
 }
-TURNS = Execution(offload=Offload("cuda"))
-ALONE = Execution(offload=Offload("cuda", ahead=False))
-NO_WAY_BACK = "no way back through the U-Net"
+OFFLOADED = Execution(offload=Offload("cuda"))
+ONE_AT_A_TIME = Execution(offload=Offload("cuda", ahead=False))
+NO_BACKWARD = "no backward pass of the U-Net"
 """The sampler's `backward_until` 0, and the method `mpgd`."""
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """The command; returns the report."""
-    parser = argparse.ArgumentParser(description="Foretold peak memory of the paper's set-up.")
+    parser = argparse.ArgumentParser(description="Estimated peak memory of the paper's setup.")
     parser.add_argument("--scale", choices=tuple(SCALES), default="paper")
     parser.add_argument("--crops", type=int, default=8)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE")
@@ -49,12 +49,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         ddpm, vit, clips = _networks(args.scale, dtype)
         weights = {"unet": _bytes(ddpm), "vit": _bytes(vit), "clips": sum(map(_bytes, clips))}
         for mode in ("text", "image"):
-            looks = [(vit, 0), *((clip, args.crops) for clip in clips if mode == "text")]
+            crops = [(vit, 0), *((clip, args.crops) for clip in clips if mode == "text")]
             ways = WAYS if mode == "text" else {"default": FULL_SPEED}
-            for way, execution in {**ways, NO_WAY_BACK: BALANCED}.items():
-                step = run_bytes(ddpm, looks, 1, (256, 256), execution, backward=way != NO_WAY_BACK)
+            for way, execution in {**ways, NO_BACKWARD: BALANCED}.items():
+                step = run_bytes(ddpm, crops, 1, (256, 256), execution, backward=way != NO_BACKWARD)
                 held = weights["unet"] + weights["vit"] + (weights["clips"] if mode == "text" else 0)
-                guests = [network for network, _ in looks]
+                feature_networks = [network for network, _ in crops]
                 rows.append(
                     {
                         "mode": mode,
@@ -63,8 +63,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                         "weight_bytes": held,
                         "step_bytes": step,
                         "total_bytes": held + step,
-                        "total_bytes_in_turns": weights["unet"] + offload_bytes(guests, TURNS) + step,
-                        "total_bytes_one_at_a_time": weights["unet"] + offload_bytes(guests, ALONE) + step,
+                        "total_bytes_offloaded": weights["unet"]
+                        + offload_bytes(feature_networks, OFFLOADED)
+                        + step,
+                        "total_bytes_one_at_a_time": weights["unet"]
+                        + offload_bytes(feature_networks, ONE_AT_A_TIME)
+                        + step,
                     }
                 )
     report = {"scale": args.scale, "crops": args.crops, "rows": rows}
@@ -91,14 +95,14 @@ def _bytes(network: nn.Module) -> int:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(
-        title="Foretold, GB = 1e9 bytes; 'in turns': one feature network on the device, and the next one; 'alone': "
-        "without the next"
+        title="Estimated, GB = 1e9 bytes. 'offloaded': one feature network on the device, and the next one. "
+        "'one at a time': without the next one"
     )
-    for heading in ("", "", "", "weights", "step", "total", "in turns", "alone"):
+    for heading in ("", "", "", "weights", "step", "total", "offloaded", "one at a time"):
         table.add_column(heading, justify="right")
     for row in rows:
         figures = [row[f"{name}_bytes"] for name in ("weight", "step", "total")]
-        figures += [row["total_bytes_in_turns"], row["total_bytes_one_at_a_time"]]
+        figures += [row["total_bytes_offloaded"], row["total_bytes_one_at_a_time"]]
         table.add_row(row["mode"], row["dtype"], row["way"], *(f"{figure / 1e9:.2f}" for figure in figures))
     return table
 

@@ -16,7 +16,7 @@ from diffuseit.files.atomic import atomic_path
 
 matplotlib.use("Agg")
 LABELS = {"size": "side in pixels", "clips": "CLIPs"}
-MEASURES = {"processor_seconds": ("time", "#3b6fb5"), "predicted_bytes": ("memory", "#c4622d")}
+MEASURES = {"processor_seconds": ("time", "#3b6fb5"), "estimated_bytes": ("memory", "#c4622d")}
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:

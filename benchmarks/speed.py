@@ -61,7 +61,14 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(
         title=f"{report['task']['mode']}, {report['scale']} networks, {report['machine']['device']}"
     )
-    for heading in ("", "s / step", "official / this", "% of floor", "calls there + back", "difference"):
+    for heading in (
+        "",
+        "s / step",
+        "official / this",
+        "% of floor",
+        "passes forward + backward",
+        "difference",
+    ):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in report["rows"]:
         for kind in ("", "processor_"):

@@ -20,13 +20,13 @@ def main(folder: Path, order: dict[str, Any]) -> None:
     """Runs `order` = {"who": "official" or a variant, "task", "scale", "checkout", "threads"}."""
     if order["threads"]:
         torch.set_num_threads(order["threads"])
-    task, scale, foretold = Task(**order["task"]), SCALES[order["scale"]], {}
+    task, scale, estimate = Task(**order["task"]), SCALES[order["scale"]], {}
     if order["who"] == "official":
         meter, pictures = official.run(task, scale, Path(order["checkout"]), folder)
     else:
-        meter, pictures, foretold = ours.run(task, scale, order["who"])
+        meter, pictures, estimate = ours.run(task, scale, order["who"])
     save_file({f"{i:04}": picture for i, picture in enumerate(pictures)}, folder / "pictures.safetensors")
-    report = {"who": order["who"], "threads": torch.get_num_threads(), **meter.report(), **foretold}
+    report = {"who": order["who"], "threads": torch.get_num_threads(), **meter.report(), **estimate}
     (folder / "report.json").write_text(json.dumps(report))
 
 

@@ -1,7 +1,7 @@
 """DiffuseIT: training-free image translation by guided diffusion (Kwon & Ye, ICLR 2023).
 
     from diffuseit import translate
-    result = translate(picture, from_="summer landscape", to="winter landscape")
+    result = translate(image, from_="summer landscape", to="winter landscape")
     result.pictures   # [1, 3, H, W] in [-1, 1]
 
 The names below are the public interface. Each is imported when it is first used, so that this module is light.

@@ -1,4 +1,4 @@
-"""The short way: load a set of networks, translate a picture."""
+"""The short way: load a set of networks, translate an image."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class Result:
     """`pictures` [B, 3, H, W] in [-1, 1] on the CPU.
 
     `losses` are the weighted losses of each guided step by name, averaged over the batch, and their sum under "loss".
-    `trajectory`, if asked for: for each picture its predictions [steps, 3, H, W].
+    `trajectory`, if asked for: for each image its predictions [steps, 3, H, W].
     """
 
     pictures: Tensor
@@ -71,12 +71,12 @@ def translate(
 
     Give exactly one of `to` and `style` ([1 or B, 3, H, W], of the source's size); `from_` says what the source shows.
     `models` default to the pocket ones, `preset` to the models' own. `steps`, `skip` and `resample` replace the
-    preset's; `steps` alone keeps the preset's proportion of skipped ones. Picture i uses `seed + i`. Where `mask`
+    preset's; `steps` alone keeps the preset's proportion of skipped ones. Image i uses `seed + i`. Where `mask`
     ([1 or B, 1, H, W] in [0, 1]) is 0, the source survives exactly.
     Raise `InputError` before heavy work, `DivergedError` while sampling.
     """
     if (to is None) == (style is None):
-        raise InputError("say what to translate to: either a text or a style picture")
+        raise InputError("say what to translate to: either a text or a style image")
     models = models or load_models()
     chosen = settle(models, "image" if to is None else "text", preset, steps, skip, resample)
     return translate_with(

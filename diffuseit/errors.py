@@ -6,7 +6,7 @@ class DiffuseITError(Exception):
 
 
 class InputError(DiffuseITError, ValueError):
-    """A picture, prompt or setting that cannot be used, found before any heavy work."""
+    """An image, prompt or setting that cannot be used, found before any heavy work."""
 
 
 class ModelError(DiffuseITError):

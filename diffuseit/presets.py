@@ -35,7 +35,7 @@ AnyLossType = TypeVar("AnyLossType", bound=Loss)
 class Preset:
     """A way to translate: losses, sampler settings, and what happens to the result.
 
-    `kind` says what guides: "text" or "image". `color_match` gives the result the style picture's colors. A
+    `kind` says what guides: "text" or "image". `color_match` gives the result the style image's colors. A
     `ColorStatisticsLoss` matches them too; if text guides, it matches the source's.
     """
 
@@ -56,17 +56,17 @@ class Preset:
         from_: Prompts | None = None,
         style: Tensor | None = None,
     ) -> list[BoundLoss]:
-        """The losses with their networks, prompts (one, or one per picture) or style picture(s) filled in."""
+        """The losses with their networks, prompts (one, or one per image) or style image(s) filled in."""
         self.check_inputs(to, style)
         losses = [loss.with_prompts(_tuple(to), _tuple(from_)) for loss in self.losses]
         return bind(losses, vit=models.vit, clip=models.clip, style=style)
 
     def check_inputs(self, to: Prompts | None, style: Tensor | None) -> None:
-        """Raise `InputError` unless there is what guides: a text or a style picture, as `kind` says."""
+        """Raise `InputError` unless there is what guides: a text or a style image, as `kind` says."""
         if self.kind == "text" and to is None:
-            raise InputError(f"the preset {self.name} is guided by text: say what the picture should become")
+            raise InputError(f"the preset {self.name} is guided by text: say what the image should become")
         if self.kind == "image" and style is None:
-            raise InputError(f"the preset {self.name} is guided by a picture: give a style picture")
+            raise InputError(f"the preset {self.name} is guided by an image: give a style image")
 
 
 def _tuple(prompts: Prompts | None) -> str | tuple[str, ...] | None:
@@ -249,7 +249,7 @@ def settle(
     chosen = preset or (models.text_preset if kind == "text" else models.image_preset)
     chosen = preset_named(chosen) if isinstance(chosen, str) else chosen
     if chosen.kind != kind:
-        given = "a text" if kind == "text" else "a style picture"
+        given = "a text" if kind == "text" else "a style image"
         raise InputError(f"the preset {chosen.name} is guided by {chosen.kind}, but {given} was given")
     settings = chosen.sampler
     if skip is None:

@@ -61,7 +61,7 @@ Prompt = Mapping[str, Mapping[str, Any]]
 def key_of(prompt: Prompt, node: str, device: str) -> str:
     """Return what stands for all in the graph before the sampler `node` that time and memory depend on.
 
-    Pictures are left out.
+    Images are left out.
     """
     parts = sorted(_costs(prompt[one]) for one in _before(prompt, node))
     return hashlib.sha256(json.dumps([device, *parts]).encode()).hexdigest()

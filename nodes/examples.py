@@ -1,4 +1,4 @@
-"""Pictures that the pack draws itself, so that the example workflows need no file."""
+"""Images that the pack draws itself, so that the example workflows need no file."""
 
 import torch
 from comfy_api.latest import io

@@ -1,4 +1,4 @@
-"""ComfyUI's pictures [B, H, W, C] in [0, 1] and the core's [B, 3, H, W] in [-1, 1].
+"""ComfyUI's images [B, H, W, C] in [0, 1] and the core's [B, 3, H, W] in [-1, 1].
 
 What comes from ComfyUI lies on any device and in any precision; what the core gets is always float32 on the CPU.
 """
@@ -16,9 +16,9 @@ ROUNDING = 1e-6  # far more than the way to [-1, 1] and back costs in float32, f
 
 
 def to_core(image: Any, name: str = "image") -> Tensor:
-    """A copy on the CPU that may take part in autograd. Raise `InputError` for what is no RGB picture.
+    """A copy on the CPU that may take part in autograd. Raise `InputError` for what is no RGB image.
 
-    8-bit pictures that came in half precision are put back on their levels.
+    8-bit images that came in half precision are put back on their levels.
     """
     if isinstance(image, list) or (isinstance(image, Tensor) and (image.is_nested or image.ndim != 4)):
         raise InputError(f"{name}: the images of a batch have different sizes; resize them to one size first")
@@ -40,7 +40,7 @@ def to_core(image: Any, name: str = "image") -> Tensor:
 
 
 def to_comfy(image: Tensor) -> Tensor:
-    """The core's pictures for ComfyUI. The 8-bit pictures that `to_core` took come back bit by bit.
+    """The core's images for ComfyUI. The 8-bit images that `to_core` took come back bit by bit.
 
     ComfyUI cuts off what lies between two levels when it saves, so that a rounding error would cost a whole level.
     """
@@ -51,7 +51,7 @@ def to_comfy(image: Tensor) -> Tensor:
 def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
     """A mask of any usual shape as [1 or B, 1, H, W] on the CPU for `picture` [B, 3, H, W].
 
-    Raise `InputError` if it does not lie on the picture, or lets nothing change.
+    Raise `InputError` if it does not lie on the image, or lets nothing change.
     """
     mask = as_mask(mask, f"{name}: the mask").detach().to("cpu", torch.float32, copy=True)
     if mask.shape[-2:] != picture.shape[-2:]:

@@ -17,7 +17,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffuseit.errors import DiffuseITError, InputError
-from ..diffuseit.models.ddpm import PixelDDPM
+from ..diffuseit.models.base import Backbone
 from ..diffuseit.schema import LONGEST_TEXT, shown
 from .types import CLIP_ENSEMBLE, DDPM, LOSSES, OPTIONS, VIT, Network, NodeLoss, Options
 
@@ -145,7 +145,7 @@ class _Socket:
 
 
 def _is_ddpm(value: Any) -> bool:
-    return isinstance(value, Network) and isinstance(value.module, PixelDDPM)
+    return isinstance(value, Network) and isinstance(value.module, Backbone)
 
 
 def _is_vit(value: Any) -> bool:

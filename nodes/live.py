@@ -1,4 +1,4 @@
-"""What the front end is told while a sampler runs: losses, small pictures, times, each loss's share.
+"""What the front end is told while a sampler runs: losses, small images, times, each loss's share.
 
 Everything of a run goes out as events of one name, collected so that there is a pause between them: `begin` with what
 holds for the run, `steps` with what has happened since the event before, `end`. Their fields are described in
@@ -125,7 +125,7 @@ class Live:
             self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
 
     def step(self, step: Step, picture: Tensor) -> None:
-        """Tell of a step, and show its first picture [3, H, W] in [-1, 1], on the CPU."""
+        """Tell of a step, and show its first image [3, H, W] in [-1, 1], on the CPU."""
         with self._decoration:
             self._note(step, picture)
             if self._clock() - self._told >= self._throttle or step.number == 0:
@@ -168,7 +168,7 @@ class Live:
             self._tell("steps", **waiting, elapsed=self._elapsed())
 
     def result(self, picture: Tensor) -> None:
-        """Tell of the finished first picture [3, H, W] in [-1, 1], which may come after the end."""
+        """Tell of the finished first image [3, H, W] in [-1, 1], which may come after the end."""
         with self._decoration:
             self._tell("result", picture=jpeg(picture, LARGE_SIZE))
 
@@ -211,7 +211,7 @@ def rounded(value: float) -> float | None:
 
 
 def jpeg(picture: Tensor, size: int) -> str:
-    """Return a picture [3, H, W] in [-1, 1] as a data URL, with no side above `size`."""
+    """Return an image [3, H, W] in [-1, 1] as a data URL, with no side above `size`."""
     image = to_pil(picture)
     image.thumbnail((size, size))
     file = io.BytesIO()

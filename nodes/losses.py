@@ -71,7 +71,7 @@ def own_id() -> list[io.Hidden]:
 
 
 def node_loss(loss: Loss, node: str, mask: Tensor | None = None, **available: Any) -> NodeLoss:
-    """A loss with those of the available networks (`Network`) and pictures [N, 3, H, W] that it needs or uses."""
+    """A loss with those of the available networks (`Network`) and images [N, 3, H, W] that it needs or uses."""
     networks, inputs = [], {}
     for name in (*loss.needs, *loss.uses):
         given = available.get(name)

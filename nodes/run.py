@@ -1,4 +1,4 @@
-"""One run of the sampler: from what the graph says to pictures, on ComfyUI's devices."""
+"""One run of the sampler: from what the graph says to images, on ComfyUI's devices."""
 
 import logging
 import math
@@ -23,7 +23,7 @@ from .types import Losses, Network, NodeLoss
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Everything a run needs, checked, with pictures and masks at the size that the model works at.
+    """Everything a run needs, checked, with images and masks at the size that the model works at.
 
     `source` and `mask` are at that size, `original` and `original_mask` as they came.
     """
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def feature_networks(self) -> list[tuple[nn.Module, int]]:
-        """Each network that losses look through, with the number of crops that it sees."""
+        """Return each feature network with the number of crops that it sees."""
         found = []
         for bound in self.losses:
             if "vit" in bound.loss.needs:
@@ -86,7 +86,7 @@ def prepare(
     mask: Tensor | None = None,
     colors: Tensor | None = None,
 ) -> Run:
-    """Check everything and fit pictures and masks to the model. Raise `InputError` before anything is loaded.
+    """Check everything and fit images and masks to the model. Raise `InputError` before anything is loaded.
 
     `source` and `colors` are [B, 3, H, W] in [-1, 1], `mask` is ComfyUI's.
     """
@@ -114,7 +114,7 @@ def prepare(
 
 
 def _fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
-    """The loss with its pictures and mask at the size that the model works at."""
+    """The loss with its images and mask at the size that the model works at."""
     inputs = dict(one.bound.inputs)
     for name, value in inputs.items():
         if isinstance(value, Tensor):
@@ -154,7 +154,7 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
     if options.offload is None:
         devices.load(run.networks, required)
     else:
-        devices.load_in_turns(run.networks[0], run.networks[1:], required)
+        devices.load_offloaded(run.networks[0], run.networks[1:], required)
     visits = len(run.settings.timetable)
     progress = events.Progress(len(run.source) * visits)
     reporter = live.Live(_facts(run, options, workflow), events.tell, live.throttle())
@@ -198,7 +198,7 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         batch=batch,
         chain=[(one.node, one.bound.loss) for one in run.chain],
         memory=run.total_memory(options),
-        networks=live.named([("DDPM", run.ddpm.module.unet), *networks]),
+        networks=live.named([*run.ddpm.module.networks().items(), *networks]),
         size=(run.source.shape[-1], run.source.shape[-2]),
         source=run.fit.undo(run.source[:1])[0],
     )

@@ -32,7 +32,7 @@ class Network(Generic[AnyNetwork]):
 class NodeLoss:
     """A loss of the graph.
 
-    The pictures and the mask in `bound` still have their own sizes; the sampler fits them to the source. `networks` are
+    The images and the mask in `bound` still have their own sizes; the sampler fits them to the source. `networks` are
     the handles of the networks in `bound`, and `node` is the id of the node that the loss comes from.
     """
 

@@ -1,4 +1,4 @@
-"""The variations node: several seeds of one picture at once, the best by the losses first."""
+"""The variations node: several seeds of one image at once, the best by the losses first."""
 
 from comfy_api.latest import io
 from torch import Tensor

@@ -145,7 +145,7 @@ def test_what_differs_is_said(here: Path):
     change("first.png", lambda values: values["versions"].update(torch="1.0"))
     scene(8, 0, "other.png")
     notes = good("--again", "first.png", "other.png", "-o", "second.png").stderr.replace("\n", " ")
-    assert "the source is another picture" in notes
+    assert "the source is another image" in notes
     assert "other weights in vit" in notes
     assert f"torch {torch.__version__} instead of 1.0" in notes
 
@@ -160,7 +160,7 @@ def test_moved_and_changed_style_pictures(here: Path):
     good("--again", "first.png", "source.png", "--style", "moved.png", "-o", "second.png")
     assert alike(pixels("first.png"), pixels("second.png"))
     scene(10, 2, "look.png")
-    assert "look.png is not the style picture that first.png" in refused("--again", "first.png", "source.png")
+    assert "look.png is not the style image that first.png" in refused("--again", "first.png", "source.png")
     assert "made without a mask" in refused("--again", "second.png", "source.png", "--mask", "look.png")
 
 
@@ -205,7 +205,7 @@ EDITS: dict[str, tuple[Callable[[dict], None], str]] = {
     ),
     "method": (lambda v: v["preset"]["sampler"].update(method={"type": "Path"}), "sampler.method cannot be 'Path'"),
     "not a number": (lambda v: v["preset"]["sampler"].update(step_size=float("nan")), "NaN is not a JSON value"),
-    "both": (lambda v: v.update(style={"path": "a", "sha256": "b"}), "either a text or a style picture"),
+    "both": (lambda v: v.update(style={"path": "a", "sha256": "b"}), "either a text or a style image"),
     "format": (lambda v: v.update(format=2), "the settings are of format 2"),
     "kind": (lambda v: v["preset"].update(kind="image"), "is guided by image, but a text was given"),
     "models": (lambda v: v.update(models="../pocket"), "there are no models '../pocket'"),
@@ -311,7 +311,7 @@ def test_again_takes_no_other_settings(made: Path, options: list[str], message: 
 
 
 def test_again_needs_pictures(made: Path, tmp_path: Path):
-    assert "--again takes one picture" in refused("--again", made / "first.png", made)
+    assert "--again takes one image" in refused("--again", made / "first.png", made)
     assert "cannot be opened" in refused("--again", tmp_path / "none.png", made / "source.png")
     assert "holds no settings" in refused("--again", made / "source.png", made / "source.png")
 

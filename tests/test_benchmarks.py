@@ -32,7 +32,7 @@ def test_memory_is_set_against_the_plan_and_the_official_code(monkeypatch, capsy
             "who": "default",
             "base_bytes": 100,
             "peak_bytes": 300,
-            "predicted_bytes": 190,
+            "estimated_bytes": 190,
             "seconds_per_step": 1.0,
         },
     ]
@@ -41,10 +41,10 @@ def test_memory_is_set_against_the_plan_and_the_official_code(monkeypatch, capsy
     report = memory.main(["--official", "somewhere", "--variants", "default", "--json"])
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads(json.dumps(report))
-    assert "foretold" in printed.err
+    assert "estimated" in printed.err
     assert asked == [{"count_memory": True}]
     assert [row["ratio_to_official"] for row in report["rows"]] == [1, 2]
-    assert report["rows"][1]["foretold_of_measured"] == 0.95
+    assert report["rows"][1]["estimated_of_measured"] == 0.95
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_growth_measures_every_row(tmp_path, monkeypatch):
     rows = json.loads((tmp_path / "growth.json").read_text())["rows"]
     assert rows == json.loads(json.dumps(report["rows"]))
     assert [(row["of"], row["value"]) for row in rows] == [("crops", 1), ("crops", 16)]
-    assert rows[0]["predicted_bytes"] < rows[1]["predicted_bytes"]
+    assert rows[0]["estimated_bytes"] < rows[1]["estimated_bytes"]
 
 
 @pytest.mark.slow
@@ -91,6 +91,6 @@ def test_the_plan_has_every_way_to_save_memory():
     assert len(totals) == len(rows) == 2 * (len(plan.WAYS) + 1 + 2)
     for dtype in ("float32", "float16"):
         low, default = (totals["text", dtype, way] for way in ("low memory", "default"))
-        assert totals["text", dtype, plan.NO_WAY_BACK] < low < default
+        assert totals["text", dtype, plan.NO_BACKWARD] < low < default
     for row in rows:
-        assert row["total_bytes_one_at_a_time"] <= row["total_bytes_in_turns"]
+        assert row["total_bytes_one_at_a_time"] <= row["total_bytes_offloaded"]

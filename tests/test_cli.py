@@ -142,7 +142,7 @@ def test_notes_about_the_picture_are_shown(source: Path, calls: list[dict]):
         (["--to", "a leopard", "--style", "lion.png"], "either --to TEXT or --style IMAGE"),
         (["--style", "lion.png", "--from", "a lion"], "--from says what SOURCE shows and needs --to"),
         (["--style", "nothing.png"], "nothing.png cannot be opened"),
-        (["--to", "a leopard", "-o", "lion"], "lion has no picture extension"),
+        (["--to", "a leopard", "-o", "lion"], "lion has no image extension"),
         (["--to", "a leopard", "-o", "lion.png"], "lion.png is the source itself"),
         (["--to", "a leopard", "-o", "lion.png/out.png"], "Cannot write in lion.png"),
     ],
@@ -154,7 +154,7 @@ def test_bad_options(source: Path, calls: list[dict], options: list[str], messag
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be opened"), (b"text", "is not a picture"), (b"", "is not a picture")],
+    [(None, "cannot be opened"), (b"text", "is not an image"), (b"", "is not a picture")],
 )
 def test_bad_source(source: Path, calls: list[dict], content: bytes | None, message: str):
     if content is not None:

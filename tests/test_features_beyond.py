@@ -22,6 +22,8 @@ from diffuseit.models.hub.catalog import tokenizer_folder
 from diffuseit.models.vit import ViT, load_vit
 from diffuseit.schema import from_json, to_json
 
+pytestmark = pytest.mark.numeric
+
 REGISTERS = replace(DINOV2, reg_tokens=4, no_embed_class=True, position_offset=0.0, position_antialias=True)
 CONFIGS = {"dinov2": DINOV2, "dinov2-reg": REGISTERS, "dinov3": DINOV3}
 

@@ -85,8 +85,8 @@ def test_failures_are_listed_and_the_others_translated(seeds: list[int]):
     failures = [line for line in result.stderr.splitlines() if line.startswith("Failed: ")]
     assert failures[0] == "Failed: in/aa.png: the sample is not finite"
     assert failures[1] == "Failed: in/bb.png: RuntimeError: out of memory here is a table"
-    assert failures[2].startswith("Failed: in/damaged.png is not a picture")
-    assert failures[3].startswith("Failed: in/long.png: The picture is 900x9 pixels")
+    assert failures[2].startswith("Failed: in/damaged.png is not an image")
+    assert failures[3].startswith("Failed: in/long.png: The image is 900x9 pixels")
 
 
 def test_equal_stems_do_not_overwrite_each_other(seeds: list[int]):
@@ -112,7 +112,7 @@ def test_notes_name_their_picture(seeds: list[int]):
     [
         (["in", "--to", "winter", "-o", "in"], "in holds the sources"),
         (["in", "--to", "winter", "-o", "out.png"], "in is a folder: give a folder for the results"),
-        (["in/more", "--to", "winter"], "There are no pictures in in/more"),
+        (["in/more", "--to", "winter"], "There are no images in in/more"),
         (["in", "-o", "out"], "either --to TEXT or --style IMAGE"),
         (["in", "--to", " ", "-o", "out"], "the text to translate to is empty"),
         (["in", "--to", "winter", "--steps", "5", "--skip", "5", "-o", "out"], "skip is 5 of 5"),

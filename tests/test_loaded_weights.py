@@ -29,6 +29,8 @@ from diffuseit.pocket.judge import load_judge
 from diffuseit.pocket.models import WEIGHTS
 from diffuseit.schema import to_json
 
+pytestmark = pytest.mark.numeric
+
 ALIGNMENT = 64
 """Bytes, as torch allocates."""
 

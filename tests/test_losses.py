@@ -215,7 +215,7 @@ def test_bind_gives_each_loss_what_it_takes_and_no_more():
         (StructureLoss(), "a ViT"),
         (SemanticDivergenceLoss(), "a ViT"),
         (TextStyleLoss(to="winter"), "a CLIP"),
-        (ImageStyleLoss(), "a style picture"),
+        (ImageStyleLoss(), "a style image"),
         (IdentityLoss(), "a network that embeds faces"),
     ],
     ids=lambda value: type(value).__name__,

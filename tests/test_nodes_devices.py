@@ -98,7 +98,7 @@ def test_networks_that_take_turns_wait_off_the_device_and_can_be_differentiated(
     resident, guest = (devices.Network(None, (devices.manage(network()),)) for _ in range(2))
     with torch.inference_mode():
         guest.patchers[0].model.to(torch.float64)
-    devices.load_in_turns(resident, [guest], 1000)
+    devices.load_offloaded(resident, [guest], 1000)
     unloaded, (loaded, _) = management.calls
     assert unloaded == "unload_all_models"
     assert loaded == list(resident.patchers)

@@ -167,7 +167,7 @@ def test_a_tilde_of_nobody_is_a_name(core: Core):
 
 
 @pytest.mark.parametrize(
-    ("option", "role"), [("--style", "style picture"), ("--mask", "mask"), ("--again", "earlier result")]
+    ("option", "role"), [("--style", "style image"), ("--mask", "mask"), ("--again", "earlier result")]
 )
 def test_pictures_that_are_read_are_not_written(core: Core, option: str, role: str):
     good("lion.png", "-o", "other.png")
@@ -186,7 +186,7 @@ def test_the_style_picture_that_a_recipe_names_is_not_written(core: Core):
     result = CliRunner().invoke(app, ["translate", "lion.png", "--style", "look.png", "-o", "a.png"])
     assert result.exit_code == 0, result.output
     again = CliRunner().invoke(app, ["translate", "lion.png", "--again", "a.png", "-o", "look.png"])
-    assert again.exit_code == 2 and "look.png is the style picture itself" in again.stderr
+    assert again.exit_code == 2 and "look.png is the style image itself" in again.stderr
 
 
 def test_a_default_name_that_another_command_takes_meanwhile_gets_a_number(core: Core):
@@ -374,7 +374,7 @@ def test_a_folder_with_everything_in_it(core: Core):
 def test_a_folder_of_pictures_that_are_not_read_says_so(core: Core):
     Path("in").mkdir()
     Path("in/a.CR2").write_text("x")
-    message = "There are no pictures in in, but 1 file of a kind that is not read: .cr2 (1)"
+    message = "There are no images in in, but 1 file of a kind that is not read: .cr2 (1)"
     assert message in refused(core, "in", "-o", "out")
 
 

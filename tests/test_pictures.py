@@ -63,7 +63,7 @@ def test_only_regular_files_are_opened(tmp_path: Path):
 def test_not_a_picture(tmp_path: Path, content: bytes):
     path = tmp_path / "text.png"
     path.write_bytes(content)
-    refused(path, "is not a picture: give a PNG")
+    refused(path, "is not an image: give a PNG")
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "bmp", "tif", "avif", "jp2", "tga"])
@@ -115,7 +115,7 @@ def test_heic_is_named(tmp_path: Path, brands: bytes):
     path.write_bytes(b"\0\0\0\x18ftyp" + brands + bytes(100))
     refused(
         path,
-        "is a HEIC picture, a kind that is not read here: save it as PNG or JPEG, or install pillow-heif",
+        "is a HEIC image, a kind that is not read here: save it as PNG or JPEG, or install pillow-heif",
     )
 
 
@@ -140,7 +140,7 @@ def test_heic_is_read_by_pillow_heif(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise ImportError("libheif.so.1: cannot open shared object file")
 
     library.register_heif_opener = broken
-    refused(path, "is a HEIC picture, a kind that is not read here")
+    refused(path, "is a HEIC image, a kind that is not read here")
 
 
 def test_a_picture_with_the_extension_of_another_kind_is_read(tmp_path: Path):
@@ -190,7 +190,7 @@ def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Image.new("L", (2000, 1000)).save(path)
     monkeypatch.setattr(decode, "MAX_PIXELS", 1_000_000)
     refused(path, "is 2000x1000 pixels: make it smaller than 1 megapixels")
-    with Image.open(path) as image, pytest.raises(InputError, match="The picture is 2000x1000 pixels"):
+    with Image.open(path) as image, pytest.raises(InputError, match="The image is 2000x1000 pixels"):
         load_picture(image)
 
 

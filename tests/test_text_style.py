@@ -63,7 +63,7 @@ def test_each_picture_of_a_batch_may_have_its_own_prompts(models, pair):
     alone = torch.cat([value(loss.for_item(i), pair[i : i + 1]) for i in range(2)])
     torch.testing.assert_close(value(loss, pair), alone)
     assert loss.for_item(1).to == "night" and loss.for_item(1).from_ == "autumn"
-    with pytest.raises(InputError, match="2 prompts for 1 picture"):
+    with pytest.raises(InputError, match="2 prompts for 1 image"):
         value(loss, pair[:1])
 
 

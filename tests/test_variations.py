@@ -78,4 +78,4 @@ def test_the_command_saves_them_by_rank(tmp_path: Path, scene, monkeypatch):
     again = run("scene.png", "-o", "out.png", "--variations", 2, *quick)
     assert again.exit_code == 2 and "out-2.png" in again.output
     (tmp_path / "folder").mkdir()
-    assert "one picture" in run("folder", "--variations", 2, *quick).output
+    assert "one image" in run("folder", "--variations", 2, *quick).output

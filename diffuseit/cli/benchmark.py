@@ -16,12 +16,12 @@ app = typer.Typer(help="Measure how good the translations are.", no_args_is_help
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", parser=path, metavar="DIR", help="The folder for the pictures.")
+        Path, typer.Option("-o", "--output", parser=path, metavar="DIR", help="The folder for the images.")
     ] = Path("output", "demo"),
 ) -> None:
-    """Translate three pictures of the pocket world and show them beside the truth.
+    """Translate three images of the pocket world and show them beside the truth.
 
-    The networks never saw these pictures in training.
+    The networks never saw these images in training.
     """
     from ..images.io import check_writable_folder
 
@@ -34,7 +34,7 @@ def demo(
 @app.command()
 def pocket(
     n: Annotated[
-        int, typer.Option("--n", min=1, metavar="N", help="Pictures per row. Figures to quote need 100.")
+        int, typer.Option("--n", min=1, metavar="N", help="Images per row. Figures to quote need 100.")
     ] = 100,
     output: Annotated[
         Path | None,

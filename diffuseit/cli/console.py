@@ -150,7 +150,7 @@ def step_bar(label: str) -> Iterator[Callable[[Step], None]]:
 
 @contextmanager
 def pictures_bar(total: int) -> Iterator[Callable[[int, str, Step | None], None]]:
-    """A bar that counts pictures. Yield a function that takes a picture's number, its name, and its steps."""
+    """A bar that counts images. Yield a function that takes an image's number, its name, and its steps."""
     progress = _progress()
     task = progress.add_task("", total=total, losses="")
 

@@ -1,4 +1,4 @@
-"""The work of `diffuseit translate`: a recipe and its networks, for one picture, its variations, or a folder."""
+"""The work of `diffuseit translate`: a recipe and its networks, for one image, its variations, or a folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe with the networks and pictures that it names. It makes any source into a result."""
+    """A recipe with the networks and images that it names. It makes any source into a result."""
 
     recipe: Recipe
     models: Models
@@ -48,7 +48,7 @@ class Job:
     mask: Picture | None = None
 
     def one(self, source: Path, picture: Picture, target: Target) -> None:
-        """Translate one picture."""
+        """Translate one image."""
         text = self._recipe_of(source, target).to_text()
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
@@ -57,7 +57,7 @@ class Job:
         console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
 
     def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
-        """Translate one picture with `count` seeds, from the recipe's on.
+        """Translate one image with `count` seeds, from the recipe's on.
 
         The target gets the result whose losses are lowest, OUT-2 the next, OUT-grid all of them. Each result carries
         the settings by which --again makes it alone, up to rounding.
@@ -98,7 +98,7 @@ class Job:
                     pass
                 except DiffuseITError as error:
                     failures[source] = str(error)
-                except Exception as error:  # one picture's trouble, memory for one, is not the next one's
+                except Exception as error:  # one image's trouble, memory for one, is not the next one's
                     failures[source] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             show(len(pairs), "", None)
         return done, failures
@@ -143,12 +143,12 @@ class Job:
         }
 
     def _fitted_style(self, style: Picture, fit: Fit) -> Tensor:
-        """The style picture at the model's size, stretched where the source is."""
+        """The style image at the model's size, stretched where the source is."""
         image = to_tensor(style.over("white"))
         return resize(image, fit.canvas) if self.recipe.fit == "stretch" else cover(image, fit.canvas)
 
     def _finished(self, picture: Picture, fit: Fit, result: Tensor) -> Image.Image:
-        """The result [1, 3, H, W] back from the model's size, with the picture's transparency."""
+        """The result [1, 3, H, W] back from the model's size, with the image's transparency."""
         mask = None if self.mask is None else _mask(self.mask, picture)
         alpha = None if picture.alpha is None else level_tensor(picture.alpha)
         if self.recipe.size == "source":
@@ -168,11 +168,11 @@ def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: s
 
 
 def _mask(mask: Picture, picture: Picture) -> Tensor:
-    """[1, 1, H, W] in [0, 1] of the picture's size. Raise `InputError` for a mask that does not fit it."""
+    """[1, 1, H, W] in [0, 1] of the image's size. Raise `InputError` for a mask that does not fit it."""
     (height, width), (mask_height, mask_width) = picture.size, mask.size
     if abs(mask_width * height / (mask_height * width) - 1) > 0.02:
         raise InputError(
-            f"The mask is {mask_width}x{mask_height} pixels and the picture {width}x{height}: "
+            f"The mask is {mask_width}x{mask_height} pixels and the image {width}x{height}: "
             "give one of the same shape"
         )
     levels = level_tensor(mask.over("black").convert("L"))

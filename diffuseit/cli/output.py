@@ -1,4 +1,4 @@
-"""Where results go: names that are known to work before a run, and pictures that are not lost at its end."""
+"""Where results go: names that are known to work before a run, and images that are not lost at its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_NAME = 255
 
 @dataclass(frozen=True)
 class Target:
-    """A picture file to write: `path`, or where `overwrite` is false and another file has that name, a numbered one."""
+    """An image file to write: `path`, or where `overwrite` is false and another file has that name, a numbered one."""
 
     path: Path
     overwrite: bool = False
@@ -36,15 +36,15 @@ class Target:
         return Target(_with_ending(self.path, ending))
 
     def check_is_none_of(self, used: Mapping[str, Path | None]) -> None:
-        """Raise `InputError` if the target is one of the pictures that the run reads, by what they are to it."""
+        """Raise `InputError` if the target is one of the images that the run reads, by what they are to it."""
         for role, path in used.items():
             if path is not None and _same(self.path, path):
                 raise InputError(f"{self.path} is the {role} itself: give another name with -o")
 
     def save(self, image: Image.Image, text: str | None = None) -> Path:
-        """Save a picture that took long to make, with `text` in its metadata, and return where it is.
+        """Save an image that took long to make, with `text` in its metadata, and return where it is.
 
-        Where that fails, the picture becomes a PNG under a free name beside it, in the current folder, or in the folder
+        Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
         for temporary files. Raise `InputError` if nothing can be written anywhere.
         """
         name = f"{self.path.stem}.png"
@@ -99,7 +99,7 @@ def variations_of(target: Target, count: int) -> tuple[list[Target], Target]:
 
 
 def folder_for(folder: Path, output: Path | None) -> Path:
-    """Return where the results of the pictures in `folder` go: `output`, or FOLDER-translated in the current folder.
+    """Return where the results of the images in `folder` go: `output`, or FOLDER-translated in the current folder.
 
     Raise `InputError` for a place that cannot be used.
     """
@@ -113,10 +113,10 @@ def folder_for(folder: Path, output: Path | None) -> Path:
 
 
 def pairs_in(folder: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Return each picture in `folder`, by name, with the file of its result in `output`.
+    """Return each image in `folder`, by name, with the file of its result in `output`.
 
     The result is STEM.png, or NAME.png where stems are equal: 1.jpg and 1.png become 1.jpg.png and 1.png.png. A name
-    that is still not unique, or too long, gets a hash. Raise `InputError` if there are no pictures.
+    that is still not unique, or too long, gets a hash. Raise `InputError` if there are no images.
     """
     try:
         sources = sorted(
@@ -128,7 +128,7 @@ def pairs_in(folder: Path, output: Path) -> list[tuple[Path, Path]]:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}") from None
     if not sources:
         unread = unread_in(folder)
-        raise InputError(f"There are no pictures in {folder}{f', but {unread}' if unread else ''}")
+        raise InputError(f"There are no images in {folder}{f', but {unread}' if unread else ''}")
     return list(zip(sources, (output / f"{name}.png" for name in _unique_names(sources)), strict=True))
 
 

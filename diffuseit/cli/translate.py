@@ -1,6 +1,6 @@
 """The command `diffuseit translate`: from its options, or from an earlier result, to a recipe.
 
-What is heavy is imported inside the functions, so that `--help` comes at once. Pictures are read before torch is
+What is heavy is imported inside the functions, so that `--help` comes at once. Images are read before torch is
 imported, so that a wrong name is told at once too.
 """
 
@@ -36,7 +36,7 @@ _results = partial(typer.Option, rich_help_panel="Results")
 def translate(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(parser=path, metavar="SOURCE", help="The picture to translate, or a folder.")
+        Path, typer.Argument(parser=path, metavar="SOURCE", help="The image to translate, or a folder.")
     ],
     to: Annotated[str | None, _what(metavar="TEXT", help="A text, such as 'a photo of a leopard'.")] = None,
     from_: Annotated[
@@ -44,7 +44,7 @@ def translate(
     ] = None,
     style: Annotated[
         Path | None,
-        _what(parser=path, metavar="IMAGE", help="Instead of --to: a picture with the style to take."),
+        _what(parser=path, metavar="IMAGE", help="Instead of --to: an image with the style to take."),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -104,9 +104,9 @@ def translate(
         ),
     ] = None,
 ) -> None:
-    """Translate a picture to what a text says or a style picture shows.
+    """Translate an image to what a text says or a style image shows.
 
-    If SOURCE is a folder, every picture in it that OUT does not have yet.
+    If SOURCE is a folder, every image in it that OUT does not have yet.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels.
@@ -116,7 +116,7 @@ def translate(
             names = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
             raise InputError(f"--again takes every setting from {again}: leave out {names}")
         if is_folder(source):
-            raise InputError(f"{source} is a folder: --again takes one picture")
+            raise InputError(f"{source} is a folder: --again takes one image")
         _translate_again(again, source, output, style, mask)
         return
     if (to is None) == (style is None):
@@ -135,7 +135,7 @@ def translate(
     picture = None
     if is_folder(source):
         if variations > 1:
-            raise InputError(f"{source} is a folder: --variations takes one picture")
+            raise InputError(f"{source} is a folder: --variations takes one image")
         folder = folder_for(source, output)
         pairs = pairs_in(source, folder)
         todo = [(picture_file, result) for picture_file, result in pairs if not taken(result)]
@@ -144,7 +144,7 @@ def translate(
             return
     else:
         target = target_for(source, output, variations)
-        target.check_is_none_of({"source": source, "style picture": style, "mask": mask})
+        target.check_is_none_of({"source": source, "style image": style, "mask": mask})
         folder = target.path.parent
         with console.notes():
             picture = read_picture(source)
@@ -171,7 +171,7 @@ def translate(
         size=size,
         versions=current_versions(networks.ddpm.device),
     )
-    # What is wrong with a text is wrong for every picture of a folder.
+    # What is wrong with a text is wrong for every image of a folder.
     for loss in recipe.preset.losses:
         loss.with_prompts(to, from_)
     job = Job(recipe, networks, style_picture, mask_picture)
@@ -199,9 +199,9 @@ def presets() -> None:
 def _translate_again(
     made: Path, source: Path, output: Path | None, style: Path | None, mask: Path | None
 ) -> None:
-    """Translate one picture with the settings in the metadata of the result `made`.
+    """Translate one image with the settings in the metadata of the result `made`.
 
-    `style` and `mask` say where these pictures are now, if they are no longer where they were.
+    `style` and `mask` say where these images are now, if they are no longer where they were.
     """
     from ..images.io import read_picture, read_text
     from .output import target_for
@@ -225,7 +225,7 @@ def _translate_again(
     recipe = Recipe.from_text(text, str(made))
     style = _found(made, "style", recipe.style, style)
     mask = _found(made, "mask", recipe.mask, mask)
-    target.check_is_none_of({"style picture": style, "mask": mask})
+    target.check_is_none_of({"style image": style, "mask": mask})
     with console.notes():
         style_picture, mask_picture = _read(style), _read(mask)
     networks = diffuseit.load_models(recipe.models)
@@ -243,21 +243,21 @@ def _translate_again(
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:
-    """Where the picture `reference` of the result `made` is. Raise `InputError` if it is not there, or is another."""
+    """Where the image `reference` of the result `made` is. Raise `InputError` if it is not there, or is another."""
     from ..files.checksum import sha256_of
 
     if reference is None:
         if given is not None:
-            raise InputError(f"{made} was made without a {name} picture: leave out --{name}")
+            raise InputError(f"{made} was made without a {name} image: leave out --{name}")
         return None
     found = given or reference.find(made.parent)
     if found is None:
         raise InputError(
-            f"The {name} picture of {made} was not found at {reference.path}: say with --{name} where it is"
+            f"The {name} image of {made} was not found at {reference.path}: say with --{name} where it is"
         )
     if sha256_of(found) != reference.sha256:
         raise InputError(
-            f"{found} is not the {name} picture that {made} was made with: say with --{name} where that is"
+            f"{found} is not the {name} image that {made} was made with: say with --{name} where that is"
         )
     return found
 

@@ -19,7 +19,7 @@ def atomic_path(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and give its file the name `path` when the block ends well.
 
     Raise `FileExistsError` at the end of the block if `overwrite` is false and a file has that name by then.
-    The temporary name starts with a dot and has no extension, so that no list of models or pictures shows it. It is
+    The temporary name starts with a dot and has no extension, so that no list of models or images shows it. It is
     short, so that it fits wherever `path` fits. What a killed process left behind is removed a day later.
     """
     _sweep(path.parent)

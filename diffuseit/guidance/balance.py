@@ -31,7 +31,7 @@ class Part:
 
 
 class Balance:
-    """The running mean norms of a run, one for each term and picture, over the evaluations where it was not 0."""
+    """The running mean norms of a run, one for each term and image, over the evaluations where it was not 0."""
 
     def __init__(self) -> None:
         self._sum: dict[Key, Tensor] = {}

@@ -93,12 +93,12 @@ class _Summand:
 class Guidance:
     """The losses, bound to the source [B, 3, H, W] in [-1, 1] of a run.
 
-    Everything about source, style pictures and prompts is computed here, once. Each evaluation runs every network once
+    Everything about source, style images and prompts is computed here, once. Each evaluation runs every network once
     forward and once backward, and frees its graph before the next one runs. With `balance` "adaptive" (`balance.py`)
     each term is differentiated alone, so that a network runs backward once for each of its terms.
 
-    `views` are those that some term looks at. `needs_inversion`: some term compares with the source's inversion, whose
-    predictions stand in `anchors` by timestep.
+    `views` are those that some term needs. `needs_inversion`: some term compares with the source's inversion, whose
+    predictions are in `anchors` by timestep.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Guidance:
         return Guided(gradient, found.terms, self._shares(found, visit.t) if measure else {})
 
     def prefetch(self, visit: Visit) -> None:
-        """Start copying the network that comes first at `visit` to the device, if networks take turns there."""
+        """Start copying the network that comes first at `visit` to the device, if feature networks are offloaded."""
         if self.options.offload is not None:
             network = _first_network(self._active(visit, inner=False))
             if network is not None:
@@ -185,7 +185,7 @@ class Guidance:
         active = self._active(visit, inner)
         for number, (group, terms) in enumerate(active, start=1):
             name = group.view if group.chosen or view is None else view
-            with self._turn(group.network, active[number:]):
+            with self._on_device(group.network, active[number:]):
                 for crops, share in self._crops(group, terms, views[name]):
                     leaf = views[name].detach().requires_grad_(differentiate)
                     with torch.set_grad_enabled(differentiate):
@@ -209,7 +209,7 @@ class Guidance:
 
     def _features_of(self, network: nn.Module, subject: Tensor | str) -> Any:
         self.options.prepare(network)
-        with self._turn(network):
+        with self._on_device(network):
             return cache.features(network, subject, self.options.rounding)
 
     def _add(self, owner: int, term: Term, view: View, mask: Tensor | None, source: Tensor) -> None:
@@ -227,7 +227,7 @@ class Guidance:
         group.terms.append((owner, term))
 
     def _views(self, pred_xstart: Tensor, x_t: Tensor, t: int) -> dict[View, Tensor]:
-        """The pictures that the losses look at, attached to the graph of the arguments."""
+        """The images at which the losses are evaluated, attached to the graph of the arguments."""
         views: dict[View, Tensor] = {}
         if "pred_xstart" in self.views:
             views["pred_xstart"] = self.backbone.decode(pred_xstart)
@@ -245,7 +245,8 @@ class Guidance:
             terms = []
             for owner, term in group.terms:
                 acts = (
-                    visit.level < round(term.until * visit.levels) and visit.t % term.turn[1] == term.turn[0]
+                    visit.level < round(term.until * visit.levels)
+                    and visit.t % term.phase[1] == term.phase[0]
                 )
                 left_out = inner and (term.needs_previous or not self.losses[owner].inner)
                 if acts and factors[owner] > 0 and not left_out:
@@ -305,7 +306,7 @@ class Guidance:
             _accumulate(at_prediction, owner, factor * gradient)
         return {owner: gradient.flatten(1).norm(dim=1) for owner, gradient in at_prediction.items()}
 
-    def _turn(
+    def _on_device(
         self, network: nn.Module | None, following: Sequence[tuple[_Group, Any]] = ()
     ) -> AbstractContextManager[Any]:
         """`network` on the device, while the first of the groups that follow is copied there."""

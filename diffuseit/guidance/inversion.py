@@ -1,4 +1,4 @@
-"""DDIM inversion: the noise that a picture itself comes from (Song et al. 2021, arXiv 2010.02502)."""
+"""DDIM inversion: the noise that an image itself comes from (Song et al. 2021, arXiv 2010.02502)."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ from .timetable import Visit
 class Step:
     """What happened in one step. `number` of `total` counts up from 0; timesteps `t` count down to 0.
 
-    `items` are the pictures of the batch it is about (all of them, unless they restart one by one). All pictures are
+    `items` are the images of the batch it is about (all of them, unless they restart one by one). All images are
     [len(items), C, H, W]: `x_t` before the step, `pred_xstart` the prediction, and `gradient` d(loss)/d(x_t) (for
     methods that take it there, d(loss)/d(pred_xstart)), which is 0 if no loss acts. `terms` are the weighted losses
     [len(items)] by name. `shares`, in the steps that measure them, are the norms [len(items)] of the gradient of each
@@ -87,15 +87,15 @@ def sample(
 ) -> Iterator[Step]:
     """Translate `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
-    Picture i of the batch at `seed` equals a single run at `seed + i`. `rng` replaces the seeded one. Where `mask`
+    Image i of the batch at `seed` equals a single run at `seed + i`. `rng` replaces the seeded one. Where `mask`
     [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back at every step (Avrahami et al. 2022,
     arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps (0: never) `Step.shares` are
-    measured, which leaves the picture as it is. `allow_unguided` permits an empty `losses`, which is SDEdit.
+    measured, which leaves the image as it is. `allow_unguided` permits an empty `losses`, which is SDEdit.
 
     Raise `InputError` before heavy work for what cannot run, and `DivergedError` when a value is not finite.
     """
     if not losses and not allow_unguided:
-        raise InputError("there are no losses, so nothing would guide the picture: add at least one")
+        raise InputError("there are no losses, so nothing would guide the image: add at least one")
     check_source(source, backbone)
     source = source.detach().to(backbone.device, torch.float32)
     if mask is not None:
@@ -159,7 +159,7 @@ def walk(run: Run) -> Iterator[Step]:
 
 
 def start(run: Run) -> Tensor:
-    """The first noisy picture: the source with fresh noise or at its own, less of its mean color if so set."""
+    """The first noisy image: the source with fresh noise or at its own, less of its mean color if so set."""
     schedule, first, less = run.guidance.schedule, run.settings.timetable[0].t, 1 - run.settings.start_color
     x = schedule.q_sample(run.x_0, first, run.noise()) if run.inverted is None else run.inverted
     if less == 0:
@@ -199,9 +199,9 @@ def predict(
 
 
 def _restarting(run_of: Callable[[int], Run], count: int) -> Iterator[Step]:
-    """Walk each of `count` pictures, again from fresh noise while its range loss is too large.
+    """Walk each of `count` images, again from fresh noise while its range loss is too large.
 
-    Restarts take pictures out of step with each other, so each runs alone.
+    Restarts take images out of step with each other, so each runs alone.
     """
     number = 0
     for i in range(count):
@@ -223,7 +223,7 @@ def _restarting(run_of: Callable[[int], Run], count: int) -> Iterator[Step]:
 
 
 def check_source(source: Tensor, backbone: Backbone) -> None:
-    """Raise `InputError` for a picture batch that `backbone` cannot take."""
+    """Raise `InputError` for an image batch that `backbone` cannot take."""
     if source.ndim != 4 or source.shape[1] != 3:
         raise InputError(f"the source must be [B, 3, H, W], not {tuple(source.shape)}")
     multiple = backbone.size_multiple

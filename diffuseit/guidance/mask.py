@@ -1,4 +1,4 @@
-"""Masks: [1 or B, 1, H, W] in [0, 1], 1 where a picture may change."""
+"""Masks: [1 or B, 1, H, W] in [0, 1], 1 where an image may change."""
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def check_mask(mask: Tensor, source: Tensor) -> None:
     """Raises `InputError` for a mask that does not lie on `source` [B, 3, H, W]."""
     if mask.ndim != 4 or mask.shape[1] != 1 or len(mask) not in (1, len(source)):
         raise InputError(
-            f"the mask is {tuple(mask.shape)}: it must be [1, 1, H, W], or one for each of {len(source)} pictures"
+            f"the mask is {tuple(mask.shape)}: it must be [1, 1, H, W], or one for each of {len(source)} images"
         )
     if mask.shape[-2:] != source.shape[-2:]:
         raise InputError(

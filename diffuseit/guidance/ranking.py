@@ -21,12 +21,12 @@ _END = Visit(0, level=MOST_STEPS - 1, levels=MOST_STEPS)
 """The last step of a run, where losses that end earlier do not act."""
 
 GAP = 2
-"""Pixels between the pictures of a grid."""
+"""Pixels between the images of a grid."""
 
 
 @dataclass(frozen=True)
 class Variations:
-    """k translations of one picture, best first: `pictures` [k, 3, H, W], `seeds` and `scores` [k] (low is good)."""
+    """k translations of one image, best first: `pictures` [k, 3, H, W], `seeds` and `scores` [k] (low is good)."""
 
     pictures: Tensor
     seeds: tuple[int, ...]
@@ -34,7 +34,7 @@ class Variations:
 
 
 class _SameCrops:
-    """The same crops for all pictures, so that luck with them decides nothing."""
+    """The same crops for all images, so that luck with them decides nothing."""
 
     def __init__(self, seed: int, batch: int):
         self._one, self._batch = Seeded(seed, 1), batch
@@ -59,7 +59,7 @@ def score(
     seed: int = 0,
     options: Execution = FULL_SPEED,
 ) -> Tensor:
-    """The weighted sum of the losses, as at the end of a run, for pictures [k, 3, H, W]: [k] on the CPU.
+    """The weighted sum of the losses, as at the end of a run, for images [k, 3, H, W]: [k] on the CPU.
 
     `source` [1, 3, H, W] is what all were made of.
     """
@@ -73,13 +73,13 @@ def score(
 
 
 def ranked(pictures: Tensor, scores: Tensor, seed: int = 0) -> Variations:
-    """Pictures made with `seed`, `seed` + 1, ... in the order of their scores; equal ones stay in theirs."""
+    """Images made with `seed`, `seed` + 1, ... in the order of their scores; equal ones stay in theirs."""
     order = scores.argsort(stable=True)
     return Variations(pictures[order], tuple(seed + int(i) for i in order), scores[order])
 
 
 def grid(pictures: Tensor) -> Tensor:
-    """Pictures [k, 3, H, W] in [-1, 1] row by row, as near to a square as possible: [1, 3, H', W'], white between."""
+    """Images [k, 3, H, W] in [-1, 1] row by row, as near to a square as possible: [1, 3, H', W'], white between."""
     count, channels, height, width = pictures.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -95,4 +95,4 @@ def check_variations(count: int, source: Tensor) -> None:
     if count < 1:
         raise InputError(f"{count} variations: ask for 1 or more")
     if len(source) != 1:
-        raise InputError(f"variations are of one picture, and {len(source)} were given: give one")
+        raise InputError(f"variations are of one image, and {len(source)} were given: give one")

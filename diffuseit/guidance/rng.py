@@ -1,4 +1,4 @@
-"""Where a run's randomness comes from: one CPU generator per picture, so that a seed means the same everywhere."""
+"""Where a run's randomness comes from: one CPU generator per image, so that a seed means the same everywhere."""
 
 from typing import Protocol
 
@@ -9,23 +9,23 @@ from ..models.crops import Crops, draw_crops
 
 
 class Rng(Protocol):
-    """All that a run draws, for B pictures, on the CPU. Per step: labels, noise, then crops network by network."""
+    """All that a run draws, for B images, on the CPU. Per step: labels, noise, then crops network by network."""
 
     def noise(self, shape: torch.Size) -> Tensor:
         """Standard normal numbers of shape [B, C, H, W]."""
         ...
 
     def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
-        """`count` crops of each of the B pictures of `image_size` (height, width)."""
+        """`count` crops of each of the B images of `image_size` (height, width)."""
         ...
 
     def labels(self, num_classes: int) -> Tensor:
-        """One class [B] of `num_classes` for each picture."""
+        """One class [B] of `num_classes` for each image."""
         ...
 
 
 class Seeded:
-    """Picture i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbors."""
+    """Image i draws from a generator of its own, seeded `seed + i`: it never depends on its neighbors."""
 
     def __init__(self, seed: int, batch: int):
         self.generators = [torch.Generator().manual_seed((seed + i) % 2**64) for i in range(batch)]

@@ -1,4 +1,4 @@
-"""How the sampler takes a picture through the noise levels: everything a user may set about it, checked at once."""
+"""How the sampler takes an image through the noise levels: everything a user may set about it, checked at once."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,16 +20,16 @@ class SamplerSettings:
 
     `steps` spread over the whole diffusion process; the noisiest `skip` of them are left out. The first level is
     visited `resample` times (once if the method adds no noise). `view` is what losses look at that do not choose for
-    themselves. A picture starts again from fresh noise when its weighted range loss exceeds `restart_above`, at most
+    themselves. An image starts again from fresh noise when its weighted range loss exceeds `restart_above`, at most
     `max_restarts` times; None never.
 
     Losses act from fraction `guide_from` of the run to fraction `guide_until`. Up to fraction `backward_until` the
     gradient goes back through the diffusion network. After it the network's noise counts as fixed, which saves the
     backward pass (methods with a gradient at pred_xstart never make it).
 
-    `start_color` is how much of the source's mean color the first noisy picture keeps, 0 to 1. The noisiest levels
+    `start_color` is how much of the source's mean color the first noisy image keeps, 0 to 1. The noisiest levels
     still show it, and a run holds on to what it starts with (Lin et al. 2023, arXiv 2305.08891). Without it the losses
-    decide how dark or warm the picture becomes.
+    decide how dark or warm the image becomes.
 
     After `guide_until` a `solver` (`solvers.py`) may take the steps instead of the method, in `tail_steps` levels
     spread evenly over those that are left (None: in each of them).

@@ -1,9 +1,9 @@
-"""Solvers for the steps after guidance has ended: fewer levels for the same picture.
+"""Solvers for the steps after guidance has ended: fewer levels for the same image.
 
 Each solves the probability flow ODE in data prediction (Lu et al. 2022, DPM-Solver++, arXiv 2211.01095), with
 alpha = sqrt(abar), sigma = sqrt(1 - abar), lambda = log(alpha / sigma), h the difference of lambda, and D the network's
 pred_xstart. A solver lives for one run, remembers what it needs of it, and goes from any level to any cleaner one;
-level -1 is the clean picture, which every solver takes from the last prediction.
+level -1 is the clean image, which every solver takes from the last prediction.
 """
 
 import math

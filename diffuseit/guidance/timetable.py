@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Visit:
-    """One step from timestep `t` to the cleaner `t_next` (-1: the picture itself).
+    """One step from timestep `t` to the cleaner `t_next` (-1: the image itself).
 
     `guided`: losses act. `backward`: their gradient goes back through the diffusion network. `solved`: a solver takes
     the step. `again`: the next step starts at `t` once more, after noise is added back. `level` counts the distinct

@@ -3,7 +3,7 @@
 from typing import Literal
 
 FitMode = Literal["keep", "crop", "stretch"]
-"""Keep the picture's shape, crop its middle to a square, or stretch it to one."""
+"""Keep the image's shape, crop its middle to a square, or stretch it to one."""
 
 SizeMode = Literal["model", "source"]
 """The size of a result: the model's, or the source's."""

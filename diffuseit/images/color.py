@@ -1,4 +1,4 @@
-"""Color transfer of image guidance: the result takes the style picture's colors."""
+"""Color transfer of image guidance: the result takes the style image's colors."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def match_colors_batch(images: Tensor, targets: Tensor) -> Tensor:
 def match_colors(image: Tensor, target: Tensor) -> Tensor:
     """`image` with the colors of `target`: both [3, H, W] in [-1, 1], of any sizes.
 
-    As the official code does, both are stretched to their full range first and the result last. Pictures of a single
+    As the official code does, both are stretched to their full range first and the result last. Images of a single
     color have no colors to give or to change: with one of them, `image` stays as it is.
     """
     # On the CPU, since not every device has float64.

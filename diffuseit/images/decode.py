@@ -1,4 +1,4 @@
-"""Picture files of strangers to Pillow's pictures: which kinds are decoded, and within what bounds."""
+"""Image files of strangers to Pillow's images: which kinds are decoded, and within what bounds."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ OTHERS = (
 
 READABLE = (*chain(*FORMATS.values()), *(HEIF if find_spec("pillow_heif") else ()))
 UNREADABLE = (*(() if set(HEIF) <= set(READABLE) else HEIF), *RAW, *OTHERS)
-"""Extensions of pictures that are not read."""
+"""Extensions of images that are not read."""
 
 MAX_PIXELS = 256_000_000
 MAX_PIXELS_COPIED = 50_000_000
-"""For the decoders in `COPYING`, which hold a picture up to six times over while they work."""
+"""For the decoders in `COPYING`, which hold an image up to six times over while they work."""
 COPYING = ("WEBP", "AVIF", "JPEG2000")
 MAX_PIXELS_SLOW = 16_000_000
 """For Pillow's decoders in Python, which take about a second for a megapixel."""
@@ -73,10 +73,10 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
 
 def decode(path: Path) -> Image.Image:
-    """The first picture of a file, its pixels in memory and as they lie there. Warn if there are more.
+    """The first image of a file, its pixels in memory and as they lie there. Warn if there are more.
 
     Only regular files are opened, only the kinds in `FORMATS` are decoded, and nothing of a file is executed. What
-    describes a picture, such as EXIF, does not matter: where a decoder fails on it, the pixels are decoded without.
+    describes an image, such as EXIF, does not matter: where a decoder fails on it, the pixels are decoded without.
     Sizes are checked before memory is taken:
 
     - at most 256 megapixels, 50 for WebP, AVIF and JPEG 2000, and 16 for what Pillow decodes in Python (PPM as text
@@ -84,7 +84,7 @@ def decode(path: Path) -> Image.Image:
     - beyond 256 MB of pixels, at most 4000 bytes of them for each byte of the file;
     - strips and tiles of TIFF of at most 1 GiB, and at most 100 scans of a JPEG.
 
-    Raise `InputError` for all else: what is missing, no picture, of another kind, too large, damaged or cut off.
+    Raise `InputError` for all else: what is missing, no image, of another kind, too large, damaged or cut off.
     """
     image, more = look_into(path, _load)
     if more:
@@ -93,7 +93,7 @@ def decode(path: Path) -> Image.Image:
 
 
 def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
-    """What `use` makes of the opened picture, whose pixels are not decoded yet, and its file.
+    """What `use` makes of the opened image, whose pixels are not decoded yet, and its file.
 
     Raise `InputError` as `decode` does, and where `use` fails.
     """
@@ -107,9 +107,7 @@ def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
             raise
         except Exception as error:
             if isinstance(error, UnidentifiedImageError) and kinds == list(FORMATS):
-                failure = InputError(
-                    f"{name} is not a picture: give a PNG, JPEG, WebP, TIFF, BMP or GIF file"
-                )
+                failure = InputError(f"{name} is not an image: give a PNG, JPEG, WebP, TIFF, BMP or GIF file")
                 raise failure from None
             # Not `error` itself, whose frames hold the memory of the first attempt.
             failure = undecodable(name, error)
@@ -124,7 +122,7 @@ def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
 
 
 def check_size(image: Image.Image, name: str) -> None:
-    """Raise `InputError` for a picture of more pixels than are decoded."""
+    """Raise `InputError` for an image of more pixels than are decoded."""
     limit = MAX_PIXELS
     if image.format in COPYING:
         limit = min(limit, MAX_PIXELS_COPIED)
@@ -139,7 +137,7 @@ def check_size(image: Image.Image, name: str) -> None:
 
 
 def undecodable(name: str, error: Exception) -> InputError:
-    """What is said of a picture on which Pillow failed with `error`."""
+    """What is said of an image on which Pillow failed with `error`."""
     if isinstance(error, MemoryError):
         return InputError(f"{name} does not fit into the memory: make it smaller")
     if isinstance(error, Image.DecompressionBombError):
@@ -192,9 +190,9 @@ def _kinds(start: bytes, suffix: str, name: str) -> list[str]:
         if _heif_is_there():
             return ["HEIF"]
         raise InputError(
-            f"{name} is a HEIC picture, a kind that is not read here: save it as PNG or JPEG, or install pillow-heif"
+            f"{name} is a HEIC image, a kind that is not read here: save it as PNG or JPEG, or install pillow-heif"
         )
-    if suffix in RAW and start.startswith(TIFF):  # Pillow would take the thumbnail for the picture
+    if suffix in RAW and start.startswith(TIFF):  # Pillow would take the thumbnail for the image
         raise InputError(f"{name} is a camera's raw file: develop it, and save it as PNG or JPEG")
     Image.init()
     shown = [kind for kind in Image.OPEN if _accepts(kind, start[:16])]
@@ -264,13 +262,13 @@ def _block_bytes(image: Image.Image) -> int:
 
 
 def _load(image: Image.Image, file: IO[bytes]) -> tuple[Image.Image, bool]:
-    """The picture with its pixels, and whether the file has more than this one."""
+    """The image with its pixels, and whether the file has more than this one."""
     image.load()
     return image, image.format in _ANIMATED and _several(file, image.format)
 
 
 def _several(file: IO[bytes], kind: str) -> bool:
-    """Looked up in a second picture: to find another frame, Pillow leaves the first."""
+    """Looked up in a second image: to find another frame, Pillow leaves the first."""
     try:
         with Image.open(file, formats=[kind]) as image:
             return bool(getattr(image, "is_animated", False))

@@ -1,4 +1,4 @@
-"""Pictures between files and tensors, as a person expects to see them: the only place where the core does this."""
+"""Images between files and tensors, as a person expects to see them: the only place where the core does this."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict] = {  # of Pillow's writers, by extension
     ".bmp": {},
 }
 OPAQUE = (".jpg", ".jpeg", ".bmp")
-_TURNS = {  # EXIF's orientation, and how such a picture is turned upright
+_TURNS = {  # EXIF's orientation, and how such an image is turned upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -49,7 +49,7 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as its file has it: sRGB colors, and its transparency (mode L) where it is not opaque."""
+    """An image as its file has it: sRGB colors, and its transparency (mode L) where it is not opaque."""
 
     rgb: Image.Image
     alpha: Image.Image | None = None
@@ -67,18 +67,18 @@ class Picture:
 
 
 def load_picture(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
-    """The picture as RGB on white; see `read_picture`."""
+    """The image as RGB on white; see `read_picture`."""
     return read_picture(source).over("white")
 
 
 def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
-    """The picture upright (EXIF's orientation), in sRGB (its color profile applied), 16 bits scaled to 8.
+    """The image upright (EXIF's orientation), in sRGB (its color profile applied), 16 bits scaled to 8.
 
     Warn of frames after the first, and of a color profile that cannot be used. Raise `InputError` as
     `decode.decode` does, and for gray levels of no known range.
     """
     if isinstance(source, Image.Image):
-        return _shown(_loaded(source, "The picture"), "The picture")
+        return _shown(_loaded(source, "The image"), "The image")
     return _shown(decode(Path(source)), printable(os.fspath(source)))
 
 
@@ -88,7 +88,7 @@ def read_text(path: Path) -> str | None:
 
 
 def unread_kinds(folder: Path) -> dict[str, int]:
-    """How many files of `folder` are pictures of a kind that is not read here, by extension in lower case."""
+    """How many files of `folder` are images of a kind that is not read here, by extension in lower case."""
     suffixes = (
         path.suffix.lower() for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
     )
@@ -102,7 +102,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def level_tensor(image: Image.Image) -> Tensor:
     """Mode L (masks, alpha) or RGB to [1, C, H, W] in [0, 1]."""
-    import torch  # here, so that a bad picture is refused before the seconds that torch takes
+    import torch  # here, so that a bad image is refused before the seconds that torch takes
 
     pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
     return pixels.permute(2, 0, 1)[None].float().div_(255)
@@ -125,14 +125,14 @@ def level_image(tensor: Tensor, *, truncate: bool = False) -> Image.Image:
 def check_writable(path: Path) -> None:
     """Raise `InputError` where `save_picture` would: call it before the heavy work."""
     if path.suffix.lower() not in OPTIONS:
-        raise InputError(f"{path} has no picture extension: end it in one of {', '.join(OPTIONS)}")
+        raise InputError(f"{path} has no image extension: end it in one of {', '.join(OPTIONS)}")
     check_writable_folder(path.parent)
     try:
         _try_names(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {reason(error)}; give another name with -o") from None
     if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a picture file")
+        raise InputError(f"{path} is a folder: give the name of an image file")
 
 
 def check_writable_folder(folder: Path) -> None:
@@ -165,10 +165,10 @@ def _existing(path: Path) -> Path:
 def save_picture(
     image: Image.Image, path: str | os.PathLike[str], text: str | None = None, *, overwrite: bool = True
 ) -> None:
-    """Write the picture whole or not at all, and make the folders above it. The extension says the format.
+    """Write the image whole or not at all, and make the folders above it. The extension says the format.
 
     `text` (ASCII) goes into the file's metadata where the format can hold it (`text_options`). Transparency is kept
-    where the format has it, else the picture is laid on white. Raise `InputError` if the file cannot be written, and
+    where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written, and
     `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
@@ -200,7 +200,7 @@ def _loaded(image: Image.Image, name: str) -> Image.Image:
 
 
 def _shown(image: Image.Image, name: str) -> Picture:
-    """The picture as it is to be seen. Holds no more than two copies of it at a time."""
+    """The image as it is to be seen. Holds no more than two copies of it at a time."""
     profile = image.info.get("icc_profile")
     turn = _TURNS.get(orientation(image))
     if turn is not None:
@@ -212,7 +212,7 @@ def _shown(image: Image.Image, name: str) -> Picture:
 
 
 def _split(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Colors (modes L, RGB, CMYK, LAB) and transparency (L), None where the picture is opaque."""
+    """Colors (modes L, RGB, CMYK, LAB) and transparency (L), None where the image is opaque."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image, name)
     alpha = None
@@ -226,7 +226,7 @@ def _split(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | No
 
 
 def _as(image: Image.Image, mode: str) -> Image.Image:
-    """The picture in another mode; itself where it has that."""
+    """The image in another mode; itself where it has that."""
     return image if image.mode == mode else image.convert(mode)
 
 

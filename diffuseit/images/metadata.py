@@ -1,4 +1,4 @@
-"""What a picture file says beside its pixels: its orientation, and the text that `save_picture` puts into it.
+"""What an image file says beside its pixels: its orientation, and the text that `save_picture` puts into it.
 
 The text lies in PNG's text chunk, EXIF's UserComment (JPEG, WebP) or TIFF's ImageDescription. EXIF of strangers is
 read for single tags, so that no other tag can do harm.
@@ -41,7 +41,7 @@ def text_options(suffix: str, text: str) -> dict[str, Any]:
 
 
 def text_of(image: Image.Image) -> str | None:
-    """Return the text that `text_options` put into the file of an opened picture; None if there is none."""
+    """Return the text that `text_options` put into the file of an opened image; None if there is none."""
     if isinstance(chunk := image.info.get(KEY), str):
         return chunk
     comment: object = _tag(_exif(image), ExifTags.IFD.Exif, ExifTags.Base.UserComment)
@@ -55,14 +55,14 @@ def text_of(image: Image.Image) -> str | None:
 
 
 def orientation(image: Image.Image) -> int:
-    """How the opened picture is to be turned, 1 to 8 as EXIF counts; 1, upright, where nothing says so."""
+    """How the opened image is to be turned, 1 to 8 as EXIF counts; 1, upright, where nothing says so."""
     value = _tag(_exif(image), ExifTags.Base.Orientation)
     turn = _UPRIGHT if value is None else int.from_bytes(value, "big")
     return turn if 1 <= turn <= 8 else _UPRIGHT
 
 
 def _exif(image: Image.Image) -> bytes:
-    """The EXIF block of an opened picture, empty where it has none."""
+    """The EXIF block of an opened image, empty where it has none."""
     block = image.info.get("exif", b"")
     if not block and isinstance(profile := image.info.get("Raw profile type exif"), str):  # ImageMagick's PNG
         try:

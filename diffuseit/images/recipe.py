@@ -32,7 +32,7 @@ LONGEST_PATH = 4_096
 
 @dataclass(frozen=True)
 class FileRef:
-    """A picture file by its path, relative to the result's folder where that is possible, and its SHA-256."""
+    """An image file by its path, relative to the result's folder where that is possible, and its SHA-256."""
 
     path: str = text(longest=LONGEST_PATH)
     sha256: str = text(longest=64)
@@ -49,7 +49,7 @@ class FileRef:
         """Return where the file is, for a result in `folder`; None if it is not there.
 
         A stranger may have written the path. It is followed only if it is relative and leads, with all links resolved,
-        to a regular file with the extension of a picture: never to a device or a pipe, whose end may never come, nor
+        to a regular file with the extension of an image: never to a device or a pipe, whose end may never come, nor
         to another machine. Callers compare the SHA-256 before they decode the file.
         """
         if Path(self.path).anchor:
@@ -96,7 +96,7 @@ class Recipe:
             )
         check(self)
         if (self.to is None) == (self.style is None):
-            raise InputError("the settings must have either a text or a style picture to translate to")
+            raise InputError("the settings must have either a text or a style image to translate to")
 
     def to_text(self) -> str:
         """Return the recipe as ASCII JSON."""
@@ -117,7 +117,7 @@ class Recipe:
         """Return, in words, why `other`, made again with these settings, may have other pixels."""
         found = []
         if self.source and other.source and self.source.sha256 != other.source.sha256:
-            found.append("the source is another picture")
+            found.append("the source is another image")
         roles = self.weights.keys() | other.weights.keys()
         if changed := sorted(role for role in roles if self.weights.get(role) != other.weights.get(role)):
             found.append(f"other weights in {', '.join(changed)}")

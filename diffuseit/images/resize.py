@@ -1,4 +1,4 @@
-"""Any picture size to what a diffusion model takes, and back. Tensors only: nodes and command share it."""
+"""Any image size to what a diffusion model takes, and back. Tensors only: nodes and command share it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Canvas(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """How pictures [B, 3, H, W] in [-1, 1] and masks [B, 1, H, W] in [0, 1] of one size enter a model.
+    """How images [B, 3, H, W] in [-1, 1] and masks [B, 1, H, W] in [0, 1] of one size enter a model.
 
     `window` (top, left, height, width) of the source is resized to `content`, which lies in the middle of `canvas`,
-    the picture that the model sees; what is left is filled by reflection. Sizes are (height, width).
+    the image that the model sees; what is left is filled by reflection. Sizes are (height, width).
     """
 
     source: Size
@@ -47,17 +47,17 @@ class Fit:
     def of(cls, size: Size, backbone: Canvas, mode: FitMode = "keep") -> Fit:
         """The fit of a source of `size` (height, width).
 
-        "keep" resizes the picture into a canvas of about image_size² pixels: U-Nets with attention were trained on
-        that many positions, and time and memory do not depend on the picture's aspect. "crop" takes the largest
+        "keep" resizes the image into a canvas of about image_size² pixels: U-Nets with attention were trained on
+        that many positions, and time and memory do not depend on the image's aspect. "crop" takes the largest
         square in the middle, "stretch" squashes to a square, as the official code does. Raises `InputError` for
-        a picture that is too small or too narrow.
+        an image that is too small or too narrow.
         """
         if mode not in get_args(FitMode):
             raise InputError(f"fit is {mode!r}: use one of {', '.join(get_args(FitMode))}")
         height, width = size
         if min(size) < MIN_SIDE:
             raise InputError(
-                f"The picture is {width}x{height} pixels: at least {MIN_SIDE}x{MIN_SIDE} are needed"
+                f"The image is {width}x{height} pixels: at least {MIN_SIDE}x{MIN_SIDE} are needed"
             )
         multiple = backbone.size_multiple
         side = max(1, round(backbone.image_size / multiple)) * multiple
@@ -72,7 +72,7 @@ class Fit:
         if max(size) * multiple**2 > min(size) * side**2:
             limit = (side // multiple) ** 2
             raise InputError(
-                f"The picture is {width}x{height} pixels, one side over {limit} times the other: crop it (fit 'crop')"
+                f"The image is {width}x{height} pixels, one side over {limit} times the other: crop it (fit 'crop')"
             )
         canvas = _canvas(size, side, multiple)
         return cls(size, whole, _inside(size, canvas), canvas)
@@ -93,7 +93,7 @@ class Fit:
         content = resize(self.cut(image), self.content)
         top, left = self._offset
         bottom, right = (c - o - s for c, o, s in zip(self.canvas, self._offset, self.content, strict=True))
-        # Reflection needs more pixels than it adds; very narrow pictures repeat their edge.
+        # Reflection needs more pixels than it adds; very narrow images repeat their edge.
         mode = (
             "reflect"
             if max(top, bottom) < self.content[0] and max(left, right) < self.content[1]
@@ -140,7 +140,7 @@ def cover(image: Tensor, size: Size) -> Tensor:
 def resize(image: Tensor, size: Size) -> Tensor:
     """[B, C, H, W] to `size` as Pillow resizes, without its rounding; the input itself where it has that size.
 
-    Pictures (three channels, [-1, 1]) by Lanczos' filter; masks and alpha (one channel, [0, 1]) by a triangle, which
+    Images (three channels, [-1, 1]) by Lanczos' filter; masks and alpha (one channel, [0, 1]) by a triangle, which
     rings not.
     """
     if tuple(image.shape[-2:]) == size:

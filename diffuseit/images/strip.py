@@ -1,4 +1,4 @@
-"""Picture files of strangers as bytes: what only describes a picture is taken out, and what costs time is counted."""
+"""Image files of strangers as bytes: what only describes an image is taken out, and what costs time is counted."""
 
 import re
 import struct
@@ -43,7 +43,7 @@ def stripped(data: bytes) -> bytes:
 
 
 def jpeg_scans(data: bytes) -> int:
-    """How many scans the first picture of a JPEG file has. Every scan may cost a pass over all its pixels."""
+    """How many scans the first image of a JPEG file has. Every scan may cost a pass over all its pixels."""
     return sum(marker == _START_OF_SCAN for marker, _, _ in _jpeg_segments(data))
 
 
@@ -76,7 +76,7 @@ def _decompresses(content: bytes) -> bool:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment of the first picture, a scan with its pixels."""
+    """(marker, start, end) of each segment of the first image, a scan with its pixels."""
     at = 2
     while found := _JPEG_MARKER.search(data, at):
         at, marker = found.start(), data[found.start() + 1]

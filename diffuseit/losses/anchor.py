@@ -10,7 +10,7 @@ from .base import FeaturesOf, Label, Labels, Look, Loss, Term, weight_field
 
 
 def anchor_loss(image: Tensor, inversion: Tensor) -> Tensor:
-    """Mean absolute difference of pictures [B, 3, H, W]: [B]."""
+    """Mean absolute difference of images [B, 3, H, W]: [B]."""
     return (image - inversion).abs().mean(dim=(1, 2, 3))
 
 

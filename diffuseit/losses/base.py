@@ -1,7 +1,7 @@
 """What a loss is: settings, what it needs, and the terms it adds to the guidance.
 
-A loss is a frozen dataclass of numbers and prompts. `bind` gives it the networks and pictures that it needs. For a
-source picture it then makes `Term`s: values [B] computed from the features of one network on one view of the
+A loss is a frozen dataclass of numbers and prompts. `bind` gives it the networks and images that it needs. For a
+source image it then makes `Term`s: values [B] computed from the features of one network on one view of the
 prediction. Terms that name the same network, view and crops share one forward and one backward pass.
 """
 
@@ -26,7 +26,7 @@ FeaturesOf = Callable[[nn.Module, Tensor | str], Any]
 NEEDS = {
     "vit": "a ViT",
     "clip": "a CLIP ensemble",
-    "style": "a style picture",
+    "style": "a style image",
     "face": "a network that embeds faces",
 }
 """What losses may need, by the name under which `bind` takes it."""
@@ -74,11 +74,12 @@ class Term:
     """One weighted summand of the guidance loss.
 
     `value` gives [B]. `weight` times `scale(look)` ([B], default 1) multiplies it. `view` None leaves the choice to the
-    sampler. `crops` is the number of random crops the network gets, 0 for the whole picture. `initial` is what
+    sampler. `crops` is the number of random crops the network gets, 0 for the whole image. `initial` is what
     `Look.last` holds before the first evaluation. `mean_of_crops`: `value` is the mean of what each crop gives alone,
     so that a few crops may be evaluated at a time.
 
-    The term acts until the share `until` of the run's levels is over. `turn` = (i, n): it acts at every n-th timestep.
+    The term acts until the share `until` of the run's levels is over. `phase` = (i, n): it acts at the timesteps t
+    with t % n == i.
     A term that reads `Look.previous` sets `needs_previous`; it acts from step to step, so it has no part in inner
     steps. A term that reads `Look.inversion` sets `needs_inversion`.
     """
@@ -92,7 +93,7 @@ class Term:
     scale: Callable[[Look], Tensor] | None = None
     initial: Tensor | None = None
     until: float = 1.0
-    turn: tuple[int, int] = (0, 1)
+    phase: tuple[int, int] = (0, 1)
     needs_previous: bool = False
     needs_inversion: bool = False
     mean_of_crops: bool = False
@@ -123,7 +124,7 @@ class Loss:
         raise NotImplementedError
 
     def for_item(self, index: int) -> Self:
-        """The loss of one picture of a batch."""
+        """The loss of one image of a batch."""
         return self
 
     def with_prompts(self, to: Any, from_: Any) -> Self:
@@ -140,10 +141,10 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class BoundLoss:
-    """A loss with the networks and pictures it needs, ready to guide.
+    """A loss with the networks and images it needs, ready to guide.
 
-    `inputs` are by the names in `Loss.needs` and `Loss.uses`; pictures are [1 or B, 3, H, W] in [-1, 1]. The loss sees
-    the whole picture, but its gradient is multiplied by `mask` [1 or B, 1, H, W] in [0, 1]. Without `inner` it has no
+    `inputs` are by the names in `Loss.needs` and `Loss.uses`; images are [1 or B, 3, H, W] in [-1, 1]. The loss sees
+    the whole image, but its gradient is multiplied by `mask` [1 or B, 1, H, W] in [0, 1]. Without `inner` it has no
     part in a method's inner steps. Raise `InputError` if something that the loss needs is missing.
     """
 
@@ -158,7 +159,7 @@ class BoundLoss:
                 raise InputError(f"{type(self.loss).__name__} needs {NEEDS[name]}: give '{name}'")
 
     def for_item(self, index: int) -> "BoundLoss":
-        """The loss of one picture of a batch."""
+        """The loss of one image of a batch."""
 
         def one(value: Any) -> Any:
             return value[index : index + 1] if isinstance(value, Tensor) and len(value) > 1 else value
@@ -178,7 +179,7 @@ def bind(losses: Iterable[Loss], **inputs: Any) -> list[BoundLoss]:
 
 
 def check_picture(picture: Tensor, source: Tensor, what: str) -> Tensor:
-    """`picture` where `source` is. Raise `InputError` unless it is [1 or B, 3, H, W] for a source of B pictures."""
+    """`picture` where `source` is. Raise `InputError` unless it is [1 or B, 3, H, W] for a source of B images."""
     if picture.ndim != 4 or picture.shape[1] != 3 or len(picture) not in (1, len(source)):
         raise InputError(
             f"{what} is {tuple(picture.shape)}, the source {tuple(source.shape)}: give [1, 3, H, W], or one for each"

@@ -1,4 +1,4 @@
-"""Color statistics: mean and covariance of the colors, of the whole picture or of each cell of a grid."""
+"""Color statistics: mean and covariance of the colors, of the whole image or of each cell of a grid."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +42,9 @@ def covariance_distance(covariance: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ColorStatisticsLoss(Loss):
-    """Gives pred_xstart the colors of the style picture, of any size, or without one keeps those of the source.
+    """Gives pred_xstart the colors of the style image, of any size, or without one keeps those of the source.
 
-    `mean` and `covariance` weigh the two distances. With `grid` 1 colors may be anywhere in the picture. A larger grid
+    `mean` and `covariance` weigh the two distances. With `grid` 1 colors may be anywhere in the image. A larger grid
     matches them cell by cell.
     """
 
@@ -59,11 +59,11 @@ class ColorStatisticsLoss(Loss):
     grid: int = number(1, low=1, high=64)
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
-        target = check_picture(inputs.get("style", source), source, "the picture that gives the colors")
+        target = check_picture(inputs.get("style", source), source, "the image that gives the colors")
         smallest = min(*source.shape[-2:], *target.shape[-2:])
         if self.grid > smallest:
             raise InputError(
-                f"ColorStatisticsLoss.grid is {self.grid}, a picture only {smallest} pixels: use a coarser grid"
+                f"ColorStatisticsLoss.grid is {self.grid}, an image only {smallest} pixels: use a coarser grid"
             )
         target_mean, target_covariance = color_moments(target, self.grid)
 

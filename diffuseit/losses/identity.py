@@ -20,7 +20,7 @@ def identity_distance(embedding: Tensor, target: Tensor) -> Tensor:
 class IdentityLoss(Loss):
     """Keeps the embedding of the source.
 
-    The input `face` is a network that takes pictures [B, 3, H, W] in [-1, 1] to [B, D], differentiably. It cuts out the
+    The input `face` is a network that takes images [B, 3, H, W] in [-1, 1] to [B, D], differentiably. It cuts out the
     face, resizes and normalizes. Any ArcFace network will do, on the source's device and in eval mode.
     """
 
@@ -34,7 +34,7 @@ class IdentityLoss(Loss):
         target = features_of(network, source)
         if target.ndim != 2 or len(target) != len(source):
             raise InputError(
-                f"the face network gives {tuple(target.shape)} for {len(source)} pictures: it must give [B, D]"
+                f"the face network gives {tuple(target.shape)} for {len(source)} images: it must give [B, D]"
             )
 
         def value(look: Look) -> Tensor:

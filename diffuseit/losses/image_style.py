@@ -1,4 +1,4 @@
-"""Image style: the [CLS] token and the colors of a style picture (Kwon & Ye 2023, eq. 9)."""
+"""Image style: the [CLS] token and the colors of a style image (Kwon & Ye 2023, eq. 9)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ def cls_distance(cls: Tensor, target: Tensor) -> Tensor:
 
 
 def pixel_distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of pictures [B, 3, H, W]: [B]."""
+    """Mean squared difference of images [B, 3, H, W]: [B]."""
     return (image - target).square().mean(dim=(1, 2, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStyleLoss(Loss):
-    """Pulls toward the style picture, which has the source's size.
+    """Pulls toward the style image, which has the source's size.
 
-    `cls` weighs the distance of [CLS] tokens. `pixels` weighs the distance of the pictures themselves, which looks at
+    `cls` weighs the distance of [CLS] tokens. `pixels` weighs the distance of the images themselves, which looks at
     `pixels_view` (None: at the sampler's view).
     """
 
@@ -39,10 +39,10 @@ class ImageStyleLoss(Loss):
     pixels_view: View | None = None
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
-        target = check_picture(inputs["style"], source, "the style picture")
+        target = check_picture(inputs["style"], source, "the style image")
         if target.shape[1:] != source.shape[1:]:
             raise InputError(
-                f"the style picture is {target.shape[-1]}x{target.shape[-2]}, the source "
+                f"the style image is {target.shape[-1]}x{target.shape[-2]}, the source "
                 f"{source.shape[-1]}x{source.shape[-2]}: resize it to the source's size"
             )
         target_cls = features_of(inputs["vit"], target).cls

@@ -1,4 +1,4 @@
-"""Range: keeps the values of the prediction in the range of pictures (Crowson 2021; Kwon & Ye 2023)."""
+"""Range: keeps the values of the prediction in the range of images (Crowson 2021; Kwon & Ye 2023)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -12,12 +12,12 @@ Norm = Literal["l1", "l2"]
 
 
 def l1_distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of pictures [B, 3, H, W]: [B]."""
+    """Mean absolute difference of images [B, 3, H, W]: [B]."""
     return (image - target).abs().mean(dim=(1, 2, 3))
 
 
 def l2_distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of pictures [B, 3, H, W]: [B]."""
+    """Mean squared difference of images [B, 3, H, W]: [B]."""
     return (image - target).square().mean(dim=(1, 2, 3))
 
 

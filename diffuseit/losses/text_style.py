@@ -1,4 +1,4 @@
-"""Text style: crops of the picture agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
+"""Text style: crops of the image agree with a prompt in every CLIP of an ensemble (Kwon & Ye 2023, eq. 8)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ def target_direction(
 ) -> Tensor:
     """normalize(E_T - lambda_s E_S + lambda_i E_I), Kwon & Ye 2023, eq. 8; a None leaves its term out.
 
-    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source pictures.
+    `e_target` and `e_source` are unit vectors [D] of prompts, `e_image` [B, D] of source images.
     """
     direction = e_target
     if e_source is not None:
@@ -49,10 +49,10 @@ def target_direction(
 class TextStyleLoss(Loss):
     """Pulls toward the prompt `to`; `from_` says what the source shows and may be left out.
 
-    A tuple of prompts gives each picture of a batch its own.
+    A tuple of prompts gives each image of a batch its own.
 
     The target of each network is normalize(E_to - lambda_s E_from + lambda_i E_source). Each network sees `crops`
-    random crops in each step; 0 is the deterministic mode, the whole picture once. The mean over the ensemble counts.
+    random crops in each step; 0 is the deterministic mode, the whole image once. The mean over the ensemble counts.
     `progressive_contrast` and `regularize_content` divide the weight by what `StructureLoss` multiplies its own
     with under these names (AGG). With `rotate` each level asks one network, in turn, so that an ensemble costs as much
     as a single CLIP: a stochastic estimate of the ensemble's mean, as a crop is of the mean over all crops.
@@ -76,7 +76,7 @@ class TextStyleLoss(Loss):
         super().__post_init__()
         if self.to is not None and not all(prompt.strip() for prompt in _each(self.to)):
             raise InputError(
-                "the text to translate to is empty: say in a few words what the picture should become"
+                "the text to translate to is empty: say in a few words what the image should become"
             )
         if self.from_ is not None and not all(prompt.strip() for prompt in _each(self.from_)):
             raise InputError(
@@ -94,20 +94,20 @@ class TextStyleLoss(Loss):
 
     def terms(self, source: Tensor, inputs: Mapping[str, Any], features_of: FeaturesOf) -> Sequence[Term]:
         if self.to is None:
-            raise InputError("TextStyleLoss has no prompt: say in a few words what the picture should become")
+            raise InputError("TextStyleLoss has no prompt: say in a few words what the image should become")
         for prompts in (self.to, self.from_ or ()):
             if isinstance(prompts, tuple) and prompts and len(prompts) != len(source):
                 raise InputError(
-                    f"{len(prompts)} prompts for {len(source)} pictures: give one, or one for each"
+                    f"{len(prompts)} prompts for {len(source)} images: give one, or one for each"
                 )
         networks = inputs["clip"]
         return [
             self._term(model, (i, len(networks)), source, features_of) for i, model in enumerate(networks)
         ]
 
-    def _term(self, model: "CLIP", turn: tuple[int, int], source: Tensor, features_of: FeaturesOf) -> Term:
+    def _term(self, model: "CLIP", phase: tuple[int, int], source: Tensor, features_of: FeaturesOf) -> Term:
         assert self.to is not None
-        share = 1.0 if self.rotate else 1 / turn[1]
+        share = 1.0 if self.rotate else 1 / phase[1]
         e_source = None if self.from_ is None else _embed(model, self.from_, features_of)
         e_image = features_of(model, source)
         e_target = _embed(model, self.to, features_of)
@@ -120,7 +120,7 @@ class TextStyleLoss(Loss):
             return 1 / content_factor(look, self.progressive_contrast, self.regularize_content)
 
         with torch.no_grad():
-            initial = 1 / turn[1] * text_style_loss(e_image, direction)
+            initial = 1 / phase[1] * text_style_loss(e_image, direction)
         return Term(
             "text_style",
             self.weight,
@@ -128,7 +128,7 @@ class TextStyleLoss(Loss):
             model,
             view="noised",
             crops=self.crops,
-            turn=turn if self.rotate else (0, 1),
+            phase=phase if self.rotate else (0, 1),
             scale=scale if self.progressive_contrast or self.regularize_content else None,
             initial=initial,
             mean_of_crops=True,

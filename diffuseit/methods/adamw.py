@@ -15,7 +15,7 @@ def adamw(pred_xstart: Tensor, gradient: Callable[[Tensor], Tensor], steps: int,
     """`pred_xstart` plus an offset found by `steps` steps of AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
     `gradient(y)` is d(loss)/dy. Starts afresh at each call with PyTorch's constants, as AGG's code does; pixels,
-    so also pictures, do not depend on each other.
+    so also images, do not depend on each other.
     """
     offset = torch.full_like(pred_xstart, START)
     mean, square = torch.zeros_like(offset), torch.zeros_like(offset)

@@ -19,12 +19,12 @@ from .base import State, StepRule
 
 
 def rms(x: Tensor) -> Tensor:
-    """Root mean square of each picture: [B, C, H, W] -> [B, 1, 1, 1]."""
+    """Root mean square of each image: [B, C, H, W] -> [B, 1, 1, 1]."""
     return x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
 def divisor(x: Tensor) -> Tensor:
-    """rms(x), never 0: `x / divisor(x)` has a root mean square of 1 per picture, or is 0."""
+    """rms(x), never 0: `x / divisor(x)` has a root mean square of 1 per image, or is 0."""
     return rms(x).clamp_min(torch.finfo(x.dtype).tiny)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,20 +26,21 @@ class Prediction:
         return Prediction(self.pred_xstart.detach(), self.mean.detach(), self.log_variance.detach())
 
 
+@runtime_checkable
 class Backbone(Protocol):
-    """A diffusion model that the sampler can walk: it owns its parameterization, conditioning and picture space."""
+    """A diffusion model that the loop can run. It owns its parameterization, conditioning, and image space."""
 
     @property
     def device(self) -> torch.device: ...
 
     @property
     def image_size(self) -> int:
-        """Pixels of the shorter side of the pictures that the network was trained on."""
+        """Pixels of the shorter side of the images that the network was trained on."""
         ...
 
     @property
     def size_multiple(self) -> int:
-        """Sides of pictures must be multiples of this many pixels."""
+        """Sides of images must be multiples of this many pixels."""
         ...
 
     @property
@@ -64,7 +65,7 @@ class Backbone(Protocol):
         ...
 
     def resize_mask(self, mask: Tensor) -> Tensor:
-        """A mask [B, 1, H, W] of pictures for the space that the diffusion runs in."""
+        """A mask [B, 1, H, W] of images for the space that the diffusion runs in."""
         ...
 
     def networks(self) -> Mapping[str, nn.Module]:
@@ -72,5 +73,5 @@ class Backbone(Protocol):
         ...
 
     def example_inputs(self, batch: int, size: tuple[int, int]) -> Sequence[Tensor]:
-        """What one forward pass takes for pictures of `size` (height, width); shapes and types count alone."""
+        """What one forward pass takes for images of `size` (height, width); shapes and types count alone."""
         ...

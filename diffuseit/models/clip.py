@@ -37,7 +37,7 @@ def normalize(vectors: Tensor) -> Tensor:
 
 
 class CLIP(nn.Module):
-    """One frozen open_clip network with its tokenizer and its way to take pictures."""
+    """One frozen open_clip network with its tokenizer and its way to take images."""
 
     # open_clip's CLIP or CustomTextCLIP.
     model: Any
@@ -86,7 +86,7 @@ class CLIP(nn.Module):
     def encode_image(
         self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None
     ) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
+        """Images [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
 
         Without `crops` n = 1: the shorter side is resized to the network's input and the center cut out, or both
         sides are (`squash`), as the network was trained.
@@ -128,7 +128,7 @@ class CLIP(nn.Module):
     def encode_prompt(self, text: str) -> Tensor:
         """Unit embedding [D] of a prompt: normalized mean of un-normalized embeddings over 79 templates."""
         if not text.strip():
-            raise InputError("the prompt is empty: say in a few words what the picture should become")
+            raise InputError("the prompt is empty: say in a few words what the image should become")
         if len(text) > _LONGEST_PROMPT:
             raise InputError(f"the prompt has {len(text)} characters: at most {_LONGEST_PROMPT} are read")
         return normalize(self.encode_text(fill_templates(text)).mean(0))

@@ -1,4 +1,4 @@
-"""What a CLIP is: its shape and the way pictures enter, from open_clip's registry, a file's metadata or the weights.
+"""What a CLIP is: its shape and the way images enter, from open_clip's registry, a file's metadata or the weights.
 
 A file may give plain numbers or the name of an architecture, and nothing else: no names of other networks, of
 tokenizers or of repositories.
@@ -44,9 +44,7 @@ class VisionTower:
         if resnet != (self.patch_size is None):
             raise InputError("layers are four numbers without a patch_size (a ResNet), or one number with it")
         if self.image_size % (self.patch_size or 32):
-            raise InputError(
-                f"pictures of {self.image_size} pixels do not divide into {self.patch_size or 32}"
-            )
+            raise InputError(f"images of {self.image_size} pixels do not divide into {self.patch_size or 32}")
         if self.width * (32 if resnet else 1) % self.head_width:
             raise InputError(f"heads of {self.head_width} do not divide a width of {self.width}")
 
@@ -82,7 +80,7 @@ class PlainCLIP:
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """A CLIP and the way pictures enter it; JSON under "config" in a file's metadata.
+    """A CLIP and the way images enter it; JSON under "config" in a file's metadata.
 
     `model_cfg` is a shape, or the name of one of open_clip's own architectures. Raise `InputError` for values that are
     out of bounds and names that open_clip does not have.
@@ -92,7 +90,7 @@ class CLIPConfig:
     name: str = text(longest=200)
     mean: tuple[float, float, float] = number(OPENAI_MEAN, low=0, high=1)
     std: tuple[float, float, float] = number(OPENAI_STD, low=0.001, high=10)
-    # How a whole picture becomes a square.
+    # How a whole image becomes a square.
     resize: Literal["shortest", "squash"] = "shortest"
 
     def __post_init__(self) -> None:

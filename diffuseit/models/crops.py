@@ -21,7 +21,7 @@ RATIO = (0.9, 1.1)
 
 @dataclass(frozen=True)
 class Crops:
-    """n crops for each of B pictures; every field [B, n], in the pixels of the picture."""
+    """n crops for each of B images; every field [B, n], in the pixels of the image."""
 
     angle: Tensor  # degrees, counter-clockwise, float64
     top: Tensor
@@ -31,11 +31,11 @@ class Crops:
     flip: Tensor  # bool
 
     def __len__(self) -> int:
-        """Crops per picture."""
+        """Crops per image."""
         return self.angle.shape[1]
 
     def split(self, n: int) -> list[Crops]:
-        """Parts of at most `n` crops per picture."""
+        """Parts of at most `n` crops per image."""
         return [
             Crops(**{name: field[:, start : start + n] for name, field in vars(self).items()})
             for start in range(0, len(self), n)
@@ -67,7 +67,7 @@ def _draw_box(generator: torch.Generator, height: int, width: int) -> tuple[int,
 
 
 def draw_crops(generators: Sequence[torch.Generator], n: int, image_size: tuple[int, int]) -> Crops:
-    """n crops of pictures of `image_size` (height, width); one CPU generator per picture of the batch."""
+    """n crops of images of `image_size` (height, width); one CPU generator per image of the batch."""
     angles, boxes, flips = [], [], []
     for generator in generators:
         for _ in range(n):
@@ -129,7 +129,7 @@ def _resampling(start: Tensor, length: Tensor, side: int, size: int, *, antialia
 
 
 def apply_crops(image: Tensor, crops: Crops, size: int, *, antialias: bool = False) -> Tensor:
-    """Pictures [B, C, H, W] -> their crops [B * n, C, size, size]; outside the picture is 0.
+    """Images [B, C, H, W] -> their crops [B * n, C, size, size]; outside the image is 0.
 
     Rotation, then crop and resize, then flip; differentiable in `image`.
     """

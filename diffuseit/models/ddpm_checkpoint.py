@@ -104,7 +104,7 @@ def save_ddpm(model: PixelDDPM, path: str | os.PathLike[str], dtype: torch.dtype
 def infer_unet_config(state_dict: Mapping[str, Tensor]) -> UNetConfig:
     """Return what the shapes of an ADM U-Net's weights tell of its configuration.
 
-    The sizes of heads and groups, the order of qkv, dropout and the size of pictures leave no trace in shapes and
+    The sizes of heads and groups, the order of qkv, dropout and the size of images leave no trace in shapes and
     keep their defaults (of groups, as many as divide the channels): set them with `dataclasses.replace`. Raise
     `ModelError` if no configuration gives these keys and shapes.
     """
@@ -183,7 +183,7 @@ def _config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], source:
         ) from error
     raise ModelError(
         f"{source} is {shape}, none of those known here ({', '.join(CONFIGS)}); "
-        "its weights do not tell head size, picture size and noise schedule: give config=(UNetConfig, "
+        "its weights do not tell head size, image size and noise schedule: give config=(UNetConfig, "
         "DiffusionConfig), from its author's flags with from_guided_diffusion"
     )
 

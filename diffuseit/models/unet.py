@@ -67,7 +67,7 @@ class UNetConfig:
 
     @property
     def size_multiple(self) -> int:
-        """Pictures must be a multiple of this many pixels on each side."""
+        """Images must be a multiple of this many pixels on each side."""
         return self.space_to_depth * 2 ** (len(self.channel_mult) - 1)
 
     @classmethod
@@ -82,7 +82,7 @@ class UNetConfig:
         elif image_size in _DEFAULT_CHANNEL_MULT:
             channel_mult = _DEFAULT_CHANNEL_MULT[image_size]
         else:
-            raise InputError(f"no default channel_mult for pictures of {image_size} pixels: give it")
+            raise InputError(f"no default channel_mult for images of {image_size} pixels: give it")
         resolutions = str(flags["attention_resolutions"]).split(",")
         return cls(
             image_size=image_size,
@@ -320,7 +320,7 @@ class UNet(nn.Module):
         height, width = x.shape[-2:]
         if height % self.config.size_multiple or width % self.config.size_multiple:
             raise InputError(
-                f"a picture of {width}x{height} pixels does not fit this U-Net: "
+                f"an image of {width}x{height} pixels does not fit this U-Net: "
                 f"both sides must be multiples of {self.config.size_multiple}"
             )
         emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(self.dtype))

@@ -1,7 +1,7 @@
 """Keys of a layer and the [CLS] token of a vision transformer, from one forward pass.
 
 Splice-ViT features as DiffuseIT uses them (Kwon & Ye 2023, sec. 3.2; Tumanyan et al. 2022): keys carry the
-structure of a picture, the last [CLS] its appearance.
+structure of an image, the last [CLS] its appearance.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ViTFeatures:
-    """Features of a batch of pictures; N counts the prefix tokens ([CLS] first) and the patches."""
+    """Features of a batch of images; N counts the prefix tokens ([CLS] first) and the patches."""
 
     keys: Tensor  # [B, N, D] keys of the chosen layer, all heads concatenated
     early_keys: Tensor  # [B, N, D] those of the layer half-way to it, which hold textures and exact places
@@ -41,7 +41,7 @@ class ViTFeatures:
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """A timm network and the way pictures enter it; JSON under "config" in a file's metadata.
+    """A timm network and the way images enter it; JSON under "config" in a file's metadata.
 
     With `rope_temperature` the network is an `Eva` with rotary positions (DINOv3) and no learned ones, else a
     `VisionTransformer` (DINO, DINOv2). Raise `InputError` for values that are out of bounds or make no network.
@@ -51,7 +51,7 @@ class ViTConfig:
     depth: int = number(low=1, high=64)
     num_heads: int = number(low=1, high=256)
     patch_size: int = number(low=1, high=64)
-    # Of the pictures that the position embeddings were learned for.
+    # Of the images that the position embeddings were learned for.
     image_size: int = number(low=1, high=2048)
     mlp_ratio: float = number(4.0, low=0.1, high=16)
     qkv_bias: bool = True
@@ -81,7 +81,7 @@ class ViTConfig:
             raise InputError(f"rotary positions need heads whose width is a multiple of 4, not {head}")
         if min(self.image_size, self.input_size) < self.patch_size:
             raise InputError(
-                f"pictures of {self.input_size} pixels are smaller than patches of {self.patch_size}"
+                f"images of {self.input_size} pixels are smaller than patches of {self.patch_size}"
             )
         if self.input_size > 128 * self.patch_size:
             raise InputError(
@@ -132,7 +132,7 @@ class ViTConfig:
 
 
 class ViT(nn.Module):
-    """A frozen timm `VisionTransformer` or `Eva` that returns keys and [CLS] of pictures of any size.
+    """A frozen timm `VisionTransformer` or `Eva` that returns keys and [CLS] of images of any size.
 
     Keys are taken before rotary positions turn them: they tell what is there, not where.
     """
@@ -200,13 +200,13 @@ class ViT(nn.Module):
         return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(rows, columns) of the patches, which come last among the keys, of a picture of `size` (height, width)."""
+        """(rows, columns) of the patches, which come last among the keys, of an image of `size` (height, width)."""
         pixels = self.preprocess(self.mean.new_zeros(1, 3, *size))
         (height, width), (patch_height, patch_width) = pixels.shape[-2:], self.model.patch_embed.patch_size
         return height // patch_height, width // patch_width
 
     def position_embedding(self, height: int, width: int) -> Tensor:
-        """[1, tokens, D] for pictures of height x width pixels, interpolated as Facebook's DINO does.
+        """[1, tokens, D] for images of height x width pixels, interpolated as Facebook's DINO does.
 
         Bicubic with the *given* scale factor (patches + offset) / learned patches, not the ratio of the sizes;
         an offset of 0 gives the sizes themselves, as DINOv2 does with registers.
@@ -252,7 +252,7 @@ class ViT(nn.Module):
         return model.norm_pre(tokens), turn
 
     def forward(self, image: Tensor) -> ViTFeatures:
-        """Features of pictures [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
+        """Features of images [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
         keys: dict[int, Tensor] = {}
 
         def keep(number: int, _module: nn.Module, _inputs: Any, qkv: Tensor) -> None:
@@ -355,7 +355,7 @@ def _read_shapes(state_dict: Mapping[str, Tensor], num_heads: int | None) -> ViT
     no_embed_class = math.isqrt(tokens) ** 2 == tokens
     grid = math.isqrt(tokens if no_embed_class else tokens - 1 - reg_tokens)
     if not no_embed_class and grid**2 != tokens - 1 - reg_tokens:
-        raise ModelError("a vision transformer whose position embeddings are not those of a square picture")
+        raise ModelError("a vision transformer whose position embeddings are not those of a square image")
     return ViTConfig(
         **common,
         mlp_ratio=mlp_ratio,

@@ -38,7 +38,7 @@ def features(network: Any, subject: Tensor | str, how: Hashable = None) -> Any:
 
     `how` they are computed, where that decides the rounding, is part of what they are remembered by.
 
-    A network whose weights or settings have changed since starts anew. Features come on the picture's device; those
+    A network whose weights or settings have changed since starts anew. Features come on the image's device; those
     of a prompt on the network's.
     """
     key = (how, _digest(subject), *_settings(network))

@@ -33,7 +33,7 @@ class Footprint:
 
 
 def footprint(network: nn.Module, call: Call, *inputs: Tensor, backward: bool = True) -> Footprint:
-    """What `call(*inputs)`, which runs `network`, takes, and with `backward` the backward pass to the first input.
+    """Return what `call(*inputs)` takes; with `backward`, its backward pass to the first input too.
 
     Everything runs on tensors without contents. Shapes, dtypes and the kind of attention are those of the CPU.
     """
@@ -107,8 +107,8 @@ def run_bytes(
 ) -> int:
     """Peak bytes beside the weights: the backbone's graph and, on top of it, the largest of the feature networks.
 
-    `networks` come with the number of crops each sees per picture (0: the whole picture), `size` is (height, width).
-    `backward`: whether a gradient ever goes back through the backbone; if none does, there is no graph.
+    `networks` come with the number of crops each sees per image (0: the whole image), `size` is (height, width).
+    `backward`: whether the backbone ever runs a backward pass. If it never does, there is no graph.
     """
     inputs = backbone.example_inputs(batch, size)
     backbones = [
@@ -132,9 +132,10 @@ def run_bytes(
 
 
 def offload_bytes(networks: Iterable[nn.Module], options: Execution = FULL_SPEED) -> int:
-    """Bytes on the device for the weights of feature networks that take turns there.
+    """Return the bytes on the device for the weights of offloaded feature networks.
 
-    0 if they stay; else those of the largest network or, if the next one is copied ahead, of the largest pair.
+    0 if they are not offloaded. Else the weights of the largest network or, if the next one is copied ahead, of the
+    largest two in a row.
     """
     if options.offload is None:
         return 0

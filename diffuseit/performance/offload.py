@@ -1,4 +1,4 @@
-"""Feature networks that take turns on a device: one works while the next one is copied."""
+"""Offload of feature networks: one computes on the device while the next one is copied there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Offload:
-    """Keeps feature networks off `device` and copies each there for its turn: `with offload(network): ...`.
+    """Keeps feature networks off `device`, and copies each there while it runs: `with offload(network): ...`.
 
-    The weights stay where they are, so that nothing has to be copied back. With `ahead` the network that is expected
-    next is copied while the present one works (on CUDA, ROCm and XPU), at the cost of the memory for both.
+    The original weights stay where they are, so nothing is copied back. With `ahead`, the network that is expected next
+    is copied while the present one computes (on CUDA, ROCm, and XPU). This takes the memory of both.
     """
 
     def __init__(self, device: torch.device | str, ahead: bool = True):
@@ -39,7 +39,7 @@ class Offload:
             self._present = before
 
     def expect(self, network: nn.Module) -> None:
-        """Start copying the network that has the next turn."""
+        """Start copying the network that runs next."""
         if not self.ahead or network is self._present:
             return
         if self._coming is None or self._coming.network is not network:
@@ -48,7 +48,7 @@ class Offload:
 
 
 class _Copy:
-    """The weights of a network on their way to a device, or there."""
+    """A copy of the weights of a network on a device, or on its way there."""
 
     def __init__(self, network: nn.Module, device: torch.device):
         self.network = network
@@ -57,7 +57,7 @@ class _Copy:
         self._rest = [tensor.data for tensor in self._tensors]
 
     def arrive(self) -> None:
-        """The network computes with the copy, as soon as that is whole."""
+        """Let the network compute with the copy, once it is complete."""
         if self._arrival is not None:
             torch.get_device_module(self._there[0].device).current_stream().wait_event(self._arrival)
         for tensor, there in zip(self._tensors, self._there, strict=True):
@@ -70,7 +70,7 @@ class _Copy:
 
 
 def _fetched(tensors: list[nn.Parameter | Tensor], device: torch.device) -> tuple[list[Tensor], Any]:
-    """(copies on `device`, an event after which they are whole; None: they are)."""
+    """Return copies on `device`, and an event after which they are complete; None if they already are."""
     if device.type not in ("cuda", "xpu"):
         return [tensor.data.to(device) for tensor in tensors], None
     module = torch.get_device_module(device)

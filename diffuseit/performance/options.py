@@ -17,15 +17,15 @@ from .offload import Offload
 
 @dataclass(frozen=True)
 class Execution:
-    """Options of a run. In float32 the defaults give the official code's pictures; others differ in rounding only.
+    """Options of a run. In float32 the defaults give the official code's images; others differ in rounding only.
 
-    `crop_batch`: at most so many CLIP crops in memory at a time. It costs no time, except for a batch of more pictures
+    `crop_batch`: at most so many CLIP crops in memory at a time. It costs no time, except for a batch of more images
     than that, and for losses that need all crops at once, whose crops are computed again in the backward pass.
     `checkpoint_unet`: the U-Net's blocks are computed again in the backward pass. `channels_last`: convolutions use
     that memory format. `compile`: networks run through `torch.compile`; `cuda_graphs` records them too, so that a step
-    is launched as a whole. `offload`: the feature networks take turns on the device (`offload.py`); the backbone stays
-    there, since its graph needs it.
-    Raise `InputError` for a `crop_batch` below 1, and for graphs of networks that are not compiled or do not stay.
+    is launched as a whole. `offload`: the feature networks are on the device only while they run (`offload.py`); the
+    backbone stays there, since its graph needs it.
+    Raise `InputError` for a `crop_batch` below 1, and for CUDA graphs of networks that are not compiled, or offloaded.
     """
 
     crop_batch: int | None = None
@@ -41,10 +41,10 @@ class Execution:
         if self.cuda_graphs and self.offload is not None:
             raise InputError("cuda_graphs needs networks that stay on the device: leave offload out")
         if self.crop_batch is not None and self.crop_batch < 1:
-            raise InputError(f"crop_batch is {self.crop_batch}: at least 1 crop has to go through at a time")
+            raise InputError(f"crop_batch is {self.crop_batch}: use 1 or more")
 
     def crops_at_once(self, batch: int) -> int:
-        """Crops per picture, of `batch` pictures."""
+        """Crops per image, of `batch` images."""
         return sys.maxsize if self.crop_batch is None else max(1, self.crop_batch // batch)
 
     @property
@@ -53,7 +53,7 @@ class Execution:
         return self.channels_last, self.compile
 
     def prepare(self, network: nn.Module) -> None:
-        """Puts the options on a network that the coming run uses; those of an earlier run are taken off."""
+        """Apply the options to a network before a run, and undo those of an earlier run."""
         for module in network.modules():
             if isinstance(module, UNet):
                 module.checkpoint_blocks = self.checkpoint_unet
@@ -70,7 +70,7 @@ class Execution:
             part._compiled_call_impl = calls[mode] if self.compile else None
 
     def begin_step(self) -> None:
-        """What graphs have given in the step before may be overwritten from here on."""
+        """Allow CUDA graphs to overwrite the results of the step before."""
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
 
@@ -81,7 +81,7 @@ BALANCED = Execution(crop_batch=4)
 """For GPUs: no slower, and the paper's networks in half precision fit 8 GB."""
 
 LOW_MEMORY = Execution(crop_batch=2, checkpoint_unet=True)
-"""For small cards: the U-Net takes half as long again, see docs/performance.md."""
+"""For small GPUs. The U-Net takes 1.5 times as long; see docs/performance.md."""
 
 _CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _COMPILED: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
@@ -89,7 +89,7 @@ _COMPILED: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
 @contextmanager
 def as_written(network: nn.Module) -> Iterator[None]:
-    """The network uncompiled, for the while."""
+    """Run the network uncompiled inside the block."""
     compiled = [
         (module, module._compiled_call_impl) for module in network.modules() if module._compiled_call_impl
     ]

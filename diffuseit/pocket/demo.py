@@ -30,7 +30,7 @@ SHOWN = (("text", "landscape", "summer", "winter", 0), ("text", "animal", "lion"
 def run_demo(
     output: Path, console: Console, step_bar: Callable[[str], AbstractContextManager[Callable[[Step], None]]]
 ) -> None:
-    """Translate, print what was reached, and write the contact sheet and the single pictures into `output`.
+    """Translate, print what was reached, and write the contact sheet and the single images into `output`.
 
     `step_bar` shows the steps of a translation under its label.
     """
@@ -55,7 +55,7 @@ def run_demo(
     )
     console.print(table)
     console.print(
-        f"Saved {output / 'demo.png'} and the single pictures beside it", markup=False, soft_wrap=True
+        f"Saved {output / 'demo.png'} and the single images beside it", markup=False, soft_wrap=True
     )
 
 

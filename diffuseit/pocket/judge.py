@@ -57,7 +57,7 @@ class Judge(nn.Module):
         self.head = nn.Linear(channels, len(CLASSES))
 
     def features(self, images: Tensor) -> Tensor:
-        """[N, 3, 64, 64] in [-1, 1] -> [N, D] averages over the picture, for a Frechet distance."""
+        """[N, 3, 64, 64] in [-1, 1] -> [N, D] averages over the image, for a Frechet distance."""
         return self.layers(images).mean((2, 3))
 
     def classify(self, images: Tensor) -> Tensor:

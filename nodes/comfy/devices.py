@@ -60,12 +60,12 @@ def load(networks: Iterable[Network], memory_required: int) -> torch.device:
     return current_device()
 
 
-def load_in_turns(resident: Network, guests: Iterable[Network], memory_required: int) -> None:
-    """Bring one network to the device; the others wait for their turns where ComfyUI unloads to."""
+def load_offloaded(backbone: Network, features: Iterable[Network], memory_required: int) -> None:
+    """Bring the diffusion model to the device; the feature networks stay offloaded, where ComfyUI unloads to."""
     management.unload_all_models()
-    for patcher in _patchers(guests):
+    for patcher in _patchers(features):
         thaw(patcher.model)
-    load([resident], memory_required)
+    load([backbone], memory_required)
 
 
 def _patchers(networks: Iterable[Network]) -> list[ModelPatcher]:

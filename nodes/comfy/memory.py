@@ -27,7 +27,7 @@ def plans(needs: Callable[[Execution], int]) -> list[Execution]:
     """
     device = management.get_torch_device()
     every = [BALANCED, LOW_MEMORY]
-    # Networks that take turns must wait in other memory than the device's.
+    # Offloading needs other memory than the device's.
     if device.type not in (management.unet_offload_device().type, "mps"):
         every.append(replace(LOW_MEMORY, offload=Offload(device)))
     total = management.get_total_memory(device)

@@ -43,7 +43,7 @@ def wide(prompt):
     return changed(prompt, "source", image="wide.png")
 
 
-EMPTY_TEXT = "the text to translate to is empty: say in a few words what the picture should become"
+EMPTY_TEXT = "the text to translate to is empty: say in a few words what the image should become"
 ALPHA = "the image has an alpha channel; remove it first"
 JOINED = {"full": solid(), "joined": ("JoinImageWithAlpha", {"image": ["source", 0], "alpha": ["full", 0]})}
 PAIR = {"pair": ("ImageBatch", {"image1": ["source", 0], "image2": ["look", 0]})}
@@ -115,12 +115,12 @@ IN_THE_RUN = {
     "a tiny picture": (
         text_prompt(image=["tiny", 0]) | {"tiny": ("EmptyImage", {"width": 5, "height": 4})},
         "sampler",
-        "The picture is 5x4 pixels: at least 8x8 are needed",
+        "The image is 5x4 pixels: at least 8x8 are needed",
     ),
     "text preset without CLIP": (
         with_preset("pocket-text"),
         "preset",
-        "the preset pocket-text is guided by text: connect DiffuseIT Load CLIP to 'clip'",
+        "the preset pocket-text is guided by text: connect a CLIP ensemble to 'clip'",
     ),
     "image preset without picture": (
         with_preset("pocket-image"),

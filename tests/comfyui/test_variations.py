@@ -38,5 +38,5 @@ def test_the_best_is_first_and_each_is_what_its_seed_makes(server):
 
 def test_several_sources_are_refused(server):
     sources = {"more": ("RepeatImageBatch", {"image": ["source", 0], "amount": 2})}
-    with pytest.raises(PromptError, match="one picture"):
+    with pytest.raises(PromptError, match="one image"):
         server.run(prompt(image=["more", 0]) | sources)

@@ -35,7 +35,7 @@ from .tasks import Tasks, build_tasks, draw_specs
 
 FORMAT = 2
 SHOWN = 10
-"""Pictures in a contact sheet."""
+"""Images in a contact sheet."""
 
 
 @dataclass
@@ -137,7 +137,7 @@ def run_comparison(
 def _translated(
     one: Contender, bench: _Bench, advance: Callable[[float], None]
 ) -> tuple[Tensor, Passes, dict[str, float]]:
-    """(pictures, passes of all of them together, seconds)."""
+    """(images, passes of all of them together, seconds)."""
     tasks, models, preset = bench.tasks, bench.models, one.preset
     began, worked = time.monotonic(), time.process_time()
     parts = []
@@ -160,7 +160,7 @@ def _translated(
 def _measured(
     one: Contender, bench: _Bench, advance: Callable[[float], None]
 ) -> tuple[dict[str, Any], Tensor]:
-    """The row and its first pictures."""
+    """The row and its first images."""
     tasks = bench.tasks
     pictures, passes, seconds = _translated(one, bench, advance)
     features, floor = bench.references
@@ -204,7 +204,7 @@ def _by_domain(pictures: Tensor, tasks: Tasks, judge: Any) -> dict[str, dict[str
 
 
 def _official(kind: Kind, found: list[dict[str, Any]], bench: _Bench) -> float:
-    """Multiply-adds of the paper's algorithm per picture: of its row, else of one picture made for it."""
+    """Multiply-adds of the paper's algorithm per image: of its row, else of one image made for it."""
     one = reference(kind)
     for row in found:
         if row["name"] == one.name:
@@ -229,7 +229,7 @@ def _kept(folder: Path, one: Contender, bench: _Bench) -> tuple[dict[str, Any], 
             raise damaged
         return row, torch.cat(to_tensor(load_picture(strip)).split(64, dim=-1))
     except (ValueError, OSError, RecursionError, RuntimeError):
-        # A RuntimeError is torch's for a strip that is no row of pictures; an InputError is a ValueError.
+        # A RuntimeError is torch's for a strip that is no row of images; an InputError is a ValueError.
         raise damaged from None
 
 
@@ -262,16 +262,16 @@ def _save(output: Path, report: dict[str, Any], text: str, pictures: dict[str, T
             if shown:
                 first = {"source": tasks.source[:SHOWN]}
                 if kind == "image":
-                    first["style picture"] = tasks.style[:SHOWN]
+                    first["style image"] = tasks.style[:SHOWN]
                 columns = {**first, **shown, "ground truth": tasks.truth[:SHOWN]}
                 save_sheet(columns, output / f"sheet-{kind}-{steps}.png", scale=2)
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The figures as a table; passes are pictures through a network, there + back, per translation."""
+    """Return the figures as a table. Passes are images through a network, forward + backward, per translation."""
     lines = [
-        f"{report['n']} {report['seeds']} translations per row, 95 % intervals. Compute: multiply-adds of all passes, "
-        "as a share of the paper's algorithm (`diffuseit`, official). Passes: there + back.",
+        f"{report['n']} {report['seeds'].replace(' ', '-')} translations per row, with 95% intervals. Compute is a "
+        "share of the paper's algorithm (`diffuseit`, official). Passes are forward + backward.",
         "",
         "| guide | method | steps | style % | SSIM | edge F1 | MAE | Fréchet | U-Net | ViT | CLIP | compute |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -285,7 +285,7 @@ def markdown(report: dict[str, Any]) -> str:
             half = f" ±{(interval[1] - interval[0]) / 2:.3f}" if interval else ""
             cells.append(f"{row[name]:.3f}{half}")
         cells.append("-" if row["frechet"] is None else f"{row['frechet']:.2f}")
-        cells += [f"{there:.0f} + {back:.0f}" for there, back in row["passes"].values()]
+        cells += [f"{forward:.0f} + {backward:.0f}" for forward, backward in row["passes"].values()]
         cells.append(f"{row['relative_compute']:.3f}")
         lines.append(f"| {' | '.join(cells)} |")
     floor = report["rows"][0]["frechet_floor"] if report["rows"] else None

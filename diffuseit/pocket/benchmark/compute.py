@@ -17,7 +17,7 @@ from ...models.ddpm import PixelDDPM
 
 @dataclass
 class Passes:
-    """Pictures that went through each network, there and back; a crop is a picture."""
+    """Images that passed each network forward and backward. A crop counts as an image."""
 
     forward: Counter[str]
     backward: Counter[str]
@@ -25,7 +25,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-adds of one picture's way through a network, and of the gradient's way back to that picture."""
+    """Multiply-adds of one image: its forward pass, and the backward pass to that image."""
 
     forward: int
     backward: int
@@ -65,7 +65,7 @@ def counted(models: Models) -> Iterator[Passes]:
 
 
 def costs(models: Models, size: int = 64) -> dict[str, Cost]:
-    """Of each network, for pictures of `size` x `size` pixels, as `torch.utils.flop_counter` counts them."""
+    """Of each network, for images of `size` x `size` pixels, as `torch.utils.flop_counter` counts them."""
     found = {}
     for name, network in _networks(models):
         shape = (size, size)

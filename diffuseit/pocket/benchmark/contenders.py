@@ -1,6 +1,6 @@
 """The rows of `diffuseit benchmark pocket --methods`: every method at every number of steps, presets, and variants.
 
-Settings were looked for on tuning seeds, at 10 steps with text; those for pictures follow them. "official" has the
+Settings were looked for on tuning seeds, at 10 steps with text; those for images follow them. "official" has the
 steps, skipped steps and resampling of the official code (text: 100, 40, 10; image: 200, 80, 10; AGG: 100, 40, 1), with
 losses and step rule that suit the pocket networks, whose gradients are of another size; `diffuseit` there is the
 paper's algorithm, whose compute everything is compared with.
@@ -150,7 +150,7 @@ def _contender(kind: Kind, method: str, steps: str) -> Contender:
     if method == "agg-official":
         changes |= {"resample": 1, "guide_until": 19 / 60}
     if method.startswith("agg") and steps == "official":
-        # Those of its code, with a picture too.
+        # Those of its code, with an image too.
         changes |= {"steps": 100, "skip": 40, "resample": 1}
     settings: SamplerSettings = replace(base.sampler, **changes)
     preset = replace(base, losses=(*base.losses, *_FURTHER.get(method, ())), sampler=settings)

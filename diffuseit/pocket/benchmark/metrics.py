@@ -1,4 +1,4 @@
-"""What a translation is worth: style reached, structure kept, realism. Pictures are [N, 3, H, W] in [-1, 1]."""
+"""What a translation is worth: style reached, structure kept, realism. Images are [N, 3, H, W] in [-1, 1]."""
 
 import math
 
@@ -22,7 +22,7 @@ def luminance(images: Tensor) -> Tensor:
 def ssim(images: Tensor, truth: Tensor) -> Tensor:
     """[N] structural similarity of the luminance (Wang et al. 2004): Gaussian window 11, sigma 1.5, range 1.
 
-    The mean over the windows that lie wholly inside the picture, as scikit-image computes it.
+    The mean over the windows that lie wholly inside the image, as scikit-image computes it.
     """
     x, y = luminance(images).double(), luminance(truth).double()
     line = torch.exp(-(torch.arange(-5, 6, device=x.device, dtype=x.dtype) ** 2) / (2 * 1.5**2))

@@ -123,7 +123,7 @@ def measure(pictures: Tensor, tasks: Tasks, judge: Judge, reference: Tensor) -> 
         row[name] = values.mean().item()
         row[f"{name}_ci"] = metrics.mean_interval(values)
     row["frechet"] = metrics.frechet_distance(features, reference) if len(tasks) > 1 else None
-    row["frechet_ci"] = None  # a bootstrap would mislead: repeated pictures raise the distance
+    row["frechet_ci"] = None  # a bootstrap would mislead: repeated images raise the distance
     return row
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: rows of pictures under column headings, enlarged without smoothing."""
+"""A contact sheet: rows of images under column headings, enlarged without smoothing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ _GAP, _HEADING = 6, 26
 
 
 def contact_sheet(columns: Mapping[str, Tensor], scale: int = 3) -> Image.Image:
-    """Columns of equally many pictures [N, 3, H, W] in [-1, 1], each headed by its name."""
+    """Columns of equally many images [N, 3, H, W] in [-1, 1], each headed by its name."""
     first = next(iter(columns.values()))
     count, width, height = len(first), first.shape[-1] * scale, first.shape[-2] * scale
     size = (len(columns) * (width + _GAP) + _GAP, _HEADING + count * (height + _GAP))
@@ -29,7 +29,7 @@ def contact_sheet(columns: Mapping[str, Tensor], scale: int = 3) -> Image.Image:
 
 
 def captioned(tiles: Mapping[str, Tensor], per_row: int, scale: int = 3) -> Image.Image:
-    """Pictures [1, 3, H, W] in [-1, 1] of one size, each under its name, in rows of `per_row`."""
+    """Images [1, 3, H, W] in [-1, 1] of one size, each under its name, in rows of `per_row`."""
     names = list(tiles)
     parts = [names[start : start + per_row] for start in range(0, len(names), per_row)]
     rows = [contact_sheet({name: tiles[name] for name in part}, scale) for part in parts]

@@ -26,10 +26,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class Tasks:
-    """N translations. Pictures are [N, 3, 64, 64] in [-1, 1].
+    """N translations. Images are [N, 3, 64, 64] in [-1, 1].
 
     `truth` is the source's geometry and texture seed in the target style, `ceiling` has another texture seed,
-    `floor` another geometry. `style` is one more geometry in the target style: the picture to be guided by.
+    `floor` another geometry. `style` is one more geometry in the target style: the image to be guided by.
     `classes` [N] are the judge's for the target style.
     """
 

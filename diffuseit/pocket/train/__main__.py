@@ -17,7 +17,7 @@ Minutes = Annotated[float | None, typer.Option(help="Length of the whole run; re
 Out = Annotated[Path, typer.Option(help="Where states, logs and weights go.")]
 Device = Annotated[str, typer.Option(help="Where to train.")]
 
-app = typer.Typer(no_args_is_help=True, help="Train the pocket networks on freshly rendered pictures.")
+app = typer.Typer(no_args_is_help=True, help="Train the pocket networks on freshly rendered images.")
 
 
 def train(name: str, minutes: float | None, out: Path, device: torch.device) -> None:

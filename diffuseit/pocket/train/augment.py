@@ -1,4 +1,4 @@
-"""What guidance does to pictures, so that the networks keep their sense: noise, blur, mixed styles, attacks."""
+"""What guidance does to images, so that the networks keep their sense: noise, blur, mixed styles, attacks."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def corrupt(images: Tensor, generator: torch.Generator, noise: float = 0.6, blurred: float = 2.5) -> Tensor:
-    """Each picture blurred (half of them) and noised, by strengths from 0 to the given ones, mostly small."""
+    """Each image blurred (half of them) and noised, by strengths from 0 to the given ones, mostly small."""
     count, device = len(images), images.device
     chosen = torch.rand(count, generator=generator) < 0.5
     sigma = blurred * torch.rand(count, generator=generator) * chosen
@@ -41,7 +41,7 @@ def jitter_colors(images: Tensor, generator: torch.Generator, strength: float = 
 
 
 def mix_styles(pairs: Pairs, generator: torch.Generator, mixed: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures [N, 3, 64, 64] that fade from their first style to the second where `mixed` [N], and its share [N].
+    """Images [N, 3, 64, 64] that fade from their first style to the second where `mixed` [N], and its share [N].
 
     The fade is a smooth random map, and the share is that of the change it makes: so a network learns to see the
     style of every part, and its gradient points all the way from one style to the other.
@@ -60,7 +60,7 @@ def mix_styles(pairs: Pairs, generator: torch.Generator, mixed: Tensor) -> tuple
 def attack(
     images: Tensor, loss: Callable[[Tensor], Tensor], generator: torch.Generator, size: float
 ) -> Tensor:
-    """One gradient step up the loss, of a random root mean square up to `size` in each picture."""
+    """One gradient step up the loss, of a random root mean square up to `size` in each image."""
     leaf = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)
     direction = gradient / gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""The pocket CLIP: pictures and captions of the pocket world, robust to what guidance feeds it."""
+"""The pocket CLIP: images and captions of the pocket world, robust to what guidance feeds it."""
 
 import random
 from contextlib import nullcontext
@@ -57,7 +57,7 @@ class Pupil(nn.Module):
         return normalize(self.clip.model.encode_text(tokens).float())
 
     def encode_image(self, images: Tensor, crops: Crops) -> Tensor:
-        """Unit embeddings [N, D] of one crop of each picture."""
+        """Unit embeddings [N, D] of one crop of each image."""
         # torch's fused attention is slow on CPUs for 65 tokens.
         fused = nullcontext() if images.is_cuda else sdpa_kernel(SDPBackend.MATH)
         with fused:
@@ -77,10 +77,10 @@ def ships(pupil: Pupil) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 class Loss:
-    """Half of the pictures show one style, half a mixture of two; all are corrupted, some of them attacked.
+    """Half of the images show one style, half a mixture of two; all are corrupted, some of them attacked.
 
     - `style`: soft cross-entropy against one prompt per (domain, style), in a random template;
-    - `caption`: contrast with the captions of the unmixed pictures, in both directions; captions of the same
+    - `caption`: contrast with the captions of the unmixed images, in both directions; captions of the same
       style are partly right.
     """
 
@@ -142,7 +142,7 @@ def _caption_loss(logits: Tensor, classes: Tensor, same_style: float = 0.2) -> T
 
 
 def _draw_crops(count: int, generator: torch.Generator, whole: float = 0.25) -> Crops:
-    """One crop for each picture, as guidance draws them; a share `whole` of the pictures stays uncropped."""
+    """One crop for each image, as guidance draws them; a share `whole` of the images stays uncropped."""
     crops = draw_crops([generator] * count, 1, (SIZE, SIZE))
     uncropped = torch.rand(count, 1, generator=generator) < whole
     neutral = {"height": SIZE, "width": SIZE}  # angle, corner and flip are 0

@@ -19,7 +19,7 @@ FIGURES = ("frechet", "style_success", "ssim", "edge_f1", "mae")
 
 
 def snapshot_images(path: Path) -> int:
-    """Pictures seen, from the name of a snapshot, `unet-<images>.pt`."""
+    """Images seen, from the name of a snapshot, `unet-<images>.pt`."""
     return int(path.stem.partition("-")[2])
 
 

@@ -1,4 +1,4 @@
-"""An endless stream of rendered training pictures."""
+"""An endless stream of rendered training images."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ def draw_seeds(count: int, seeds: range, generator: torch.Generator) -> list[int
 
 @dataclass(frozen=True)
 class Scenes:
-    """N pictures of one domain: images [N, 3, 64, 64] in [-1, 1], styles [N] int64."""
+    """N images of one domain: images [N, 3, 64, 64] in [-1, 1], styles [N] int64."""
 
     geometry: Geometry
     styles: Tensor
@@ -25,14 +25,14 @@ class Scenes:
 def draw_scenes(
     domain: str, count: int, seeds: range, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Scenes:
-    """`count` pictures of `domain`, every style equally likely."""
+    """`count` images of `domain`, every style equally likely."""
     geometry = sample_geometry(domain, draw_seeds(count, seeds, generator)).to(device)
     styles = torch.randint(len(STYLES[domain]), (count,), generator=generator)
     return Scenes(geometry, styles, render(geometry, styles, draw_seeds(count, seeds, generator)))
 
 
 def draw_images(count: int, seeds: range, generator: torch.Generator, device: torch.device | str) -> Tensor:
-    """[count, 3, 64, 64] pictures, half landscapes and half animals."""
+    """[count, 3, 64, 64] images, half landscapes and half animals."""
     halves = (("landscape", count // 2), ("animal", count - count // 2))
     return torch.cat([draw_scenes(domain, n, seeds, generator, device).images for domain, n in halves])
 

@@ -93,7 +93,7 @@ def _clip(folder: Path, generator: torch.Generator, count: int = 192) -> Figures
 def follow_gradient(
     source: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 50, size: float = 0.02
 ) -> Tensor:
-    """Pictures [N, 3, 64, 64] changed at a quarter of the resolution, by normalized steps down a loss [N] alone."""
+    """Images [N, 3, 64, 64] changed at a quarter of the resolution, by normalized steps down a loss [N] alone."""
     change = torch.zeros_like(source[..., ::4, ::4])
 
     def changed(change: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _reach(
 ) -> float:
     """Share of sources whose style the judge names as asked (of 6) once they follow a loss: chance is 1 in 6.
 
-    It tells whether a gradient changes what a picture shows, or adds what only the network sees.
+    It tells whether a gradient changes what an image shows, or adds what only the network sees.
     """
     judge = pocket_judge(folder if (folder / "judge.safetensors").exists() else WEIGHTS)
     reached = []
@@ -171,7 +171,7 @@ def _structure(first: Tensor, second: Tensor) -> Figures:
 
 
 def _nearest_style(first: Tensor, second: Tensor, pairs: Pairs) -> float:
-    """Centroids of [CLS] [N, D] per style from the first pictures, asked about the second ones."""
+    """Centroids of [CLS] [N, D] per style from the first images, asked about the second ones."""
     styles = range(len(STYLES[pairs.geometry.domain]))
     centroids = torch.stack([first[pairs.styles[:, 0] == style].mean(0) for style in styles])
     return _accuracy(-torch.cdist(second, centroids), pairs.styles[:, 1])

@@ -1,4 +1,4 @@
-"""The pocket judge: a classifier of slightly imperfect pictures, on seeds that no other network sees."""
+"""The pocket judge: a classifier of slightly imperfect images, on seeds that no other network sees."""
 
 from typing import Any
 

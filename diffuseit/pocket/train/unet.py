@@ -38,7 +38,7 @@ def ships(unet: UNet) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 class Loss:
-    """Mean squared error of v at timesteps spread evenly over the process (one stratum per picture)."""
+    """Mean squared error of v at timesteps spread evenly over the process (one stratum per image)."""
 
     def __init__(self, batch: int, device: torch.device, seeds: range = TRAINING):
         self.batch, self.device, self.seeds = batch, device, seeds

@@ -1,6 +1,6 @@
 """Signed distances, anti-aliased compositing and seeded numbers, batched.
 
-Shapes live in pixel units on a 64x64 picture. A scalar of a batch has shape [N, 1, 1], a row of x is
+Shapes live in pixel units on a 64x64 image. A scalar of a batch has shape [N, 1, 1], a row of x is
 [1, 1, 64] or [N, 1, 64], a column of y is [1, 64, 1] or [N, 64, 1]; distances are [N, 64, 64], inside < 0.
 """
 
@@ -152,7 +152,7 @@ def stripes(position: Tensor, period: float | Tensor, width: float | Tensor, pha
 def scatter(
     table: Tensor, cell: float, radius: tuple[float, float], share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Round dots, at most one in each cell of a staggered grid over the picture.
+    """Round dots, at most one in each cell of a staggered grid over the image.
 
     table [N, 4, K] uniform numbers (x, y, size, presence); share is the part of cells that hold a dot. Of the
     dot in each pixel's cell, all [N, 64, 64]: distance, size number in [0, 1), how far the pixel is below it.

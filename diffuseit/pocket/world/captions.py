@@ -1,4 +1,4 @@
-"""Captions that name the style and the content of a picture, for training the small CLIP."""
+"""Captions that name the style and the content of an image, for training the small CLIP."""
 
 import random
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ COATS = {
 
 
 def caption(geometry: Geometry, styles: Sequence[int] | Tensor, rng: random.Random | None) -> list[str]:
-    """One caption per picture; without rng the canonical one."""
+    """One caption per image; without rng the canonical one."""
     indices = [int(style) for style in styles]
     if geometry.domain == "landscape":
         contents = landscape_contents(geometry.params)

@@ -1,4 +1,4 @@
-"""The pocket world: 64x64 pictures of a geometry in a style, so that a translation has a ground truth."""
+"""The pocket world: 64x64 images of a geometry in a style, so that a translation has a ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _CPU_CHUNK = 32  # keeps the working set of a chunk in the CPU's cache
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is in N pictures and where: params [N, P] uniform numbers, row i made from seed i alone."""
+    """What is in N images and where: params [N, P] uniform numbers, row i made from seed i alone."""
 
     domain: str
     params: Tensor

@@ -1,4 +1,4 @@
-"""Who may see which seeds: training, the judge, tuning and the reported benchmark never share a picture."""
+"""Who may see which seeds: training, the judge, tuning and the reported benchmark never share an image."""
 
 _SPAN = 1 << 40
 
