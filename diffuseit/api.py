@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .guidance.loop import Step, check_source, sample
-from .guidance.mask import blend, check_mask
+from .guidance.mask import as_mask, blend, check_mask
 from .guidance.ranking import Variations, check_variations, ranked, score
 from .guidance.settings import SamplerSettings
 from .images.color import match_colors_batch
@@ -72,7 +72,7 @@ def translate(
     Give exactly one of `to` and `style` ([1 or B, 3, H, W], of the source's size); `from_` says what the source shows.
     `models` default to the pocket ones, `preset` to the models' own. `steps`, `skip` and `resample` replace the
     preset's; `steps` alone keeps the preset's proportion of skipped ones. Image i uses `seed + i`. Where `mask`
-    ([1 or B, 1, H, W] in [0, 1]) is 0, the source survives exactly.
+    ([H, W] or [1 or B, 1, H, W] in [0, 1]) is 0, the source survives exactly.
     Raise `InputError` before heavy work, `DivergedError` while sampling.
     """
     if (to is None) == (style is None):
@@ -112,6 +112,7 @@ def translate_with(
     """
     check_source(source, backbone)
     if mask is not None:
+        mask = as_mask(mask, "the mask")
         check_mask(mask, source)
     frames: list[list[Tensor]] = [[] for _ in source]
     history: dict[str, list[float]] = {"loss": []}

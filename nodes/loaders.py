@@ -153,7 +153,7 @@ class LoadCLIP(io.ComfyNode):
                 tooltip="Another DiffuseIT Load CLIP, which joins the ensemble.",
             ),
             prefix="clip",
-            min=1,
+            min=0,
             max=MOST_CLIPS,
         )
         return io.Schema(

@@ -16,6 +16,8 @@ from diffuseit.models.ddpm import DiffusionConfig, PixelDDPM
 from diffuseit.models.schedule import Schedule
 from diffuseit.models.unet import UNet, UNetConfig
 
+pytestmark = pytest.mark.numeric
+
 SMALL = UNetConfig(
     image_size=8,
     model_channels=16,

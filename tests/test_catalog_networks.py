@@ -21,7 +21,7 @@ from torch import Tensor
 from diffuseit.errors import ModelError
 from diffuseit.models.checkpoint import misfit, signature
 from diffuseit.models.clip import load_clip
-from diffuseit.models.clip_config import clip_config
+from diffuseit.models.clip_config import clip_config, infer_clip
 from diffuseit.models.configs import CONFIGS
 from diffuseit.models.ddpm_checkpoint import load_ddpm, unet_signature
 from diffuseit.models.hub.catalog import catalog, entry_named
@@ -107,6 +107,23 @@ def test_clips_are_those_open_clip_would_download(name: str) -> None:
     assert (config.mean, config.std) == (tuple(published["mean"]), tuple(published["std"]))
     assert config.resize == published.get("resize_mode", "shortest")
     assert (config.tokenizer_repo == entry.hub.repo) == bool(entry.tokenizer)
+
+
+@pytest.mark.parametrize(
+    "name", ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B-32", "ViT-B-16", "ViT-L-14"]
+)
+def test_openais_own_files(name: str) -> None:
+    """Their shapes alone tell what they are."""
+    with torch.device("meta"):
+        reference = open_clip.create_model(f"{name}-quickgelu", load_weights=False, device="meta")
+        found = infer_clip(reference.state_dict(), name).build()
+    assert misfit(signature(found.state_dict()), signature(reference.state_dict())) is None
+    assert found.visual.image_size == reference.visual.image_size
+
+    def heads(network: torch.nn.Module) -> list[int]:
+        return [m.num_heads for m in network.modules() if hasattr(m, "num_heads")]
+
+    assert heads(found) == heads(reference) and heads(found)
 
 
 def facebook(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -148,7 +148,7 @@ def test_bundles_come_from_local_files_only(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_bundle_is_loaded_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundle's structure with networks of reduced width in the places of its own."""
-    from diffuseit.models import load as loading
+    from diffuseit.models import bundle
     from diffuseit.models.hub.catalog import members
 
     small = {"ddpm": tiny_ddpm(), "vit": load_vit(random_state(DINO.build()), config=DINO)}
@@ -159,7 +159,7 @@ def test_a_bundle_is_loaded_from_its_files(tmp_path: Path, monkeypatch: pytest.M
         asked.append(path)
         return small[entry.kind]
 
-    monkeypatch.setattr(loading, "load_entry", load_entry)
+    monkeypatch.setattr(bundle, "load_entry", load_entry)
     for entry in members("paper"):
         (tmp_path / entry.file).write_bytes(b"weights")
     models = load_models("paper", tmp_path)

@@ -19,6 +19,8 @@ from torchvision.transforms import functional as TF
 
 from diffuseit.models.crops import Crops, apply_crops, draw_crops
 
+pytestmark = pytest.mark.numeric
+
 SIZES = [(64, 64), (61, 96), (130, 57)]
 
 

@@ -10,17 +10,27 @@ import torch
 from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import save_file
 from timm.models import eva, vision_transformer
-from tiny_networks import CLIP, DINO, DINOV2, DINOV3, picture, random_state, tiny_clip_state
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tiny_networks import (
+    CLIP,
+    DINO,
+    DINOV2,
+    DINOV3,
+    SIGLIP_CFG,
+    picture,
+    random_state,
+    save_tokenizer,
+    tiny_clip_state,
+)
 from torch import Tensor, nn
 
 from diffuseit.errors import ModelError
 from diffuseit.models.clip import CLIPEnsemble, load_clip
 from diffuseit.models.clip_config import CLIPConfig
 from diffuseit.models.crops import draw_crops
-from diffuseit.models.hub.catalog import tokenizer_folder
 from diffuseit.models.vit import ViT, load_vit
 from diffuseit.schema import from_json, to_json
+
+pytestmark = pytest.mark.numeric
 
 REGISTERS = replace(DINOV2, reg_tokens=4, no_embed_class=True, position_offset=0.0, position_antialias=True)
 CONFIGS = {"dinov2": DINOV2, "dinov2-reg": REGISTERS, "dinov3": DINOV3}
@@ -170,28 +180,6 @@ def test_gated_layers_are_refused() -> None:
         load_vit(state)
 
 
-# As SigLIP 2: a tokenizer of the hub, both directions of attention, its own mean, pictures squashed to a square.
-SIGLIP_REPO = "timm/ViT-B-16-SigLIP2-256"
-SIGLIP_CFG = {
-    "embed_dim": 32,
-    "init_logit_bias": -10,
-    "custom_text": True,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
-    "text_cfg": {
-        "context_length": 8,
-        "vocab_size": 12,
-        "hf_tokenizer_name": SIGLIP_REPO,
-        "tokenizer_kwargs": {"clean": "canonicalize"},
-        "width": 32,
-        "heads": 1,
-        "layers": 1,
-        "no_causal_mask": True,
-        "proj_bias": True,
-        "pool_type": "last",
-    },
-}
-
-
 @pytest.fixture
 def siglip(monkeypatch: pytest.MonkeyPatch) -> CLIPConfig:
     """An architecture that open_clip knows."""
@@ -204,20 +192,6 @@ def save_siglip(config: CLIPConfig, folder: Path) -> Path:
     path = folder / "tiny.safetensors"
     save_file(random_state(config.build()), path, {"config": json.dumps(to_json(config))})
     return path
-
-
-def save_tokenizer(folder: Path, end: str = "<eos>", padding: str = "<pad>") -> Path:
-    """A tokenizer as the hub has SigLIP 2's, but for the words."""
-    transformers = pytest.importorskip("transformers")
-    words = ["<pad>", end, "<bos>", "<unk>", "a", "photo", "of", "lion", "leopard"]
-    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
-    core.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
-    marks = {"pad_token": padding, "eos_token": end, "unk_token": "<unk>"}
-    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=core, padding_side="right", **marks)
-    home = folder / tokenizer_folder(SIGLIP_REPO)
-    whole.save_pretrained(home)
-    return home
 
 
 def test_siglip_with_its_tokenizer(tmp_path: Path, siglip: CLIPConfig) -> None:

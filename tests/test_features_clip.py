@@ -29,6 +29,8 @@ from diffuseit.models.crops import draw_crops
 from diffuseit.models.templates import TEMPLATES, fill_templates
 from diffuseit.schema import to_json
 
+pytestmark = pytest.mark.numeric
+
 TINY = replace(tiny_networks.CLIP, mean=(0.5,) * 3, std=(0.5,) * 3)
 NAMES = list(parity_set().config["clip"])
 RECORDED_LOSSES = [

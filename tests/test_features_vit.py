@@ -26,6 +26,8 @@ from diffuseit.models.checkpoint import describe, read_checkpoint
 from diffuseit.models.vit import ViT, ViTConfig, ViTFeatures, load_vit
 from diffuseit.schema import to_json
 
+pytestmark = pytest.mark.numeric
+
 SMALL = ViTConfig(
     embed_dim=32,
     depth=3,

@@ -21,6 +21,8 @@ from diffuseit.models.ddpm import DiffusionConfig, PixelDDPM
 from diffuseit.models.ddpm_checkpoint import infer_unet_config, load_ddpm, save_ddpm, unet_signature
 from diffuseit.models.unet import UNet, UNetConfig
 
+pytestmark = pytest.mark.numeric
+
 POCKET = UNetConfig(
     image_size=16,
     model_channels=16,

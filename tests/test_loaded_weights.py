@@ -14,8 +14,17 @@ import tiny_networks
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_features_beyond import SIGLIP_CFG, save_tokenizer
-from tiny_networks import CLIP, DINO, DINOV3, picture, random_state, tiny_clip_state, tiny_ddpm
+from tiny_networks import (
+    CLIP,
+    DINO,
+    DINOV3,
+    SIGLIP_CFG,
+    picture,
+    random_state,
+    save_tokenizer,
+    tiny_clip_state,
+    tiny_ddpm,
+)
 from torch import Tensor, nn
 
 from diffuseit import load_models
@@ -28,6 +37,8 @@ from diffuseit.models.vit import load_vit
 from diffuseit.pocket.judge import load_judge
 from diffuseit.pocket.models import WEIGHTS
 from diffuseit.schema import to_json
+
+pytestmark = pytest.mark.numeric
 
 ALIGNMENT = 64
 """Bytes, as torch allocates."""

@@ -9,6 +9,8 @@ from diffuseit.losses.range import range_loss
 from diffuseit.losses.structure import key_contrastive_loss, self_similarity, self_similarity_loss
 from diffuseit.losses.text_style import target_direction, text_style_loss
 
+pytestmark = pytest.mark.numeric
+
 TAU = 0.07
 
 

@@ -18,6 +18,8 @@ from diffuseit.models.schedule import (
     space_timesteps,
 )
 
+pytestmark = pytest.mark.numeric
+
 PROCESS = DiffusionConfig.from_guided_diffusion(parity_set().config["model_config"])
 RECORDED = sorted(tensors("schedule"))
 RESPACINGS = sorted({key.split("/")[0] for key in RECORDED})

@@ -32,6 +32,8 @@ from diffuseit.losses import (
 )
 from diffuseit.methods import DiffuseIT, DiffuseITDDIM
 
+pytestmark = pytest.mark.numeric
+
 
 def setup(record):
     """The official flags of a recorded run as our losses and settings."""

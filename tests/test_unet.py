@@ -19,6 +19,8 @@ from diffuseit.models.configs import CONFIGS
 from diffuseit.models.unet import AttentionBlock, GroupNorm32, UNet, UNetConfig, timestep_embedding
 from diffuseit.schema import from_json, to_json
 
+pytestmark = pytest.mark.numeric
+
 BASE = UNetConfig(
     image_size=16,
     model_channels=32,

@@ -1,10 +1,13 @@
 """Networks of each kind at a width that costs nothing, with fixed random weights."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from diffuseit.models.clip_config import CLIPConfig, PlainCLIP, TextTower, VisionTower
 from diffuseit.models.ddpm import PixelDDPM
+from diffuseit.models.hub.catalog import tokenizer_folder
 from diffuseit.models.unet import UNet, UNetConfig
 from diffuseit.models.vit import ViTConfig
 
@@ -38,6 +41,27 @@ CLIP = CLIPConfig(
     ),
 )
 
+# As SigLIP 2: a tokenizer of the hub, both directions of attention, its own mean, pictures squashed to a square.
+SIGLIP_REPO = "timm/ViT-B-16-SigLIP2-256"
+SIGLIP_CFG = {
+    "embed_dim": 32,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 8,
+        "vocab_size": 12,
+        "hf_tokenizer_name": SIGLIP_REPO,
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+        "width": 32,
+        "heads": 1,
+        "layers": 1,
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
+    },
+}
+
 
 def random_state(module: torch.nn.Module, seed: int = 0) -> dict[str, Tensor]:
     """Fixed weights as training leaves them: matrices keep the size of what they multiply, scales are near 1."""
@@ -67,3 +91,19 @@ def tiny_ddpm() -> PixelDDPM:
 
 def picture(*shape: int, seed: int = 0) -> Tensor:
     return 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+def save_tokenizer(folder: Path, end: str = "<eos>", padding: str = "<pad>") -> Path:
+    """A tokenizer as the hub has SigLIP 2's, but for the words."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<pad>", end, "<bos>", "<unk>", "a", "photo", "of", "lion", "leopard"]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
+    marks = {"pad_token": padding, "eos_token": end, "unk_token": "<unk>"}
+    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=core, padding_side="right", **marks)
+    home = folder / tokenizer_folder(SIGLIP_REPO)
+    whole.save_pretrained(home)
+    return home

@@ -177,9 +177,9 @@ def load_clip(
     if isinstance(source, Mapping):
         where, fallback, state = "this state dict", "CLIP", dict(source)
     else:
-        path = Path(source)
-        where, fallback, folder = printable(str(source)), path.stem[:200], path.expanduser().parent
         state, metadata = read_checkpoint(source)
+        path = Path(source).expanduser()
+        where, fallback, folder = printable(str(source)), path.stem[:200], path.parent
     require_kind(state, "clip-openai", where)
     config = config or read_config(CLIPConfig, metadata, where)
     if config is None:

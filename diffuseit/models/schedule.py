@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import InputError
+from ..schema import shown
 
 NoiseSchedule = Literal["linear", "cosine"]
 
@@ -74,9 +75,9 @@ def space_timesteps(num_timesteps: int, respacing: str) -> list[int]:
 
 
 def _positive(text: str, respacing: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
+    if not text.strip().isdecimal() or len(text) > 9 or int(text) < 1:
         raise InputError(
-            f"respacing {respacing!r} is not a number of steps such as '100', '10,10' or 'ddim25'"
+            f"respacing {shown(respacing)} is not a number of steps such as '100', '10,10' or 'ddim25'"
         )
     return int(text)
 

@@ -60,6 +60,8 @@ BASES = {
         "save": ("SaveImage", {"images": ["picture", 0]}),
     },
 }
+for prompt in BASES.values():
+    prompt.pop("plot", None)  # ComfyUI's own: it divides by the range of the losses, which may be 0
 
 
 GROWN = {

@@ -6,7 +6,7 @@ from comfyui.prompts import changed, image_prompt, text_prompt
 
 pytestmark = pytest.mark.comfyui
 
-NEIGHBOUR_LEVELS = 2  # of 255: the bound of tests/test_sampler.py, 1e-2 in [-1, 1], and the cut to 8 bit
+NEIGHBOUR_LEVELS = 2  # of 255: the bound of tests/test_loop.py, 1e-2 in [-1, 1], and the cut to 8 bit
 MEGABYTE = 2**20
 
 
