@@ -1,12 +1,12 @@
-"""Set up and run the project with nothing but Python 3.10 to 3.13, pip and git.
+"""Set up and run the project, with only Python 3.10 to 3.13, pip, and git.
 
     python dev.py demo [options of `diffuseit demo`]
     python dev.py test [options of pytest]
     python dev.py lint
     python dev.py audit
 
-Each makes `.venv` from `uv.lock` first, and lint makes `node_modules` from `package-lock.json` with the Node of
-`.venv`; the second time starts at once. Audit asks PyPI and npm for known vulnerabilities of what the locks name.
+Each command creates `.venv` from `uv.lock` on its first run, and lint creates `node_modules` from `package-lock.json`
+with the Node of `.venv`. Audit asks PyPI and npm for known vulnerabilities of the locked packages.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ COMMANDS = {
 
 
 def run(command: list, **environment: str) -> int:
-    """Return the exit code of `command`. Ctrl-C goes to the command too, which is given the time to tidy up."""
+    """Run `command`, and return its exit code. Ctrl-C also reaches the command, which gets time to clean up."""
     with subprocess.Popen([str(part) for part in command], cwd=ROOT, env=os.environ | environment) as process:
         while True:
             try:
@@ -67,7 +67,7 @@ def require(command: list, **environment: str) -> None:
 
 
 def create() -> None:
-    """Make `.venv`, with uv in a folder of its own. pip is the caller's: Debian's Python has no ensurepip."""
+    """Create `.venv`, with uv in its own folder. pip is the caller's, since Debian's Python has no ensurepip."""
     if not find_spec("pip"):
         sys.exit(
             f"{sys.executable} has no pip: install it (Debian, Ubuntu: apt install python3-pip) and run again."
@@ -85,7 +85,7 @@ def digest(*names: str) -> str:
 
 
 def synchronize(development: bool) -> None:
-    """Install what uv.lock says: the product alone, or with the tools of its developers."""
+    """Install what uv.lock lists: only the product, or the developers' tools too."""
     wanted = digest("uv.lock", "pyproject.toml")
     stamps = [VENV / "synchronized-dev"] + ([] if development else [VENV / "synchronized"])
     healthy = UV.exists() and PYTHON.exists() and run([PYTHON, "-c", ""]) == 0
@@ -93,18 +93,18 @@ def synchronize(development: bool) -> None:
         return
     if not healthy:
         create()
-    print("Installing what uv.lock says (torch alone is a large download the first time)", flush=True)
+    print("Installing what uv.lock lists (torch is a large download the first time)", flush=True)
     groups = [] if development else ["--no-dev", "--inexact"]
     require([UV, "sync", "--locked", *groups], UV_PROJECT_ENVIRONMENT=str(VENV), UV_PYTHON=str(PYTHON))
     stamps[-1].write_text(wanted)
 
 
 def synchronize_front_end() -> None:
-    """Install the checkers of web/js that package-lock.json names; no script of a package is run."""
+    """Install the checkers of web/js from package-lock.json, without running scripts of packages."""
     wanted, stamp = digest("package-lock.json", "package.json"), NODE_MODULES / "synchronized"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    print("Installing what package-lock.json says", flush=True)
+    print("Installing what package-lock.json lists", flush=True)
     if run([NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]):
         sys.exit(
             "npm could not install the checkers of web/js: it needs npm's registry, https://registry.npmjs.org or the "

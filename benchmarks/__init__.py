@@ -1,1 +1,1 @@
-"""Speed and memory as ratios in one run; see docs/performance.md."""
+"""Benchmarks of speed and memory, as ratios within one run; see docs/performance.md."""

@@ -1,4 +1,4 @@
-"""The command lines of the benchmarks, and where their reports go."""
+"""Command lines and reports of the benchmarks."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from .settings import Task
 
 
 def parser(description: str, variants: str) -> argparse.ArgumentParser:
-    """What all benchmarks take."""
+    """Return a parser with the arguments of all benchmarks."""
     result = argparse.ArgumentParser(description=description)
     result.add_argument("--official", type=Path, metavar="PATH", help="a checkout of cyclomon/DiffuseIT")
     result.add_argument("--mode", choices=("text", "image"), default="text")
@@ -39,7 +39,7 @@ def parser(description: str, variants: str) -> argparse.ArgumentParser:
 
 
 def task_of(args: argparse.Namespace) -> tuple[Task, list[str]]:
-    """(what to run, which variants); leaves with a message on a variant that does not exist."""
+    """Return what to run, and the variants. Exit with a message if a variant does not exist."""
     variants = args.variants.split(",") if args.variants else []
     if unknown := [name for name in variants if name not in VARIANTS]:
         sys.exit(f"unknown variants {', '.join(unknown)}: use {', '.join(VARIANTS)}")
@@ -50,7 +50,7 @@ def task_of(args: argparse.Namespace) -> tuple[Task, list[str]]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Return what the figures were measured on."""
     name = platform.processor() or platform.machine()
     if device != "cpu":
         name = torch.cuda.get_device_name()
@@ -61,7 +61,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def deliver(report: dict[str, Any], table: Table, where: str | None) -> None:
-    """The table for eyes, the JSON for `where`."""
+    """Print the table, and write the report as JSON to `where`."""
     Console(stderr=where == "-", width=max(100, Console().width)).print(table)
     text = json.dumps(report, indent=1)
     if where == "-":

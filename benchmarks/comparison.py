@@ -1,4 +1,4 @@
-"""Both sides of a comparison, each in a process of its own, one after the other on an idle machine."""
+"""Run both sides of a comparison, each in its own process, one after the other on an idle machine."""
 
 import json
 import os
@@ -27,11 +27,12 @@ def compare(
     threads: int | None = None,
     count_memory: bool = False,
 ) -> list[dict[str, Any]]:
-    """The reports of the official code (with a `checkout`) and of ours, one for each variant.
+    """Return the reports of the official code (if there is a `checkout`) and of each variant of ours.
 
-    Ours say how far their images are from the official ones: 0 but for rounding where the numbers drawn are the
-    same, on a CPU. `count_memory`: glibc gives what is freed back at once, so that resident sizes are what is in use;
-    that costs time. Raises `InputError` for a folder that is no checkout, `RuntimeError` with what a side printed.
+    Ours include the distance of their images from the official ones. On a CPU, where both draw the same numbers, it is
+    0 up to rounding. `count_memory`: glibc returns freed memory at once, so that the resident size is the memory in
+    use; this costs time. Raise `InputError` if the folder is not a checkout, and `RuntimeError` with what a side
+    printed.
     """
     if checkout is not None and not (checkout / "optimization" / "image_editor.py").is_file():
         raise InputError(

@@ -1,4 +1,4 @@
-"""What the machine can do, and what a step cannot do without."""
+"""The rates of the machine, and the operations that a step needs at least."""
 
 import time
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from .settings import Task
 
 @dataclass(frozen=True)
 class Machine:
-    """Measured rates: floating-point operations (a multiply-add is two) and bytes moved, in a second.
+    """Measured rates: floating-point operations (a multiply-add counts as two) and bytes moved per second.
 
-    `processor_flops` are those in a processor second, which count on a CPU with one thread.
+    `processor_flops` are per processor second, for a CPU with one thread.
     """
 
     flops: float
@@ -28,7 +28,7 @@ class Machine:
 
 
 def measure(device: str, dtype: torch.dtype) -> Machine:
-    """The best of a few square products, and of a few copies (read and write counted)."""
+    """Return the best of a few square matrix products, and of a few copies (counting reads and writes)."""
     gpu = torch.device(device).type != "cpu"
     side, length = (8192, 2**28) if gpu else (2048, 2**26)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -41,7 +41,7 @@ def measure(device: str, dtype: torch.dtype) -> Machine:
 
 
 def _seconds(call: Any, device: str) -> tuple[float, float]:
-    """(of the clock, of the processor)."""
+    """Return (wall, processor) seconds."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
     began, worked = time.perf_counter(), time.process_time()
@@ -52,7 +52,7 @@ def _seconds(call: Any, device: str) -> tuple[float, float]:
 
 
 def needed_flops(task: Task, scale: Scale) -> dict[str, float]:
-    """Of one step, by network: one forward pass and one backward pass to its input each."""
+    """Return the operations of one step by network: one forward pass, and one backward pass to its input."""
     with torch.device("meta"):
         picture, time_ = torch.empty(1, 3, 256, 256), torch.empty(1)
         seen = torch.empty(1, 3, scale.vit.input_size, scale.vit.input_size)

@@ -1,9 +1,9 @@
-"""How time and memory of the pocket world grow with steps, batch, size, number of CLIPs and crops.
+"""How time and memory of the pocket world grow with steps, batch, size, CLIP models, and crops.
 
     python -m benchmarks.growth --json growth.json
 
-Processor seconds of a whole run on one thread, which hardly know what else the machine does, without its setup; bytes
-as the memory plan counts them, which `benchmarks.memory` verifies.
+Time is processor seconds of a whole run on one thread, without its setup, which hardly depend on other load. Memory is
+the estimate of the memory plan, which `benchmarks.memory` verifies.
 """
 
 import argparse
@@ -39,7 +39,7 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Point:
-    """A run; each axis moves one field."""
+    """A run. Each axis changes one field."""
 
     steps: int = 3
     batch: int = 1
@@ -49,7 +49,7 @@ class Point:
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """The command; returns the report."""
+    """Run the command, and return the report."""
     parser = argparse.ArgumentParser(description="Growth of time and memory in the pocket world.")
     parser.add_argument("--only", choices=tuple(AXES))
     parser.add_argument("--values", help="of that axis, with commas")
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _measure(models: Models, point: Point) -> dict[str, float]:
-    """The best of a few runs."""
+    """Return the best of a few runs."""
     clips = [*models.clip, *(pocket_clip().models[0] for _ in range(point.clips - 1))]
     models = replace(models, clip=CLIPEnsemble(clips))
     preset = PRESETS["pocket-text"]
@@ -77,7 +77,7 @@ def _measure(models: Models, point: Point) -> dict[str, float]:
     settings = replace(preset.sampler, steps=40, skip=40 - point.steps, resample=1)
     size = (point.size, point.size)
     source = torch.linspace(-1, 1, 3 * point.size**2).view(1, 3, *size).repeat(point.batch, 1, 1, 1)
-    # What is computed once for a source is remembered from here on.
+    # What is computed once for a source is in the cache after this.
     Guidance(losses, source, models.ddpm, settings, Seeded(0, point.batch))
     seconds = []
     for _ in range(REPEATS):

@@ -14,7 +14,7 @@ from .comparison import compare
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """The command; returns the report."""
+    """Run the command, and return the report."""
     args = parser("Peak memory of a step, as ratios.", "default,low-memory").parse_args(arguments)
     task, variants = task_of(args)
     rows = compare(task, args.scale, variants, args.official, args.threads, count_memory=True)

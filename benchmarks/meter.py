@@ -16,7 +16,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Meter:
-    """`seconds` and `processor_seconds` of each step, calls, `peak_bytes`, and `base_bytes` as it was before them.
+    """Measures `seconds` and `processor_seconds` of each step, calls, `peak_bytes`, and `base_bytes` before the steps.
 
     Processor seconds, on one thread, hardly depend on what else the machine does.
     """
@@ -40,7 +40,7 @@ class Meter:
         first_layer.register_forward_pre_hook(hook)
 
     def steps(self, items: Iterable[Item], count: int) -> Iterator[Item]:
-        """The first `count` items, each measured on its way."""
+        """Yield the first `count` items, and measure each."""
         iterator = iter(items)
         self.forward.clear()
         self.backward.clear()
@@ -54,7 +54,7 @@ class Meter:
             yield item
 
     def report(self) -> dict[str, Any]:
-        """As plain values; the first step warms up and is left out of the mean where there are others."""
+        """Return plain values. The first step warms up, and the mean leaves it out if there are others."""
         steps = max(1, len(self.seconds))
         return {
             "seconds": self.seconds,
@@ -74,7 +74,7 @@ class Meter:
         return time.perf_counter()
 
     def _reset_peak(self) -> int:
-        """Bytes in use now."""
+        """Reset the peak, and return the bytes in use."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return torch.cuda.memory_allocated()
@@ -98,7 +98,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _status(name: str) -> int:
-    """A figure of the process; elsewhere than on Linux the most that it ever had."""
+    """Return a memory figure of the process; outside Linux, its maximum so far."""
     if not STATUS.exists():
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024

@@ -1,4 +1,4 @@
-"""Random networks of the paper's sizes, the same in every process: only their shapes matter here."""
+"""Random networks of the paper's sizes, the same in every process. Only their shapes matter."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ TEXT = {"context_length": 77, "vocab_size": 49408}
 
 @dataclass(frozen=True)
 class Scale:
-    """Shapes of all networks. Images are 256x256, as the official code wants them."""
+    """Shapes of all networks. Images are 256x256, which the official code requires."""
 
     unet: UNetConfig
     vit: ViTConfig
@@ -79,21 +79,21 @@ SCALES: dict[str, Scale] = {
 
 def unet_state(scale: Scale) -> State:
     """Random weights in guided-diffusion's layout."""
-    return randomised(lambda: UNet(scale.unet), "unet")
+    return randomized(lambda: UNet(scale.unet), "unet")
 
 
 def vit_state(scale: Scale) -> State:
     """Random weights in DINO's layout."""
-    return randomised(scale.vit.build, "vit")
+    return randomized(scale.vit.build, "vit")
 
 
 def clip_state(scale: Scale, name: str) -> State:
     """Random weights in OpenAI's layout."""
-    return randomised(lambda: open_clip.CLIP(**scale.clips[name]), name)
+    return randomized(lambda: open_clip.CLIP(**scale.clips[name]), name)
 
 
-def randomised(network: Callable[[], nn.Module], name: str) -> State:
-    """Values of the usual size for each tensor, rounded to half precision, which some code does on loading."""
+def randomized(network: Callable[[], nn.Module], name: str) -> State:
+    """Return random values of the usual size for each tensor, rounded to half precision, as some loaders do."""
     with torch.device("meta"):
         shapes = network().state_dict()
     return {key: _random(f"{name}/{key}", value) for key, value in shapes.items()}
@@ -115,9 +115,9 @@ def _clip_network(scale: Scale, name: str, dtype: torch.dtype) -> CLIP:
 
 
 def build(scale: Scale, mode: str, dtype: torch.dtype, clips: int | None = None) -> Models:
-    """Our networks of a text or image run; the latter has no CLIP.
+    """Return our networks for a text or image run. The latter has no CLIP.
 
-    They antialias, because the torchvision of today, which the official code resizes with, does.
+    They antialias, as current versions of torchvision do, with which the official code resizes.
     """
     ddpm = load_ddpm(unet_state(scale), (scale.unet, DIFFUSION), dtype=dtype)
     vit = load_vit(vit_state(scale), config=scale.vit, antialias=True, dtype=dtype)

@@ -1,6 +1,6 @@
-"""Runs a checkout of the official code as it stands; what it downloads or lacks is put in from outside.
+"""Run an unchanged checkout of the official code, with random weights for its downloads and empty modules for imports.
 
-Meant for a process of its own: it changes the working directory and `sys.modules`.
+It needs its own process, since it changes the working directory and `sys.modules`.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from .settings import FROM, TO, Task
 
 
 def run(task: Task, scale: Scale, checkout: Path, folder: Path) -> tuple[Meter, list[Tensor]]:
-    """`task.steps` evaluations of the official loop: (what they cost, pred_xstart of each)."""
+    """Run `task.steps` evaluations of the official loop. Return the meter and the pred_xstart of each."""
     enter(checkout)
     editor_module = importlib.import_module("optimization.image_editor")
     put_in(editor_module, scale, half=task.half)
@@ -50,7 +50,7 @@ def run(task: Task, scale: Scale, checkout: Path, folder: Path) -> tuple[Meter, 
 
 
 def flags(task: Task, scale: Scale, folder: Path) -> Namespace:
-    """What its command line would give: the defaults but for the recommended flags, one run instead of ten."""
+    """Return what its command line would give: defaults with the recommended flags, and one run instead of ten."""
     text = task.mode == "text"
     return Namespace(
         prompt=TO if text else None,
@@ -90,7 +90,7 @@ def flags(task: Task, scale: Scale, folder: Path) -> Namespace:
 
 
 def enter(checkout: Path) -> None:
-    """Makes the checkout importable, with what it imports but never uses here as empty modules."""
+    """Make the checkout importable, with empty modules for imports that are not used here."""
     os.chdir(checkout)
     sys.path.insert(0, str(checkout))
     for (
@@ -114,7 +114,7 @@ def enter(checkout: Path) -> None:
 
 
 def put_in(editor_module: ModuleType, scale: Scale, half: bool) -> None:
-    """Random weights where files are read, and the sizes of `scale` where they are written down."""
+    """Replace the weights that it reads from files by random ones, and its fixed sizes by those of `scale`."""
     states = {"unet": unet_state(scale), "vit": vit_state(scale)}
     create = editor_module.create_model_and_diffusion
 

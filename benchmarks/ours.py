@@ -36,14 +36,14 @@ VARIANTS: dict[str, tuple[Execution, torch.dtype | None]] = {
     "bfloat16-compile": (Execution(compile=True), torch.bfloat16),
     "float16-low-memory": (LOW_MEMORY, torch.float16),
 }
-"""How to run, and in which precision: None is float32 on a CPU and float16 on a GPU, as the official code's."""
+"""Options and precision of each variant. None is float32 on a CPU and float16 on a GPU, as in the official code."""
 
 OFFLOADED = ("offload",)
 """Variants whose feature networks are offloaded to the CPU."""
 
 
 def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], dict[str, Any]]:
-    """`task.steps` evaluations: (what they cost, pred_xstart of each, the memory that was estimated)."""
+    """Run `task.steps` evaluations. Return the meter, the pred_xstart of each, and the estimated memory."""
     options, dtype = VARIANTS[variant]
     dtype = dtype or (torch.float16 if task.half else torch.float32)
     models = build(scale, task.mode, dtype, task.clips)
@@ -69,7 +69,7 @@ def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], di
     crops = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
     step_bytes = run_bytes(models.ddpm, crops, 1, (256, 256), options)
     estimate = {"estimated_bytes": step_bytes + offload_bytes(feature_networks, options)}
-    # What is done once is remembered from here on; the other side has it done.
+    # What is computed once is in the cache after this. The official code has computed it too.
     Guidance(losses, source, models.ddpm, settings, Seeded(task.seed, 1), options=options)
     pictures = []
     steps = sample(models.ddpm, source, losses, settings, task.seed, options=options)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.plan --json
 
-Weights and step, in both precisions and every way to run that saves memory; nothing is measured here.
+Estimates weights and step in both precisions, for every way to save memory. Nothing is measured.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NO_BACKWARD = "no backward pass of the U-Net"
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """The command; returns the report."""
+    """Run the command, and return the report."""
     parser = argparse.ArgumentParser(description="Estimated peak memory of the paper's setup.")
     parser.add_argument("--scale", choices=tuple(SCALES), default="paper")
     parser.add_argument("--crops", type=int, default=8)
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def _networks(scale: str, dtype: torch.dtype) -> tuple[PixelDDPM, ViT, list[CLIP]]:
-    """Shapes alone."""
+    """Return networks on the meta device."""
     shapes = SCALES[scale]
     with torch.device("meta"):
         ddpm = PixelDDPM(UNet(shapes.unet), DIFFUSION).to(dtype).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Draws the report of `benchmarks.growth`: what each axis costs, against linear growth.
+"""Plot the report of `benchmarks.growth`: the cost of each axis, against linear growth.
 
 python -m benchmarks.plot growth.json docs/growth.png
 """
@@ -20,7 +20,7 @@ MEASURES = {"processor_seconds": ("time", "#3b6fb5"), "estimated_bytes": ("memor
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """A panel for each axis, both measures relative to the axis' first value; writes a PNG."""
+    """Write a PNG with a panel for each axis, both measures relative to the first value of the axis."""
     axes = list(dict.fromkeys(row["of"] for row in rows))
     figure, panels = plt.subplots(
         1, len(axes), figsize=(2.4 * len(axes), 2.6), squeeze=False, layout="constrained"

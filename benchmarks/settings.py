@@ -1,4 +1,4 @@
-"""What is run, by both sides."""
+"""What both sides run."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ FROM, TO = "photo of a lion", "photo of a leopard"
 
 @dataclass(frozen=True)
 class Task:
-    """`steps` evaluations with the official defaults. `clips`: how many of the networks; `half`: fp16 weights."""
+    """`steps` evaluations with the official defaults. `clips`: how many CLIP networks. `half`: fp16 weights."""
 
     mode: Literal["text", "image"] = "text"
     steps: int = 3
@@ -22,7 +22,7 @@ class Task:
     seed: int = 0
 
     def pictures(self) -> tuple[Tensor, Tensor]:
-        """Source and target [1, 3, 256, 256], of 256 shades as files have them."""
+        """Return source and target [1, 3, 256, 256] with 8-bit values, as files have them."""
         generator = torch.Generator().manual_seed(1)
         coarse = torch.randint(0, 256, (2, 3, 8, 8), generator=generator)
         shades = coarse.repeat_interleave(32, 2).repeat_interleave(32, 3)

@@ -1,8 +1,8 @@
-"""Seconds of a step against the official code and against what the machine could do.
+"""Seconds of a step, compared with the official code and with what the machine could do.
 
     python -m benchmarks.speed --official PATH --mode text --steps 3 --device cpu --json
 
-Both sides run the same steps on the same random networks with the same numbers drawn, one after the other.
+Both sides run the same steps on the same random networks with the same random numbers, one after the other.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from .ours import VARIANTS
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """The command; returns the report."""
+    """Run the command, and return the report."""
     args = parser("Time of a step, as ratios.", "default").parse_args(arguments)
     task, variants = task_of(args)
     if args.threads:
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def _ratios(row: dict[str, Any], official: dict[str, Any] | None, kind: str, floor_seconds: float) -> None:
-    """`kind`: "" for seconds of the clock, "processor_" for those of the processor."""
+    """Return the ratios. `kind` is "" for wall seconds, "processor_" for processor seconds."""
     seconds = row[f"{kind}seconds_per_step"]
     row[f"{kind}floor_seconds"] = floor_seconds
     row[f"{kind}share_of_floor"] = floor_seconds / seconds
@@ -87,7 +87,7 @@ def _table(report: dict[str, Any]) -> Table:
 
 
 def _calls(calls: dict[str, list[float]]) -> str:
-    """U-Net, ViT and the sum of the CLIPs."""
+    """Return the passes of the U-Net, the ViT, and all CLIP networks together."""
     clips = [pair for name, pair in calls.items() if name.startswith("clip")]
     shown = {
         "U": calls["unet"],

@@ -1,6 +1,6 @@
 """One side of a comparison in a process of its own: `python -m benchmarks.subject FOLDER < {"who": ..., "task": ...}`.
 
-Leaves report.json and pictures.safetensors in FOLDER.
+It writes report.json and pictures.safetensors in FOLDER.
 """
 
 import json
@@ -17,7 +17,7 @@ from .settings import Task
 
 
 def main(folder: Path, order: dict[str, Any]) -> None:
-    """Runs `order` = {"who": "official" or a variant, "task", "scale", "checkout", "threads"}."""
+    """Run `order` = {"who": "official" or a variant, "task", "scale", "checkout", "threads"}."""
     if order["threads"]:
         torch.set_num_threads(order["threads"])
     task, scale, estimate = Task(**order["task"]), SCALES[order["scale"]], {}

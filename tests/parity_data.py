@@ -34,7 +34,7 @@ UNET_GRADIENT = 1e-4
 VALUE = 1e-4
 GRADIENT = 1e-3
 
-_QUANTISED = re.compile(r"_q(\d+)$")
+_QUANTIZED = re.compile(r"_q(\d+)$")
 _THINNED = re.compile(r"_(rows|strided?)(\d+)$")
 _CLIP_VOCABULARY = 49408
 
@@ -89,8 +89,8 @@ def tensors(name: str) -> dict[str, Tensor]:
     """
     decoded = {}
     for key, tensor in _read(name)[0].items():
-        match = _QUANTISED.search(key)
-        decoded[_QUANTISED.sub("", key)] = _decode(tensor, int(match[1]) if match else None)
+        match = _QUANTIZED.search(key)
+        decoded[_QUANTIZED.sub("", key)] = _decode(tensor, int(match[1]) if match else None)
     return decoded
 
 

@@ -17,7 +17,7 @@ LOSS = '''"""A loss that pulls to gray."""
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Label, Labels, Look, Loss, Term, weight_field
+from .base import Context, Label, Labels, Loss, Term, weight_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class GrayLoss(Loss):
     weight: float = weight_field(3.0)
 
     def terms(self, source, inputs, features_of):
-        def value(look: Look):
-            return look.features.square().mean(dim=(1, 2, 3))
+        def value(context: Context):
+            return context.features.square().mean(dim=(1, 2, 3))
 
         return [Term("gray", self.weight, value, view="pred_xstart")]
 '''

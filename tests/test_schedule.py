@@ -89,7 +89,7 @@ def test_posterior_by_bayes(respacing: str) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 12, 49])
-def test_parametrisations_agree(index: int) -> None:
+def test_parameterizations_agree(index: int) -> None:
     s = make_schedule("linear", 1000, 50)
     generator = torch.Generator().manual_seed(1)
     x_start, eps = torch.randn(2, 2, 3, 4, 4, generator=generator, dtype=torch.float64)

@@ -101,7 +101,7 @@ def reference_arguments(config: UNetConfig) -> dict[str, Any]:
     return {k: v for k, v in asdict(config).items() if k not in ("norm_groups", "space_to_depth")}
 
 
-def randomise(network: nn.Module, seed: int) -> None:
+def randomize(network: nn.Module, seed: int) -> None:
     """Weights that leave no path dead: guided-diffusion begins with zeros at the end of every block."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
@@ -116,7 +116,7 @@ def randomise(network: nn.Module, seed: int) -> None:
 def pair(reference: ModuleType, config: UNetConfig) -> tuple[UNet, nn.Module]:
     """Ours and theirs with the same random weights."""
     theirs = reference.UNetModel(**reference_arguments(config))
-    randomise(theirs, seed=3)
+    randomize(theirs, seed=3)
     ours = UNet(config)
     ours.load_state_dict(theirs.state_dict())
     return ours.eval(), theirs.eval()
@@ -301,7 +301,7 @@ def test_official_gradients(case: dict[str, Any]) -> None:
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
     config = CONFIGURATIONS[name]
     network = UNet(config).eval()
-    randomise(network, seed=3)
+    randomize(network, seed=3)
     x, t, y = inputs(config)
     with torch.no_grad():
         expected = network(x, t, y)
@@ -329,7 +329,7 @@ def test_space_to_depth() -> None:
     """The folded network is the plain one between a pixel unshuffle and a pixel shuffle."""
     folded = UNet(replace(BASE, space_to_depth=2)).eval()
     plain = UNet(replace(BASE, in_channels=12, out_channels=24)).eval()
-    randomise(folded, seed=8)
+    randomize(folded, seed=8)
     plain.load_state_dict(folded.state_dict())
     assert folded.input_blocks[0][0].weight.shape == (32, 12, 3, 3)
     assert folded.out[2].weight.shape == (24, 32, 3, 3)
@@ -359,7 +359,7 @@ def test_attention_keeps_no_weights_for_the_backward_pass() -> None:
 
 def test_batch_items_do_not_meet() -> None:
     network = UNet(BASE).eval()
-    randomise(network, seed=9)
+    randomize(network, seed=9)
     x, t, _ = inputs(BASE)
     with torch.no_grad():
         torch.testing.assert_close(network(x, t)[1:], network(x[1:], t[1:]), atol=1e-5, rtol=0)

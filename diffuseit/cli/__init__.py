@@ -50,7 +50,7 @@ def _escaped_usage() -> Iterator[None]:
 
 app = typer.Typer(
     cls=_Group,
-    help="Translate images by guided diffusion, without training: to what a text says or a style image shows.",
+    help="Translate images toward a text or a style image, by guided diffusion, without training.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""The commands that show and measure what the pocket networks do: `diffuseit demo` and `diffuseit benchmark`."""
+"""The commands `diffuseit demo` and `diffuseit benchmark`, which show and measure the pocket networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def demo(
         Path, typer.Option("-o", "--output", parser=path, metavar="DIR", help="The folder for the images.")
     ] = Path("output", "demo"),
 ) -> None:
-    """Translate three images of the pocket world and show them beside the truth.
+    """Translate three images of the pocket world, and show them beside the true results.
 
     The networks never saw these images in training.
     """
@@ -73,7 +73,7 @@ def pocket(
         typer.Option(help="The numbers that the networks compute with."),
     ] = "float32",
 ) -> None:
-    """Measure how much of the style is reached and of the structure is kept.
+    """Measure how well style is reached and structure is kept.
 
     The scenes come from the pocket world, where the true result of every translation is known.
     """

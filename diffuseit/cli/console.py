@@ -1,4 +1,4 @@
-"""The screen of the command: the one place that prints. What it prints may come from strangers, so it escapes it."""
+"""The output of the command. Nothing else prints. Texts may come from strangers, so it escapes them."""
 
 from __future__ import annotations
 

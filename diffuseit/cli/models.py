@@ -1,4 +1,4 @@
-"""The commands `diffuseit models`: which networks there are, which are here, and how to get them."""
+"""The commands `diffuseit models`, which list, show, download, verify, and convert networks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def list_models(
     kind: Annotated[Kind | None, typer.Option(help="Only models of this kind.")] = None,
     folder: Folder = None,
 ) -> None:
-    """List the models and bundles, and mark those that are here."""
+    """List models and bundles, and mark those that are installed."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("model", "size", "here", "license"):
         table.add_column(title, no_wrap=True, justify="right" if title == "size" else "left")
@@ -134,7 +134,7 @@ def _pairs(values: dict[str, object]) -> str:
 def download(names: Names, folder: Folder = None) -> None:
     """Download models and bundles.
 
-    What is here already stays, and a download that broke off goes on where it stopped.
+    Existing files stay as they are. An interrupted download continues where it stopped.
     """
     from ..models.hub.download import download as fetch
 
@@ -158,7 +158,7 @@ def verify(
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Compare the files that are here with their checksums.
+    """Compare installed files with their checksums.
 
     The exit code is 2 if a file is damaged.
     """

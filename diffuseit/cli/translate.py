@@ -44,7 +44,7 @@ def translate(
     ] = None,
     style: Annotated[
         Path | None,
-        _what(parser=path, metavar="IMAGE", help="Instead of --to: an image with the style to take."),
+        _what(parser=path, metavar="IMAGE", help="Instead of --to: an image with the target style."),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -104,9 +104,9 @@ def translate(
         ),
     ] = None,
 ) -> None:
-    """Translate an image to what a text says or a style image shows.
+    """Translate an image toward a text or a style image.
 
-    If SOURCE is a folder, every image in it that OUT does not have yet.
+    If SOURCE is a folder, translate every image in it that OUT does not have yet.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels.

@@ -31,10 +31,10 @@ class Models:
 def load_bundle(
     name: str, folder: str | os.PathLike[str] | None = None, dtype: torch.dtype = torch.float32
 ) -> Models:
-    """The networks of a bundle of the catalog, from the models folder, with weights cast to `dtype`.
+    """Return the networks of a bundle of the catalog, from the models folder, with weights cast to `dtype`.
 
     `folder` defaults to $DIFFUSEIT_MODELS, else the user's cache. Nothing is downloaded. Raise `ModelError` for another
-    name, and for missing files, with the way to get them.
+    name, or if files are missing; it says how to get them.
     """
     from .clip import CLIPEnsemble
 

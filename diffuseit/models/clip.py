@@ -26,18 +26,18 @@ _LONGEST_PROMPT = 10_000
 """Characters; the networks read the first 77 tokens or fewer."""
 
 _EXTRAS = ("input_resolution", "context_length", "vocab_size")
-"""Numbers that OpenAI's files keep beside the weights."""
+"""Numbers that OpenAI's files have beside the weights."""
 
 _SCALARS = {"logit_scale", "logit_bias"}
 
 
 def normalize(vectors: Tensor) -> Tensor:
-    """Unit vectors along the last dimension; zero stays zero."""
+    """Return unit vectors along the last dimension. Zero stays zero."""
     return F.normalize(vectors, dim=-1)
 
 
 class CLIP(nn.Module):
-    """One frozen open_clip network with its tokenizer and its way to take images."""
+    """A frozen open_clip network with its tokenizer and its preprocessing."""
 
     # open_clip's CLIP or CustomTextCLIP.
     model: Any
@@ -74,23 +74,23 @@ class CLIP(nn.Module):
         )
 
     def cast(self, dtype: torch.dtype) -> CLIP:
-        """This network with weights of `dtype`; what comes before them and the embeddings stay float32."""
+        """Cast the weights to `dtype`. Preprocessing and embeddings stay float32."""
         self.model.to(dtype)
         return self
 
     @property
     def parts_to_compile(self) -> list[nn.Module]:
-        """What `torch.compile` may take as a whole."""
+        """Return the modules that `torch.compile` may compile as a whole."""
         return [self.model.visual]
 
     def encode_image(
         self, image: Tensor, crops: Crops | None = None, crop_batch: int | None = None
     ) -> Tensor:
-        """Images [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
+        """Return unit embeddings [B, n, D] of the n crops of images [B, 3, H, W] in [-1, 1], differentiably.
 
-        Without `crops` n = 1: the shorter side is resized to the network's input and the center cut out, or both
-        sides are (`squash`), as the network was trained.
-        With `crop_batch` no more crops are in memory at a time; the way back computes them again.
+        Without `crops`, n = 1. The shorter side is resized to the network's input and the center is cut out, or both
+        sides are resized (`squash`), as the network was trained. With `crop_batch`, at most that many crops are in
+        memory at a time, and the backward pass computes them again.
         """
         batch = len(image)
         image = 0.5 * image + 0.5
@@ -119,14 +119,14 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Un-normalized embeddings [n, D] of n texts as they are."""
+        """Return embeddings [n, D] of n texts as they are, not normalized."""
         with plain_defaults():
             tokens = self.tokenizer(texts)
         return at_least_float32(self.model.encode_text(tokens.to(self.mean.device)))
 
     @torch.no_grad()
     def encode_prompt(self, text: str) -> Tensor:
-        """Unit embedding [D] of a prompt: normalized mean of un-normalized embeddings over 79 templates."""
+        """Return the unit embedding [D] of a prompt: the normalized mean of embeddings over 79 templates."""
         if not text.strip():
             raise InputError("the prompt is empty: say in a few words what the image should become")
         if len(text) > _LONGEST_PROMPT:
@@ -135,7 +135,7 @@ class CLIP(nn.Module):
 
 
 class CLIPEnsemble(nn.Module):
-    """Any number of CLIP networks; the losses average over them."""
+    """Any number of CLIP networks. The losses average over them."""
 
     def __init__(self, models: Iterable[CLIP]) -> None:
         super().__init__()
@@ -166,11 +166,11 @@ def load_clip(
 ) -> CLIP:
     """Return a frozen CLIP from a state dict or a file. Nothing is downloaded.
 
-    What it is tells `config` (`clip_config("ViT-B-32", "openai")` for open_clip's own files), else the JSON under
-    "config" in a safetensors file's metadata, else the shapes, if they are in OpenAI's layout (`quick_gelu=False` for
-    networks in that layout trained with the exact GELU). A tokenizer other than OpenAI's lies in a folder beside the
-    file. Weights are copied, and cast to `dtype` whatever the file holds. Raise `ModelError` for a file that is
-    missing, damaged, of another kind or of another shape than its configuration.
+    Its configuration is `config` (`clip_config("ViT-B-32", "openai")` for open_clip's own files), else the JSON under
+    "config" in a safetensors file's metadata, else read from the shapes, if they are in OpenAI's layout
+    (`quick_gelu=False` for networks in that layout trained with the exact GELU). A tokenizer other than OpenAI's is in
+    a folder beside the file. Weights are copied, and cast to `dtype` whatever the file holds. Raise `ModelError` for a
+    file that is missing, damaged, of another kind or of another shape than its configuration.
     """
     metadata: Mapping[str, str] = {}
     folder = Path()
@@ -206,7 +206,7 @@ def load_clip(
 
 
 def _weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without OpenAI's extras; files differ in whether scales are numbers or vectors of one number."""
+    """Return the state dict without OpenAI's extras. In some files scales are vectors of one number."""
     return {
         key: value.reshape(()) if key in _SCALARS and value.numel() == 1 else value
         for key, value in state.items()

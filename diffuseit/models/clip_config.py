@@ -1,4 +1,4 @@
-"""What a CLIP is: its shape and the way images enter, from open_clip's registry, a file's metadata or the weights.
+"""Configurations of CLIP networks, from open_clip's registry, a file's metadata, or the weights.
 
 A file may give plain numbers or the name of an architecture, and nothing else: no names of other networks, of
 tokenizers or of repositories.
@@ -80,7 +80,7 @@ class PlainCLIP:
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """A CLIP and the way images enter it; JSON under "config" in a file's metadata.
+    """A CLIP network and its preprocessing; JSON under "config" in a file's metadata.
 
     `model_cfg` is a shape, or the name of one of open_clip's own architectures. Raise `InputError` for values that are
     out of bounds and names that open_clip does not have.
@@ -190,9 +190,9 @@ def resolve_architecture(name: str, tag: str | None = None) -> str:
 
 
 def infer_clip(state: Mapping[str, Tensor], name: str, quick_gelu: bool = True) -> CLIPConfig:
-    """Return the configuration of a CLIP in OpenAI's layout, as its shapes tell it; heads are 64 wide.
+    """Return the configuration of a CLIP in OpenAI's layout, read from its shapes. Heads are 64 wide.
 
-    Raise `ModelError`, which says what it is instead, for any other layout.
+    Raise `ModelError` for another layout; it says what the file is instead.
     """
     try:
         return CLIPConfig(name=name, model_cfg=_read_shapes(state, quick_gelu))

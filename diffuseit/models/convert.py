@@ -31,9 +31,10 @@ def convert(
     """Write a checkpoint of the catalog, or a file, as safetensors, and return the path of what was written.
 
     The result goes beside the source, or into the models folder under a name that `load_model` finds, unless `output`
-    says otherwise. `architecture` and `tag` (open_clip's) tell what a CLIP file in open_clip's layout is. Matrices
-    and convolutions are rounded to `precision` ("fp16" or "bf16"); vectors of a ViT or a CLIP (norms, biases) stay in
-    float32: they are small and the most sensitive. Raise `InputError` and `ModelError` before anything is written.
+    says otherwise. `architecture` and `tag` (open_clip's names) are needed for a CLIP file in open_clip's layout.
+    Matrices and convolutions are rounded to `precision` ("fp16" or "bf16"); vectors of a ViT or a CLIP (norms, biases)
+    stay in float32: they are small and the most sensitive. Raise `InputError` and `ModelError` before anything is
+    written.
     """
     dtype = _dtype(precision)
     network, path = _load(source, folder, architecture, tag)
@@ -136,5 +137,5 @@ def _rounded(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
         "cpu", dtype if value.is_floating_point() and value.ndim > 1 else value.dtype, copy=True
     )
     if value.is_floating_point() and not torch.isfinite(value).all():
-        raise InputError(f"{key} has values that are not finite in {dtype}: use bf16, or look why")
+        raise InputError(f"{key} has values that are not finite in {dtype}: use bf16, or find the cause")
     return value.contiguous()

@@ -1,4 +1,4 @@
-"""Random crops of the CLIP loss: drawn on the CPU from seeded generators, applied to a batch at once.
+"""Random crops for CLIP: drawn on the CPU from seeded generators, applied to a batch at once.
 
 The distribution and the pixels are those of torchvision's RandomRotation(10), RandomResizedCrop and
 RandomHorizontalFlip on tensors, which the official code applies to one crop after the other.
@@ -31,11 +31,11 @@ class Crops:
     flip: Tensor  # bool
 
     def __len__(self) -> int:
-        """Crops per image."""
+        """Return the number of crops per image."""
         return self.angle.shape[1]
 
     def split(self, n: int) -> list[Crops]:
-        """Parts of at most `n` crops per image."""
+        """Yield parts of at most `n` crops per image."""
         return [
             Crops(**{name: field[:, start : start + n] for name, field in vars(self).items()})
             for start in range(0, len(self), n)
@@ -67,7 +67,7 @@ def _draw_box(generator: torch.Generator, height: int, width: int) -> tuple[int,
 
 
 def draw_crops(generators: Sequence[torch.Generator], n: int, image_size: tuple[int, int]) -> Crops:
-    """n crops of images of `image_size` (height, width); one CPU generator per image of the batch."""
+    """Draw n crops of images of `image_size` (height, width), with one CPU generator per image of the batch."""
     angles, boxes, flips = [], [], []
     for generator in generators:
         for _ in range(n):

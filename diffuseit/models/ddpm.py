@@ -38,7 +38,7 @@ class DiffusionConfig:
 
     @classmethod
     def from_guided_diffusion(cls, flags: dict[str, Any]) -> "DiffusionConfig":
-        """Reads guided-diffusion's own flags (`model_and_diffusion_defaults`)."""
+        """Read guided-diffusion's flags (`model_and_diffusion_defaults`)."""
         return cls(
             train_timesteps=int(flags["diffusion_steps"]),
             noise_schedule=flags.get("noise_schedule", "linear"),
@@ -87,7 +87,7 @@ class PixelDDPM(nn.Module):
 
     @property
     def parts_to_compile(self) -> list[nn.Module]:
-        """What `torch.compile` may take as a whole."""
+        """Return the modules that `torch.compile` may compile as a whole."""
         return [self.unet]
 
     def config(self) -> dict[str, Any]:
@@ -95,18 +95,18 @@ class PixelDDPM(nn.Module):
         return {"unet": to_json(self.unet.config), "diffusion": to_json(self.diffusion)}
 
     def schedule(self, respacing: str | int = "") -> Schedule:
-        """The process this network was trained for, respaced."""
+        """Return the process that the network was trained for, respaced."""
         return make_schedule(self.diffusion.noise_schedule, self.diffusion.train_timesteps, respacing)
 
     def network_timesteps(self, schedule: Schedule, index: int, batch: int) -> Tensor:
-        """What the network is told the time is: [batch] float32."""
+        """Return the timestep input of the network: [batch] float32."""
         timestep = float(schedule.timestep_map[index])
         if self.diffusion.rescale_timesteps:
             timestep *= 1000.0 / schedule.train_timesteps
         return torch.full((batch,), timestep, dtype=torch.float32, device=self.device)
 
     def predict(self, x_t: Tensor, schedule: Schedule, index: int, y: Tensor | None = None) -> Prediction:
-        """One forward pass of the U-Net at x_t [B, C, H, W] and step `index`; unclipped, as the paper."""
+        """Run one forward pass of the U-Net at x_t [B, C, H, W] and step `index`. Nothing is clipped, as in the paper."""
         out = self.unet(x_t, self.network_timesteps(schedule, index, len(x_t)), y)
         pred_xstart = self._xstart(x_t, out[:, : x_t.shape[1]], schedule, index)
         mean = schedule.posterior_mean(pred_xstart, x_t, index)

@@ -92,7 +92,7 @@ def save_ddpm(model: PixelDDPM, path: str | os.PathLike[str], dtype: torch.dtype
     for key, value in state.items():
         if not torch.isfinite(value).all():
             raise InputError(
-                f"{key} has values that are not finite in {dtype}: save in torch.float32, or look why"
+                f"{key} has values that are not finite in {dtype}: save in torch.float32, or find the cause"
             )
     try:
         with atomic_path(path) as temporary:
@@ -102,7 +102,7 @@ def save_ddpm(model: PixelDDPM, path: str | os.PathLike[str], dtype: torch.dtype
 
 
 def infer_unet_config(state_dict: Mapping[str, Tensor]) -> UNetConfig:
-    """Return what the shapes of an ADM U-Net's weights tell of its configuration.
+    """Return the configuration of an ADM U-Net, as far as the shapes of its weights show it.
 
     The sizes of heads and groups, the order of qkv, dropout and the size of images leave no trace in shapes and
     keep their defaults (of groups, as many as divide the channels): set them with `dataclasses.replace`. Raise
@@ -127,7 +127,7 @@ def unet_signature(config: UNetConfig) -> Signature:
 
 
 def _read_shapes(shapes: Signature) -> UNetConfig:
-    """The configuration, found by counting blocks; whether it is right, the caller checks."""
+    """Return the configuration, found by counting blocks. The caller checks it."""
     width = shapes["time_embed.0.weight"][1]
     outputs = _indices(shapes, "output_blocks.")
     ups = [i for i in outputs if any(f"output_blocks.{i}.{k}.conv.weight" in shapes for k in (1, 2))]

@@ -1,4 +1,4 @@
-"""Checkpoints of the catalog as networks: which loader reads which kind, and with which configuration."""
+"""Load checkpoints of the catalog as networks: each kind with its loader and its configuration."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ class UNet(nn.Module):
 
     H and W must be multiples of `config.size_multiple`. `y` are class labels, given exactly when the network is
     class-conditional. `forward` raises `InputError` otherwise. With `checkpoint_blocks` a block keeps its inputs
-    alone for the way back and is computed once more there.
+    alone for the backward pass, which computes it again.
     """
 
     checkpoint_blocks = False

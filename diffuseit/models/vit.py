@@ -41,7 +41,7 @@ class ViTFeatures:
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """A timm network and the way images enter it; JSON under "config" in a file's metadata.
+    """A timm network and its preprocessing; JSON under "config" in a file's metadata.
 
     With `rope_temperature` the network is an `Eva` with rotary positions (DINOv3) and no learned ones, else a
     `VisionTransformer` (DINO, DINOv2). Raise `InputError` for values that are out of bounds or make no network.
@@ -134,7 +134,7 @@ class ViTConfig:
 class ViT(nn.Module):
     """A frozen timm `VisionTransformer` or `Eva` that returns keys and [CLS] of images of any size.
 
-    Keys are taken before rotary positions turn them: they tell what is there, not where.
+    Keys are taken before rotary positions rotate them, so they describe what is there, not where.
     """
 
     model: VisionTransformer | Eva
@@ -195,7 +195,7 @@ class ViT(nn.Module):
         return chosen, chosen // 2
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalized."""
+        """[B, 3, H, W] in [-1, 1] -> the input of the network: resized, normalized."""
         image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
         return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
 

@@ -58,7 +58,7 @@ def browser():
 
 @pytest.fixture
 def renderer():
-    """Tests that are of both renderers are parametrised with it."""
+    """Tests that are of both renderers are parametrized with it."""
     return "classic"
 
 
