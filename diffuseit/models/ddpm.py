@@ -106,7 +106,7 @@ class PixelDDPM(nn.Module):
         return torch.full((batch,), timestep, dtype=torch.float32, device=self.device)
 
     def predict(self, x_t: Tensor, schedule: Schedule, index: int, y: Tensor | None = None) -> Prediction:
-        """Run one forward pass of the U-Net at x_t [B, C, H, W] and step `index`. Nothing is clipped, as in the paper."""
+        """Run one forward pass of the U-Net at x_t [B, C, H, W] and step `index`. Nothing is clipped."""
         out = self.unet(x_t, self.network_timesteps(schedule, index, len(x_t)), y)
         pred_xstart = self._xstart(x_t, out[:, : x_t.shape[1]], schedule, index)
         mean = schedule.posterior_mean(pred_xstart, x_t, index)
