@@ -120,7 +120,7 @@ IN_THE_RUN = {
     "text preset without CLIP": (
         with_preset("pocket-text"),
         "preset",
-        "the preset pocket-text is guided by text: connect a CLIP ensemble to 'clip'",
+        "the preset pocket-text is guided by text: connect DiffuseIT Load CLIP to 'clip'",
     ),
     "image preset without picture": (
         with_preset("pocket-image"),
