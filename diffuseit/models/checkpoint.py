@@ -30,7 +30,7 @@ LABELS = {
     "diffusers-unet": "a U-Net of diffusers",
     "transformers-vit": "a vision transformer of transformers (take timm's or Facebook's file of that network)",
     "transformers-clip": "a CLIP or SigLIP of transformers (take open_clip's file of that network)",
-    "face-recogniser": "a face recogniser (ArcFace)",
+    "face-recognizer": "a face recognizer (ArcFace)",
     "unknown": "none of the networks known here",
 }
 LOADERS = {"adm-unet": "the DDPM loader", "vit": "the ViT loader", "clip-openai": "the CLIP loader"}
@@ -39,7 +39,7 @@ _OTHERS = {
     "down_blocks.0.": "diffusers-unet",
     "vision_model.": "transformers-clip",
     "embeddings.patch_embeddings.": "transformers-vit",
-    "body.0.res_layer.": "face-recogniser",
+    "body.0.res_layer.": "face-recognizer",
 }
 _WRAPPERS = ("teacher", "ema", "state_dict", "model_state_dict", "model")
 _DEEPEST_WRAPPER = 4

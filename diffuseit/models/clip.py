@@ -84,7 +84,7 @@ class CLIP(nn.Module):
     ) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> unit embeddings [B, n, D] of their n crops; differentiable.
 
-        Without `crops` n = 1: the shorter side is resized to the network's input and the centre cut out, or both
+        Without `crops` n = 1: the shorter side is resized to the network's input and the center cut out, or both
         sides are (`squash`), as the network was trained.
         With `crop_batch` no more crops are in memory at a time; the way back computes them again.
         """
@@ -115,12 +115,12 @@ class CLIP(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Un-normalised embeddings [n, D] of n texts as they are."""
+        """Un-normalized embeddings [n, D] of n texts as they are."""
         return at_least_float32(self.model.encode_text(self.tokenizer(texts).to(self.mean.device)))
 
     @torch.no_grad()
     def encode_prompt(self, text: str) -> Tensor:
-        """Unit embedding [D] of a prompt: normalised mean of un-normalised embeddings over 79 templates."""
+        """Unit embedding [D] of a prompt: normalized mean of un-normalized embeddings over 79 templates."""
         if not text.strip():
             raise InputError("the prompt is empty: say in a few words what the picture should become")
         if len(text) > _LONGEST_PROMPT:

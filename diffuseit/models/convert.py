@@ -28,7 +28,7 @@ def convert(
     architecture: str | None = None,
     tag: str | None = None,
 ) -> Path:
-    """Write a checkpoint of the catalogue, or a file, as safetensors, and return the path of what was written.
+    """Write a checkpoint of the catalog, or a file, as safetensors, and return the path of what was written.
 
     The result goes beside the source, or into the models folder under a name that `load_model` finds, unless `output`
     says otherwise. `architecture` and `tag` (open_clip's) tell what a CLIP file in open_clip's layout is. Matrices
@@ -79,9 +79,7 @@ def _load(
         return load_entry(entry, path), path
     path = Path(source).expanduser()
     if not path.is_file() and not path.suffix:
-        raise InputError(
-            f"{source} is neither a file nor a name of the catalogue: see `diffuseit models list`"
-        )
+        raise InputError(f"{source} is neither a file nor a name of the catalog: see `diffuseit models list`")
     kind = describe(read_checkpoint(path)[0])
     if kind == "adm-unet":
         from .ddpm_checkpoint import load_ddpm

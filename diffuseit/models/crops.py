@@ -76,7 +76,7 @@ def draw_crops(generators: Sequence[torch.Generator], n: int, image_size: tuple[
 
 
 def _rotate(image: Tensor, angle: Tensor) -> Tensor:
-    """Nearest-neighbour rotation about the centre: [B, C, H, W] and degrees [B, n] -> [B, n, C, H, W].
+    """Nearest-neighbor rotation about the center: [B, C, H, W] and degrees [B, n] -> [B, n, C, H, W].
 
     Which pixel is nearest comes from `grid_sample` of a map of the pixel numbers, so that ties fall as in
     torchvision. The pixels themselves are gathered: `grid_sample` has no backward on MPS.
@@ -111,7 +111,7 @@ def _rotate(image: Tensor, angle: Tensor) -> Tensor:
 def _resampling(start: Tensor, length: Tensor, side: int, size: int, *, antialias: bool) -> Tensor:
     """Matrices [K, size, side] that cut `length` pixels from `start` on and resize them to `size`.
 
-    Bilinear with half-pixel centres: `F.interpolate(..., align_corners=False)` of the cut. With
+    Bilinear with half-pixel centers: `F.interpolate(..., align_corners=False)` of the cut. With
     `antialias` the triangle widens to the scale when shrinking.
     """
     start, length = start.double().view(-1, 1, 1), length.double().view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""Checkpoints of the catalogue as networks: which loader reads which kind, and with which configuration."""
+"""Checkpoints of the catalog as networks: which loader reads which kind, and with which configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYOUTS = {"ddpm": "adm-unet", "vit": "vit", "clip": "clip-openai"}
 
 
 def load_model(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> Network:
-    """Return the network of a checkpoint of the catalogue, from the models folder; nothing is downloaded.
+    """Return the network of a checkpoint of the catalog, from the models folder; nothing is downloaded.
 
     `options` go to its loader: `load_ddpm`, `load_vit` or `load_clip`. Raise `InputError` for an unknown name,
     `ModelError` that says how to get the file where it is missing.
@@ -37,7 +37,7 @@ def load_entry(entry: Entry, path: Path, **options: Any) -> Network:
         from .ddpm_checkpoint import load_ddpm
 
         return load_ddpm(path, str(entry.config), **options)
-    where = f"the catalogue's config of {entry.name}"
+    where = f"the catalog's config of {entry.name}"
     if entry.kind == "vit":
         from .vit import ViTConfig, load_vit
 

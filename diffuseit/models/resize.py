@@ -15,7 +15,7 @@ def output_size(height: int, width: int, shorter: int, longest: int | None = Non
 
 
 def resize(image: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:
-    """[B, C, H, W] -> [B, C, *size], bilinear, half-pixel centres; the input itself if it has that size."""
+    """[B, C, H, W] -> [B, C, *size], bilinear, half-pixel centers; the input itself if it has that size."""
     if tuple(image.shape[-2:]) == size:
         return image
     return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=antialias)

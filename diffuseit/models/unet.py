@@ -120,7 +120,7 @@ def timestep_embedding(timesteps: Tensor, dim: int, max_period: float = 10000.0)
 
 
 class GroupNorm32(nn.GroupNorm):
-    """Group normalisation whose statistics stay in float32 when the features are half precision."""
+    """Group normalization whose statistics stay in float32 when the features are half precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == self.weight.dtype:
@@ -139,7 +139,7 @@ class EmbeddedSequential(nn.Sequential):
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour doubling, then a 3x3 convolution if `use_conv`."""
+    """Nearest-neighbor doubling, then a 3x3 convolution if `use_conv`."""
 
     def __init__(self, channels: int, use_conv: bool):
         super().__init__()

@@ -191,7 +191,7 @@ class ViT(nn.Module):
         return chosen, chosen // 2
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalised."""
+        """[B, 3, H, W] in [-1, 1] -> what the network sees: resized, normalized."""
         image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
         return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
 
