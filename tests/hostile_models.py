@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,13 @@ def _load(loader: Callable[[str], object], path: str) -> Outcome:
 
     started, before = time.perf_counter(), _peak()
     end, message = "loaded", ""
-    signal.alarm(SECONDS)
     try:
-        loader(path)
+        with _limits():
+            loader(path)
     except DiffuseITError as error:
         end, message = "refused", str(error)
     except BaseException as error:
         end, message = type(error).__name__, str(error)[:500]
-    finally:
-        signal.alarm(0)
     return Outcome(end, message, time.perf_counter() - started, _peak() - before)
 
 
@@ -114,15 +113,23 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _limit() -> None:
-    """No call may take more than MEGABYTES, or SECONDS of the clock."""
+@contextmanager
+def _limits() -> Iterator[None]:
+    """Nothing in the block takes more than MEGABYTES beyond what there is, or SECONDS of the clock."""
 
     def too_late(*_: object) -> None:
         raise TimeoutError(f"still loading after {SECONDS} s")
 
-    signal.signal(signal.SIGALRM, too_late)
     virtual = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (virtual + MEGABYTES * 2**20,) * 2)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (virtual + MEGABYTES * 2**20, hard))
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 def _fuzz(loader: Callable[[str], object], path: Path, examples: int) -> dict[str, Any]:
@@ -151,7 +158,6 @@ def main() -> None:
     import conftest  # noqa: F401
 
     loaders = _loaders()
-    _limit()
     for line in sys.stdin:
         job = json.loads(line)
         if "fuzz" in job:
