@@ -117,6 +117,11 @@ def test_what_was_measured_is_found_again(estimate, answer, prompt, tmp_path):
     }
 
 
+def test_nothing_is_known_of_a_model_that_is_not_here(answer, prompt):
+    gone = changed(prompt, "1", model="gone.pt")
+    assert answer({"prompt": gone, "node": "9:7"}) == {"steps": 18, "measured": None}
+
+
 REFUSED = {
     "more steps than the node takes": ("9:7", {"steps": 10**9}, "steps is 1000000000: use 1 to 1000"),
     "a number without end": ("9:7", {"resample": 10**400}, "resample is a number of more than 18 digits"),
