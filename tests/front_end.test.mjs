@@ -126,6 +126,47 @@ test("names like `constructor` are names", () => {
   assert.equal({}.label, undefined);
 });
 
+test("what breaks a bound is refused", () => {
+  const saved = through(savedRun(runOf(STEPS, END)));
+  const [share] = through(savedShares(lossShares(runOf(STEPS)).get("4")));
+  const [name, term] = Object.entries(saved.terms)[0];
+  for (const change of [
+    { version: 2 },
+    { total: 1.5 },
+    { total: 1e8 },
+    { done: -1 },
+    { run: "x".repeat(201) },
+    { steps: [0] },
+    { terms: { [name]: { ...term, values: [1] } } },
+    { terms: { [name]: { ...term, values: [1, 2, 3] } } },
+    { terms: { [name]: { ...term, color: "red" } } },
+    { marks: [[0, "other"]] },
+    { marks: Array.from({ length: 61 }, () => [0, "resample"]) },
+    { calls: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [i, 1])) },
+  ]) {
+    assert.equal(readSavedRun({ ...saved, ...change }), null, JSON.stringify(change));
+  }
+  for (const change of [{ share: 1.01 }, { share: -0.01 }, { label: 3 }, { color: "#1234567" }]) {
+    assert.equal(readSavedShares([{ ...share, ...change }]), null, JSON.stringify(change));
+  }
+  assert.equal(readSavedShares(Array.from({ length: 65 }, () => share)), null);
+  for (const source of [
+    "",
+    "https://example.com/a.png",
+    "data:image/svg+xml;base64,PHN2Zz4=",
+    "data:text/html;base64,PHA+",
+    "data:image/png;base64,<b>",
+    "data:image/png,PHA+",
+    `data:image/png;base64,${"A".repeat(4_000_000)}`,
+  ]) {
+    assert.equal(readEvent({ ...BEGIN, source }), null, source.slice(0, 40));
+    assert.equal(readEvent({ ...STEPS, frames: [[0, source]] }), null, source.slice(0, 40));
+  }
+  for (const change of [{ kind: "other" }, { node: 7 }, { values: {} }, { gradients: [[0, -1]] }]) {
+    assert.equal(readEvent({ ...STEPS, ...change }), null, JSON.stringify(change));
+  }
+});
+
 /** What may stand in the place of any value. */
 const HOSTILE = [
   ...[null, true, -1, 1.5, 1e9, 1e308, -1e308, 5e-324, "", "x".repeat(201), "constructor", "__proto__"],

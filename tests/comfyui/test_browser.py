@@ -58,7 +58,7 @@ def browser():
 
 @pytest.fixture
 def renderer():
-    """Tests that are of both renderers are parametrized with it."""
+    """Overridden by the parameters of tests that use both renderers."""
     return "classic"
 
 
