@@ -65,6 +65,19 @@ def missing_requirements(comfyui: Path) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
+_FLAGS = """
+from aiohttp import web
+from server import PromptServer
+
+@PromptServer.instance.routes.get("/tests/flags")
+async def flags(request):
+    return web.json_response(PromptServer.instance.prompt_queue.get_flags(reset=False))
+
+NODE_CLASS_MAPPINGS = {}
+"""
+"""A node pack that tells what the server's worker was asked to do and has not noticed yet."""
+
+
 Prompt = dict[str, tuple[str, dict[str, Any]]]
 """Nodes by their id: (class, inputs). A link is [id, number of the output]."""
 
@@ -102,6 +115,7 @@ class ComfyServer:
         link = base / "custom_nodes" / folder
         if not link.exists():
             link.symlink_to(PACK, target_is_directory=True)
+        (base / "custom_nodes" / "flags.py").write_text(_FLAGS)
         self.log_path = base / "server.log"
         self._comfyui = comfyui
         self._command = [
@@ -177,9 +191,12 @@ class ComfyServer:
         return self.log()[mark:]
 
     def free(self, **what: bool) -> None:
-        """POST /free, and the moment that the server's worker needs to notice."""
+        """POST /free, and wait until the server's worker has noticed: it acts before it takes another prompt."""
         self.post("/free", what)
-        time.sleep(1.5)
+        end = time.monotonic() + START_SECONDS
+        while self.get("/tests/flags"):
+            assert time.monotonic() < end, "the server's worker does not notice"
+            time.sleep(0.05)
 
     def get(self, path: str, **query: str) -> Any:
         """A JSON answer."""
