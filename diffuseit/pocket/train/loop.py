@@ -91,8 +91,9 @@ def fit(
             "recipe": asdict(recipe),
             "device": describe_device(device),
         }
-        with atomic_path(state_file) as path:
-            torch.save(state, path)
+        # torch.save takes no path whose name begins with a dot.
+        with atomic_path(state_file) as path, path.open("wb") as file:
+            torch.save(state, file)
 
     columns = (TextColumn(f"{name} {{task.description}}"), BarColumn(), TimeRemainingColumn())
     generator = torch.Generator().manual_seed(progressed.steps)
@@ -200,5 +201,5 @@ def _passed_snapshot(before: float, after: float, recipe: Recipe) -> bool:
 
 
 def _save_snapshot(average: dict[str, Any], path: Path) -> None:
-    with atomic_path(path) as temporary:
-        torch.save({key: value.half() for key, value in average.items()}, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save({key: value.half() for key, value in average.items()}, file)
