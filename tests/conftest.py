@@ -64,3 +64,12 @@ def pair(scenes):
 def scene(scenes):
     """The first scene."""
     return scenes[:1]
+
+
+@pytest.fixture(autouse=True)
+def own_limits():
+    """A limit that a test leaves on this process would kill a later one."""
+    resource = pytest.importorskip("resource") if os.name == "posix" else None
+    before = resource.getrlimit(resource.RLIMIT_CPU) if resource else None
+    yield
+    assert resource is None or resource.getrlimit(resource.RLIMIT_CPU) == before

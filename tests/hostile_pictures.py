@@ -422,7 +422,8 @@ def read_one(path: Path) -> dict:
 
     Path("/proc/self/clear_refs").write_text("5")  # the high water mark begins anew
     before, began = _resident(), time.process_time()
-    resource.setrlimit(resource.RLIMIT_CPU, (int(began) + 3 * SECONDS, resource.RLIM_INFINITY))
+    limits = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(began) + 3 * SECONDS, limits[1]))
     own, why = 0, ""
     try:
         with warnings.catch_warnings():
@@ -436,6 +437,9 @@ def read_one(path: Path) -> dict:
             outcome, why = "fault", f"says {error}"
     except Exception as error:
         outcome, why = "fault", repr(error)[:200]
+    finally:
+        # Where this runs in a process that lives on, the limit must not kill it later.
+        resource.setrlimit(resource.RLIMIT_CPU, limits)
     bytes_ = max(0, _resident() - before - own)
     return {"outcome": outcome, "seconds": round(time.process_time() - began, 3), "bytes": bytes_, "why": why}
 
