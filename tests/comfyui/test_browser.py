@@ -149,3 +149,61 @@ def test_the_papers_models_are_offered_for_download(page, server, shoot):
     buttons = page.locator("button", has_text=re.compile(r"^\s*Download\s*$"))
     buttons.last.wait_for()
     assert buttons.count() == FROM_THE_HUB
+
+
+LOADERS = """() => {
+    app.graph.clear()
+    return [0, 1, 2].map(number => {
+        const node = LiteGraph.createNode('DiffuseITLoadCLIP')
+        app.graph.add(node)
+        node.pos = [100 + 500 * (number === 2), 100 + 200 * (number % 2)]
+        return node.id
+    })
+}"""
+SLOT = """([id, direction, slot]) => {
+    const node = app.graph.getNodeById(id), {ds, canvas} = app.canvas, frame = canvas.getBoundingClientRect()
+    const element = [...document.querySelectorAll(`.lg-node[data-node-id="${id}"] .lg-slot--${direction}`)][slot]
+    if (element) {
+        const dot = (element.querySelector('[data-slot-key]') ?? element).getBoundingClientRect()
+        return [dot.left + dot.width / 2, dot.top + dot.height / 2]
+    }
+    const [x, y] = direction === 'input' ? node.getInputPos(slot) : node.getOutputPos(slot)
+    return [(x + ds.offset[0]) * ds.scale + frame.left, (y + ds.offset[1]) * ds.scale + frame.top]
+}"""
+FURTHER = """id => app.graph.getNodeById(id).inputs.filter(input => input.name.startsWith('further.'))
+    .map(({name, link}) => [name, link == null ? null : app.graph.links.get(link).origin_id])"""
+
+
+def drag(page, origin: int, target: int, slot: int) -> None:
+    """Draw a link from the output of one node to an input of another with the mouse."""
+    start = page.evaluate(SLOT, [origin, "output", 0])
+    end = page.evaluate(SLOT, [target, "input", slot])
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=10)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+
+
+@pytest.mark.parametrize("renderer", SHOWN)
+def test_a_clip_loader_grows_with_each_link(page, renderer):
+    errors = listen(page)
+    first, second, last = page.evaluate(LOADERS)
+    page.evaluate("app.canvas.ds.scale = 1; app.canvas.ds.offset = [150, 0]; app.canvas.setDirty(true, true)")
+    page.wait_for_timeout(1000)
+    assert page.evaluate(FURTHER, last) == [["further.clip0", None]]
+    drag(page, first, last, 0)
+    assert page.evaluate(FURTHER, last) == [["further.clip0", first], ["further.clip1", None]]
+    drag(page, second, last, 1)
+    both = [["further.clip0", first], ["further.clip1", second], ["further.clip2", None]]
+    assert page.evaluate(FURTHER, last) == both
+
+    page.evaluate("flow => app.loadGraphData(flow)", page.evaluate("app.graph.serialize()"))
+    page.wait_for_timeout(1000)
+    assert page.evaluate(FURTHER, last) == both
+    page.evaluate("id => app.graph.getNodeById(id).disconnectInput(0)", last)
+    page.wait_for_timeout(500)
+    left = page.evaluate(FURTHER, last)
+    assert left[0] == ["further.clip0", second]
+    assert {link for _, link in left[1:]} == {None}
+    assert not errors

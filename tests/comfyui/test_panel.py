@@ -306,6 +306,16 @@ def assert_preset(nodes, preset):
             assert value == getattr(preset.sampler, name), name
 
 
+def ensemble(prompt, preset):
+    """The files of the CLIP loaders, one behind the other, that are linked to a preset."""
+    (inputs,) = (node["inputs"] for node in prompt.values() if node["inputs"].get("preset") == preset)
+    link = inputs["clip"]
+    while link:
+        inputs = prompt[link[0]]["inputs"]
+        yield inputs["model"]
+        link = inputs.get("further.clip0")
+
+
 @pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
 def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
     set_renderer(page, vue)
@@ -313,6 +323,7 @@ def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
         page.locator(f"[data-graph={graph}]").press("Enter")
         page.locator(f"[data-graph={graph}]:not([disabled])").wait_for()
         assert len(page.evaluate(GROUPS)) == number
+        page.wait_for_timeout(200)  # ComfyUI adds what changes within 50 ms to the step before
     page.wait_for_timeout(1000)
     nodes, groups = page.evaluate(NODES), page.evaluate(GROUPS)
     shoot(f"graphs-{'vue' if vue else 'canvas'}")
@@ -330,6 +341,9 @@ def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
         assert_preset(inside, PRESETS[preset])
     values = [value for node in nodes for value in node["values"]]
     assert all(entry.file in values for entry in members("paper"))
+    prompt = page.evaluate("app.graphToPrompt().then(({output}) => output)")
+    clips = [entry.file for entry in members("paper") if entry.kind == "clip"]
+    assert sorted(ensemble(prompt, "official-text")) == sorted(clips)
 
     page.locator("#graph-canvas").focus()
     page.keyboard.press("Control+z")

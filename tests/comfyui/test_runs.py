@@ -163,6 +163,37 @@ def test_the_settings_of_a_preset_replace_the_samplers(server, source):
     assert distance(server.images(outcome, "save"), source) > 5
 
 
+OPTION_NODES = {
+    "start": ("DiffuseITStartOptions", {"start_color": 1.0}),
+    "guidance": ("DiffuseITGuidanceOptions", {"guide_until": 0.6, "solver": "dpm++2m", "tail_steps": 1}),
+    "method": ("DiffuseITMethodOptions", {"step_rule": "freedom"}),
+}
+
+
+def with_options(*names):
+    """The text prompt with these option nodes, one behind the other."""
+    prompt, last = text_prompt(seed=106), None
+    for name in names:
+        kind, inputs = OPTION_NODES[name]
+        prompt[name] = (kind, inputs if last is None else inputs | {"previous": [last, 0]})
+        last = name
+    return prompt if last is None else prompt | sampler(seed=106, options=[last, 0])
+
+
+def test_option_nodes_one_behind_the_other_all_change_the_run(server):
+    names = tuple(OPTION_NODES)
+    every = [with_options(), *(with_options(name) for name in names), with_options(*names)]
+    outcomes = [server.run(prompt) for prompt in every]
+    pictures = [server.images(outcome, "save") for outcome in outcomes]
+    for number, picture in enumerate(pictures):
+        assert all(distance(picture, other) > 0.1 for other in pictures[number + 1 :])
+    steps = [len(server.images(outcome, "frames")) for outcome in outcomes]
+    assert steps[0] == steps[1] == steps[3] == VISITS
+    assert steps[2] == steps[4] < VISITS
+    (backwards,) = server.images(server.run(with_options(*reversed(names))), "save")
+    assert distance(backwards, pictures[-1]) < 0.1
+
+
 def test_colors_are_matched_by_the_node(server, source):
     prompt = {
         "source": ("LoadImage", {"image": "a.png"}),
