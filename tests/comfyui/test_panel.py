@@ -323,7 +323,7 @@ def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
         page.locator(f"[data-graph={graph}]").press("Enter")
         page.locator(f"[data-graph={graph}]:not([disabled])").wait_for()
         assert len(page.evaluate(GROUPS)) == number
-        page.wait_for_timeout(200)  # ComfyUI adds what changes within 50 ms to the step before
+        page.wait_for_timeout(500)  # ComfyUI merges changes within 50 ms into one step to undo
     page.wait_for_timeout(1000)
     nodes, groups = page.evaluate(NODES), page.evaluate(GROUPS)
     shoot(f"graphs-{'vue' if vue else 'canvas'}")
