@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -56,21 +57,25 @@ class Child:
 
     def load(self, loader: str, path: Path) -> Outcome:
         """Load a file."""
-        answer = self._ask({"loader": loader, "path": str(path)})
+        answer = self._ask({"loader": loader, "path": str(path)}, 3 * SECONDS)
         return Outcome(**answer) if answer else self._death()
 
     def fuzz(self, path: Path, examples: int) -> dict[str, int]:
         """Load mutations of a file until one is neither loaded nor refused; return how many ended how."""
-        answer = self._ask({"fuzz": str(path), "examples": examples})
+        answer = self._ask({"fuzz": str(path), "examples": examples}, 3 * SECONDS + examples)
         assert answer, self._death()
         assert "failed" not in answer, answer["failed"]
         return answer
 
-    def _ask(self, job: dict[str, object]) -> dict[str, Any]:
+    def _ask(self, job: dict[str, object], seconds: float) -> dict[str, Any]:
+        """What it answers; nothing if it dies. It is killed if it takes longer: a hanging library hears no alarm."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
+        killer = threading.Timer(seconds, self._process.kill)
+        killer.start()
         line = self._process.stdout.readline()
+        killer.cancel()
         return json.loads(line) if line else {}
 
     def _death(self) -> Outcome:

@@ -22,6 +22,7 @@ if sys.platform != "linux":
 
 import torch
 from hostile_models import Child, Outcome
+from safetensors.torch import save as serialize
 from safetensors.torch import save_file
 from tiny_networks import random_state
 from torch import Tensor
@@ -276,7 +277,7 @@ def test_no_layer_is_built_that_the_file_has_no_weights_for(child: Child, tmp_pa
     far = {f"blocks.{10**9}.attn.qkv.weight": torch.zeros(1), f"blocks.{'9' * 5000}.x": torch.zeros(1)}
     save_file({**STATES["vit"], **far}, tmp_path / "far.safetensors")
     jobs.append(("vit", tmp_path / "far.safetensors"))
-    outer = torch.zeros(3000, 1, 1), torch.zeros(1, 20, 3000)
+    outer = torch.zeros(12_000, 1, 1), torch.zeros(1, 20, 12_000)
     names = ("cls_token", "pos_embed")
     save_file(
         {**STATES["vit"], **dict(zip(names, outer, strict=True)), "register_tokens": torch.zeros(1, 4, 32)},
@@ -375,13 +376,13 @@ HEADERS: dict[str, bytes] = {
     "length of all ones": b"\xff" * 8 + b"{}",
     "no JSON": raw(b"{'a': 1}"),
     "deep": raw(b"[" * 100_000),
-    "large": raw(b'{"__metadata__": {"a": "' + b"x" * 9_000_000 + b'"}}'),
+    "large": serialize(STATES["vit"], {"config": json.dumps(CONFIGS["vit"]), "note": "x" * 9_000_000}),
     "tensor beyond the end": raw({"a": entry(end=2**50, shape=[2**48])}),
     "negative shape": raw({"a": entry(shape=[-16])}),
     "shape that overflows": raw({"a": entry(shape=[2**33, 2**33])}),
     "shape larger than its bytes": raw({"a": entry(shape=[10**9])}),
     "shape of no bytes": raw({"a": entry(shape=[10**9, 0], end=0)}, b""),
-    "hundred dimensions": raw({"a": entry(shape=[1] * 100 + [16])}),
+    "million dimensions": raw({"a": entry(shape=[1] * 1_000_000 + [16])}),
     "overlap": raw({"a": entry(), "b": entry()}),
     "float8": raw({"a": entry("F8_E4M3", [64])}),
     "complex": raw({"a": entry("C64", [8])}),
@@ -494,7 +495,7 @@ PICKLES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: archive(path, b"\x80\x02}.", True, **{"data/0": bytes(10**9)}),
         "compressed archive",
     ),
-    "more than the file": (promising_more, "promises more|damaged"),
+    "more than the file": (promising_more, "promises more"),
     "weights of one number": (with_norm(torch.zeros(()).expand(10**12)), "promises"),
     "weights of each other": (
         lambda path: torch.save(
@@ -568,7 +569,7 @@ def test_pickles(name: str, child: Child, tmp_path: Path) -> None:
     make(path)
     outcome = child.load("vit", path)
     assert refused(outcome) and outcome.seconds < 5 and outcome.megabytes < 200, outcome
-    assert any(part in outcome.message for part in message.split("|")), outcome
+    assert message in outcome.message, outcome
     assert not MARK.exists()
 
 

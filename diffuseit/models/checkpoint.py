@@ -48,7 +48,6 @@ _DEEPEST_WRAPPER = 4
 _LARGEST_HEADER = 8_000_000
 """Bytes of a safetensors header, enough for 50,000 tensors."""
 
-_MOST_DIMENSIONS = 8
 _DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -104,11 +103,9 @@ def _read_safetensors(
         with safe_open(path, "pt") as file:
             keys = file.keys()
             for key in keys:
-                entry = file.get_slice(key)
-                if entry.get_dtype() not in _SAFETENSORS_DTYPES:
-                    raise ModelError(_unreadable(source, key, f"in {entry.get_dtype()}"))
-                if len(entry.get_shape()) > _MOST_DIMENSIONS:
-                    raise ModelError(_unreadable(source, key, f"of {len(entry.get_shape())} dimensions"))
+                dtype = file.get_slice(key).get_dtype()
+                if dtype not in _SAFETENSORS_DTYPES:
+                    raise ModelError(_unreadable(source, key, f"in {dtype}"))
             state = unwrap({key: file.get_tensor(key) for key in keys})
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
@@ -151,9 +148,7 @@ def _oddity(value: Tensor) -> str | None:
         return "quantized"
     if value.device.type != "cpu":
         return "without values"
-    if value.dtype not in _DTYPES:
-        return f"in {str(value.dtype).removeprefix('torch.')}"
-    return f"of {value.ndim} dimensions" if value.ndim > _MOST_DIMENSIONS else None
+    return None if value.dtype in _DTYPES else f"in {str(value.dtype).removeprefix('torch.')}"
 
 
 def _unreadable(source: str, key: str, oddity: str) -> str:
