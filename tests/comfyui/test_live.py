@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,22 @@ from comfyui.server import PACK, ComfyServer
 from comfyui.test_browser import browser  # noqa: F401
 
 from diffuseit import api
-from diffuseit.guidance.loop import SamplerSettings, sample
-from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss
+from diffuseit.guidance.loop import sample
+from diffuseit.losses import RangeLoss, StructureLoss, TextStyleLoss, bind
 from diffuseit.pocket.world.render import STYLES, render, sample_geometry
 from diffuseit.pocket.world.seeds import HELD_OUT
+from diffuseit.presets import PRESETS, TEXT_DEFAULT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 FLOW = json.loads((PACK / "example_workflows" / "text-guided.json").read_text(encoding="utf-8"))
-TEXT, STRUCTURE, DIVERGENCE, RANGE, SAMPLER = "7", "8", "9", "10", "12"
+TEXT, STRUCTURE, COLORS, RANGE, SAMPLER = "7", "8", "9", "10", "12"
 QUICK = {"steps": 7, "skip": 3, "resample": 2, "step_size": 0.5}
-ADD_SAMPLER = """([from, widgets]) => {
+RESTART = {"restart_above": 1e-9, "max_restarts": 1}
+ADD_SAMPLER = """([from, widgets, restart]) => {
+    const set = (node, values) => Object.entries(values).forEach(([name, value]) => {
+        node.widgets.find(widget => widget.name === name).value = value
+    })
     const first = app.graph.getNodeById(from)
     const second = LiteGraph.createNode('DiffuseITSampler')
     second.pos = [first.pos[0] + 1000, first.pos[1]]
@@ -43,7 +49,12 @@ ADD_SAMPLER = """([from, widgets]) => {
     shown.pos = [second.pos[0] + 400, second.pos[1]]
     app.graph.add(shown)
     second.connect(0, shown, 0)
-    for (const [name, value] of Object.entries(widgets)) second.widgets.find(w => w.name === name).value = value
+    const options = LiteGraph.createNode('DiffuseITStartOptions')
+    options.pos = [second.pos[0], second.pos[1] - 250]
+    app.graph.add(options)
+    options.connect(0, second, second.findInputSlot('options'))
+    set(options, restart)
+    set(second, widgets)
     return String(second.id)
 }"""
 SET = """([id, widgets]) => {
@@ -182,25 +193,30 @@ def expected():
     models = api.load_models("pocket")
     seed = HELD_OUT.start + 15
     source = render(sample_geometry("landscape", [seed]), [STYLES["landscape"].index("summer")], [seed])
-    losses = [
-        TextStyleLoss(
-            clip=models.clip,
-            to="autumn landscape",
-            from_="summer landscape",
-            weight=2,
-            lambda_s=0.4,
-            lambda_i=0.2,
-            crops=3,
-        ),
-        StructureLoss(vit=models.vit, self_similarity=1, contrastive=0.1),
-        RangeLoss(weight=0.2),
-    ]
+    losses = bind(
+        [
+            TextStyleLoss(
+                to="autumn landscape",
+                from_="summer landscape",
+                weight=2,
+                lambda_s=0.4,
+                lambda_i=0.2,
+                crops=3,
+            ),
+            StructureLoss(self_similarity=1, contrastive=0.1),
+            RangeLoss(weight=0.2),
+        ],
+        vit=models.vit,
+        clip=models.clip,
+    )
+    default = PRESETS[TEXT_DEFAULT].sampler
 
     @functools.cache
-    def expected(seed, **settings):
-        run = sample(models.ddpm, source, losses, SamplerSettings(**settings, step_rule="normalized"), seed)
+    def expected(seed, step_size, **settings):
+        method = replace(default.method, step_size=step_size)
+        settings = replace(default, method=method, **settings)
         values: dict[str, list[float]] = {}
-        for step in run:
+        for step in sample(models.ddpm, source, losses, settings, seed):
             for name, value in step.terms.items():
                 values.setdefault(name, []).append(value.item())
         return values
@@ -216,13 +232,10 @@ SEEDS = {"classic": (3, 4), "vue": (13, 14)}
 def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, renderer):
     page = visit(renderer)
     open_flow(page)
-    page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", DIVERGENCE)  # bypassed
+    page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", COLORS)  # bypassed
     seed, other = SEEDS[renderer]
     page.evaluate(SET, [SAMPLER, QUICK | {"seed": seed}])
-    second = page.evaluate(
-        ADD_SAMPLER,
-        [SAMPLER, QUICK | {"seed": other, "restart_above": 1e-9, "max_restarts": 1, "start_colour": 1}],
-    )
+    second = page.evaluate(ADD_SAMPLER, [SAMPLER, QUICK | {"seed": other}, RESTART])
     page.wait_for_timeout(500)
     widgets = "id => app.graph.getNodeById(id).serialize().widgets_values"
     values = page.evaluate(widgets, SAMPLER)
@@ -239,7 +252,7 @@ def test_two_samplers_show_their_runs_and_keep_them(visit, shoot, expected, rend
 
     runs = dict(page.evaluate(RUNS))
     first = expected(seed, **QUICK)
-    again = expected(other, **QUICK, restart_above=1e-9, max_restarts=1)
+    again = expected(other, **QUICK, **RESTART)
     for node, values_of_core in ((SAMPLER, first), (second, again)):
         assert set(runs[node]["terms"]) == set(values_of_core)
         for name, term in runs[node]["terms"].items():
