@@ -11,6 +11,7 @@ from diffuseit.guidance.loop import sample
 from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.losses import StructureLoss, TextStyleLoss, bind
 from diffuseit.methods import DiffuseIT
+from diffuseit.models.taesd import TAESD
 from diffuseit.performance.memory import (
     Footprint,
     LiveBytes,
@@ -238,6 +239,16 @@ def test_decoders_that_comfyui_loads_or_that_have_no_contents_are_measured_too(d
         shapes = Decoder().eval()
     assert decoder_footprint(shapes, LATENT.to("meta")) == expected
     assert all(parameter.is_meta for parameter in shapes.parameters())
+
+
+def test_the_decoder_of_a_latent_backbone_is_measured_like_any_other():
+    taesd = TAESD(latent_channels=4).eval().requires_grad_(False)
+    latent = LATENT[:1]
+    expected = decoder_footprint(taesd, latent)
+    assert expected.held > 0
+    # Modules whose `forward` decodes, as an `Autoencoder` names them; its first layer scales the latent.
+    assert decoder_footprint(taesd.taesd_decoder, latent).held == pytest.approx(expected.held, rel=0.05)
+    assert decoder_footprint(taesd, latent, recompute=True).held < 0.7 * expected.held
 
 
 def test_a_gradient_needs_the_graph_and_the_largest_network_that_looks(models):

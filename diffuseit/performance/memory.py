@@ -144,15 +144,15 @@ def guidance_bytes(
 
 
 def decoder_footprint(decoder: nn.Module, latent: Tensor, recompute: bool = False) -> Footprint:
-    """Return what `decoder.decode(latent)` takes with its backward pass to the latent, its weights frozen.
+    """Return what decoding takes with its backward pass to the latent, the weights frozen.
 
-    Only the shape and dtype of `latent` matter. `recompute`: its blocks are computed again in the backward pass
-    (`recomputed_blocks`).
+    It is `decoder.decode(latent)`, or `decoder(latent)` if the decoder has no such method. Only the shape and dtype of
+    `latent` matter. `recompute`: the decoder's blocks are computed again in the backward pass (`recomputed_blocks`).
     """
 
-    def measure(decoder: Any) -> Footprint:
+    def measure(decoder: nn.Module) -> Footprint:
         with recomputed_blocks(decoder) if recompute else nullcontext():
-            return footprint(decoder, decoder.decode, latent)
+            return footprint(decoder, getattr(decoder, "decode", decoder), latent)
 
     return _remembered(decoder, (latent.shape, latent.dtype, recompute), measure)
 
