@@ -19,6 +19,7 @@ class KnowingBackbone:
     """Predicts `picture` exactly, whatever it sees."""
 
     device, image_size, size_multiple, num_classes = torch.device("cpu"), 64, 1, None
+    shows_noise = True
 
     def __init__(self, picture):
         self.picture = picture
@@ -34,7 +35,10 @@ class KnowingBackbone:
     def encode(self, image):
         return image
 
-    decode = encode
+    decode = show = view = encode
+
+    def networks(self):
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

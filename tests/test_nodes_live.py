@@ -41,7 +41,8 @@ def step(number, total=8, t=None, items=range(1), **what):
             "items": items,
             "x_t": picture,
             "gradient": picture,
-            "pred_xstart": picture,
+            "x_0": picture,
+            "decode": lambda x_0: x_0,
             "terms": terms,
             **what,
         }

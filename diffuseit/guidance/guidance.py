@@ -120,13 +120,18 @@ class Guidance:
         # Unweighted values of the evaluation before, by term.
         self._last: dict[str, Tensor] = {}
         self._groups: list[_Group] = []
-        masks = {id(one.mask): one.mask.to(source) for one in losses if one.mask is not None}
-        for owner, bound in enumerate(losses):
+        masks = {}
+        for bound in losses:
             if bound.mask is not None:
                 check_mask(bound.mask, source)
-            for term in bound.loss.terms(source, bound.inputs, self._features_of):
+                masks[id(bound.mask)] = backbone.view(bound.mask.to(source))
+        shown = backbone.view(source)
+        for owner, bound in enumerate(losses):
+            inputs = {name: self._shown(value) for name, value in bound.inputs.items()}
+            for term in bound.loss.terms(shown, inputs, self._features_of):
                 if term.weight > 0:
-                    self._add(owner, term, term.view or settings.view, masks.get(id(bound.mask)), source)
+                    view = (term.view or settings.view) if backbone.shows_noise else "pred_xstart"
+                    self._add(owner, term, view, masks.get(id(bound.mask)), shown)
                 if term.initial is not None:
                     self._last[term.name] = self._last.get(term.name, 0) + term.initial
         terms = [term for group in self._groups for _, term in group.terms]
@@ -154,7 +159,7 @@ class Guidance:
         if not found.gradients:
             return Guided(None, found.terms)
         outputs = [views[view] for view in found.gradients]
-        gradient = pull_back(self.backbone, outputs, leaf, list(found.gradients.values()))
+        gradient = pull_back(self.backbone.networks().values(), outputs, leaf, list(found.gradients.values()))
         return Guided(gradient, found.terms, self._shares(found, visit.t) if measure else {})
 
     def prefetch(self, visit: Visit) -> None:
@@ -208,6 +213,10 @@ class Guidance:
                 _accumulate(found.each, (owner, name), gradient)
         return found
 
+    def _shown(self, value: Any) -> Any:
+        """Return an input of a loss as the losses see it: images at the size of the views."""
+        return self.backbone.view(value) if isinstance(value, Tensor) else value
+
     def _features_of(self, network: nn.Module, subject: Tensor | str) -> Any:
         self.options.prepare(network)
         with self._on_device(network):
@@ -231,10 +240,10 @@ class Guidance:
         """Return the images at which the losses are evaluated, attached to the graph of the arguments."""
         views: dict[View, Tensor] = {}
         if "pred_xstart" in self.views:
-            views["pred_xstart"] = self.backbone.decode(pred_xstart)
+            views["pred_xstart"] = self.backbone.show(pred_xstart)
         if "noised" in self.views:
             factor = float(self.schedule.sqrt_one_minus_alphas_cumprod[t])
-            views["noised"] = self.backbone.decode(factor * pred_xstart + (1 - factor) * x_t)
+            views["noised"] = self.backbone.show(factor * pred_xstart + (1 - factor) * x_t)
         return views
 
     def _active(self, visit: Visit, inner: bool) -> list[tuple[_Group, list[_Weighted]]]:
@@ -282,7 +291,7 @@ class Guidance:
     ) -> list[_Summand]:
         """Return a group's terms at `features`. Inner evaluations leave out scales, which depend on the step before."""
         anchor = self.anchors.get(visit.t)
-        inversion = None if anchor is None else self.backbone.decode(anchor)
+        inversion = None if anchor is None else self.backbone.show(anchor)
         context = Context(visit.t, features, group.previous, self._last, inversion)
         summands = []
         for one in terms:
@@ -333,8 +342,8 @@ class InnerGuidance:
         found = self.guidance.evaluate(views, self.visit, inner=True, view=view)
         if not found.gradients:
             return torch.zeros_like(leaf)
-        outputs = [views[name] for name in found.gradients]
-        return pull_back(self.guidance.backbone, outputs, leaf, list(found.gradients.values()))
+        outputs, backbone = [views[name] for name in found.gradients], self.guidance.backbone
+        return pull_back(backbone.networks().values(), outputs, leaf, list(found.gradients.values()))
 
     def observe(self, pred_xstart: Tensor, noised_at: int | None = None, view: View | None = None) -> None:
         """Evaluate the losses at the prediction, for those whose next weights depend on their values."""
@@ -345,7 +354,7 @@ class InnerGuidance:
     def _views(self, pred_xstart: Tensor, noised_at: int | None) -> dict[View, Tensor]:
         blended = blend(pred_xstart, self.guidance.x_0, self.guidance.mask)
         views = self.guidance._views(blended, self.x_t, self.visit.t if noised_at is None else noised_at)
-        views.setdefault("pred_xstart", self.guidance.backbone.decode(blended))
+        views.setdefault("pred_xstart", self.guidance.backbone.show(blended))
         return views
 
 

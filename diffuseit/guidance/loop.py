@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +26,12 @@ from .timetable import Visit
 class Step:
     """What happened in one step. `number` counts up from 0 to `total` - 1; timesteps `t` count down to 0.
 
-    `items` are the images of the batch in this step (all of them, unless they restart one by one). All images are
-    [len(items), C, H, W]: `x_t` before the step, `pred_xstart` the prediction, and `gradient` d(loss)/d(x_t) (for
-    methods that take it there, d(loss)/d(pred_xstart)), which is 0 if no loss acts. `terms` are the weighted losses
-    [len(items)] by name. `shares`, in the steps that measure them, are the norms [len(items)] of the gradient of each
-    loss alone, by its number. After a step with `restarted` the run begins again.
+    `items` are the images of the batch in this step (all of them, unless they restart one by one). `x_t` before the
+    step, the prediction `x_0`, and `gradient` are [len(items), C, H, W] in the backbone's space. The gradient is
+    d(loss)/d(x_t) (for methods that take it there, d(loss)/d(pred_xstart)), and 0 if no loss acts. `pred_xstart` is
+    `x_0` as images. `terms` are the weighted losses [len(items)] by name. `shares`, in the steps that measure them, are
+    the norms [len(items)] of the gradient of each loss alone, by its number. After a step with `restarted` the run
+    begins again.
     """
 
     number: int
@@ -38,18 +40,25 @@ class Step:
     items: range
     x_t: Tensor
     gradient: Tensor
-    pred_xstart: Tensor
+    x_0: Tensor
+    decode: Callable[[Tensor], Tensor]
     terms: dict[str, Tensor]
     shares: dict[int, Tensor] = field(default_factory=dict)
     restarted: bool = False
+
+    @cached_property
+    def pred_xstart(self) -> Tensor:
+        """Return the prediction as images [len(items), 3, H, W]; it is decoded when it is first asked for."""
+        with torch.no_grad():
+            return self.decode(self.x_0)
 
 
 @dataclass(frozen=True)
 class Run:
     """What stays the same during a run.
 
-    `x_0` is the source in the backbone's space. `inverted` is the source's own noise, for methods that start there. For
-    `measure_every` see `sample`.
+    `x_0` is the source in the backbone's space. `x_start` is the first x_t if it is not drawn: one given to `sample`,
+    or the source's own noise for methods that start there. For `measure_every` see `sample`.
     """
 
     backbone: Backbone
@@ -60,7 +69,7 @@ class Run:
     mask: Tensor | None = None
     options: Execution = FULL_SPEED
     measure_every: int = 0
-    inverted: Tensor | None = None
+    x_start: Tensor | None = None
 
     def noise(self) -> Tensor:
         """Draw standard normal noise [B, C, H, W]."""
@@ -80,6 +89,7 @@ def sample(
     seed: int = 0,
     *,
     rng: Rng | None = None,
+    x_start: Tensor | None = None,
     mask: Tensor | None = None,
     options: Execution = FULL_SPEED,
     measure_every: int = 0,
@@ -87,7 +97,8 @@ def sample(
 ) -> Iterator[Step]:
     """Translate `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
-    Image i of the batch at `seed` equals a single run at `seed + i`. `rng` replaces the seeded one. Where `mask`
+    Image i of the batch at `seed` equals a single run at `seed + i`. `rng` replaces the seeded one. `x_start`, in the
+    backbone's space, replaces the first x_t that would be drawn. Where `mask`
     [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back in every step (Avrahami et al. 2022,
     arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps (0: never) `Step.shares` are
     measured, which leaves the image as it is. `allow_unguided` permits an empty `losses`, which is SDEdit.
@@ -109,7 +120,8 @@ def sample(
         own_mask = None if mask is None else backbone.resize_mask(mask if len(mask) == 1 else mask[items])
         guidance = Guidance(losses, source[items], backbone, settings, rng, own_mask, options)
         run = Run(backbone, guidance, settings, rng, guidance.x_0, own_mask, options, measure_every)
-        return replace(run, inverted=invert_source(run))
+        first = invert_source(run)
+        return replace(run, x_start=first if x_start is None else x_start[items].detach().to(guidance.x_0))
 
     if settings.restart_above is None:
         return walk(prepare(slice(None), losses, rng or Seeded(seed, len(source))))
@@ -143,10 +155,19 @@ def walk(run: Run) -> Iterator[Step]:
                 raise DivergedError(
                     f"step at timestep {visit.t}: the sample is not finite; lower the weights or skip more"
                 )
-            picture = backbone.decode(blend(move.pred_xstart, run.x_0, run.mask))
+            x_0 = blend(move.pred_xstart, run.x_0, run.mask)
         gradient = torch.zeros_like(x) if losses.gradient is None else losses.gradient
         yield Step(
-            number, len(timetable), visit.t, range(len(x)), x, gradient, picture, losses.terms, losses.shares
+            number,
+            len(timetable),
+            visit.t,
+            range(len(x)),
+            x,
+            gradient,
+            x_0,
+            backbone.decode,
+            losses.terms,
+            losses.shares,
         )
 
         x = move.sample
@@ -161,7 +182,7 @@ def walk(run: Run) -> Iterator[Step]:
 def start(run: Run) -> Tensor:
     """Return the first noisy image: the source with new noise, or at its own; `start_color` reduces its mean color."""
     schedule, first, less = run.guidance.schedule, run.settings.timetable[0].t, 1 - run.settings.start_color
-    x = schedule.q_sample(run.x_0, first, run.noise()) if run.inverted is None else run.inverted
+    x = schedule.q_sample(run.x_0, first, run.noise()) if run.x_start is None else run.x_start
     if less == 0:
         return x
     shifted = x - less * float(schedule.sqrt_alphas_cumprod[first]) * mean_inside(run.x_0, run.mask)

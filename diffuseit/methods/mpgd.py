@@ -33,12 +33,17 @@ class MPGD(DDIMMethod):
     def step(self, state: State, gradient: Tensor | None, inner: Inner) -> Move:
         eps, pred_xstart = predicted_noise(state), state.prediction.pred_xstart
         if gradient is not None:
-            pred_xstart = self._descend(state, pred_xstart, gradient)
-            for _ in range(self.inner_steps):
-                pred_xstart = self._descend(state, pred_xstart, inner.gradient(pred_xstart))
+            pred_xstart = self.guided_prediction(state, gradient, inner)
         if self.symmetric:
             eps = state.schedule.eps_from_xstart(state.x_t, pred_xstart, state.t)
         return Move(ddim_step(state, pred_xstart, eps, self.eta_at(state)), pred_xstart)
+
+    def guided_prediction(self, state: State, gradient: Tensor, inner: Inner) -> Tensor:
+        """Return the prediction of `state` moved by `gradient` and by `inner_steps` more."""
+        pred_xstart = self._descend(state, state.prediction.pred_xstart, gradient)
+        for _ in range(self.inner_steps):
+            pred_xstart = self._descend(state, pred_xstart, inner.gradient(pred_xstart))
+        return pred_xstart
 
     def _descend(self, state: State, pred_xstart: Tensor, gradient: Tensor) -> Tensor:
         """Return x_{0|t} - c_t gradient."""

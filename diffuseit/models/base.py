@@ -48,6 +48,11 @@ class Backbone(Protocol):
         """Return how many class labels the network knows; None if it takes none."""
         ...
 
+    @property
+    def shows_noise(self) -> bool:
+        """Return whether a noisy x shows anything, so that losses may look at the noised view. Latents do not."""
+        ...
+
     def schedule(self, respacing: str | int) -> Schedule:
         """Return the diffusion process of the network, respaced."""
         ...
@@ -62,6 +67,14 @@ class Backbone(Protocol):
 
     def decode(self, x: Tensor) -> Tensor:
         """Invert `encode`, differentiably."""
+        ...
+
+    def show(self, x: Tensor) -> Tensor:
+        """Return the images at which the losses look: `decode`, at a size of the backbone's choice."""
+        ...
+
+    def view(self, image: Tensor) -> Tensor:
+        """Map an image or a mask [B, C, H, W] to the size of `show`."""
         ...
 
     def resize_mask(self, mask: Tensor) -> Tensor:

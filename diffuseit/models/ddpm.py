@@ -86,6 +86,10 @@ class PixelDDPM(nn.Module):
         return self.unet.config.num_classes
 
     @property
+    def shows_noise(self) -> bool:
+        return True
+
+    @property
     def parts_to_compile(self) -> list[nn.Module]:
         """Return the modules that `torch.compile` may compile as a whole."""
         return [self.unet]
@@ -134,6 +138,12 @@ class PixelDDPM(nn.Module):
 
     def decode(self, x: Tensor) -> Tensor:
         return x
+
+    def show(self, x: Tensor) -> Tensor:
+        return x
+
+    def view(self, image: Tensor) -> Tensor:
+        return image
 
     def resize_mask(self, mask: Tensor) -> Tensor:
         return mask

@@ -1,6 +1,6 @@
 """Gradients through networks of half precision: scaled by a power of two on their way, so that none vanishes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,18 +39,18 @@ def gradient_through(
     found = torch.autograd.grad(total, parts, allow_unused=True, retain_graph=keep_graph)
     used = [(part, gradient) for part, gradient in zip(parts, found, strict=True) if gradient is not None]
     outputs, gradients = [part for part, _ in used], [gradient for _, gradient in used]
-    return pull_back(network, outputs, start, gradients, keep_graph)
+    return pull_back([network], outputs, start, gradients, keep_graph)
 
 
 def pull_back(
-    network: Any,
+    networks: Iterable[nn.Module],
     outputs: Sequence[Tensor],
     start: Tensor,
     gradients: Sequence[Tensor],
     keep_graph: bool = False,
 ) -> Tensor:
     """The vector-Jacobian product from `outputs` to `start`; through float16 the largest entry is about 1."""
-    if not isinstance(network, nn.Module) or not _is_half(network):
+    if not any(_is_half(network) for network in networks):
         return torch.autograd.grad(outputs, start, gradients, retain_graph=keep_graph)[0]
     largest = max(float(gradient.abs().max()) for gradient in gradients)
     scale = (

@@ -5,6 +5,7 @@ q(x_t | x_0) = N(sqrt(alphas_cumprod[t]) x_0, (1 - alphas_cumprod[t]) I).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -93,6 +94,13 @@ class Schedule:
     betas: np.ndarray
     timestep_map: tuple[int, ...]
     train_timesteps: int
+
+    @classmethod
+    def of_levels(cls, levels: Sequence[float]) -> "Schedule":
+        """Return the process whose step i has noise of deviation `levels[i]` on a signal of 1; they ascend."""
+        alphas_cumprod = 1 / (1 + np.array(levels, dtype=np.float64) ** 2)
+        betas = 1 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1])
+        return cls(betas, tuple(range(len(levels))), len(levels))
 
     def __len__(self) -> int:
         return len(self.betas)

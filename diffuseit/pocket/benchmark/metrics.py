@@ -24,7 +24,11 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
 
     The mean over the windows that lie wholly inside the image, as scikit-image computes it.
     """
-    x, y = luminance(images).double(), luminance(truth).double()
+    return structural_similarity(luminance(images).double(), luminance(truth).double())
+
+
+def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
+    """[N] `ssim` of luminances [N, 1, H, W], differentiable, in their own precision."""
     line = torch.exp(-(torch.arange(-5, 6, device=x.device, dtype=x.dtype) ** 2) / (2 * 1.5**2))
     line = line / line.sum()
     window = torch.outer(line, line).view(1, 1, 11, 11)

@@ -105,7 +105,7 @@ class Loss:
             [_in_template(text, rng) if rng.random() < 0.5 else text for text in texts]
         )
         prompts = network.encode_text(
-            [_in_template(_prompt(*name, rng), rng) for _ in range(2) for name in CLASSES]
+            [_in_template(style_prompt(*name, rng), rng) for _ in range(2) for name in CLASSES]
         ).view(2, len(CLASSES), -1)
 
         def style_loss(embeddings: Tensor, target: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def _select(crops: Crops, index: Tensor) -> Crops:
     return Crops(*(getattr(crops, field.name)[index] for field in fields(Crops)))
 
 
-def _prompt(domain: str, style: str, rng: random.Random) -> str:
+def style_prompt(domain: str, style: str, rng: random.Random) -> str:
     """What a user may call a style, in a few words."""
     if domain == "animal":
         return rng.choice((style, *COATS[style]))

@@ -57,3 +57,18 @@ def draw_pairs(
     return Pairs(
         first.geometry, torch.stack([first.styles, others], 1), torch.stack([first.images, second], 1)
     )
+
+
+class ImagePool:
+    """`count` images rendered once, as bytes on `device`, to draw from with repetition: for networks that are fast."""
+
+    def __init__(self, count: int, seeds: range, device: torch.device, part: int = 1024) -> None:
+        generator = torch.Generator().manual_seed(0)
+        parts = [draw_images(min(part, count), seeds, generator, device) for _ in range(0, count, part)]
+        self._bytes = torch.cat([images.add(1).mul(127.5).round().byte() for images in parts])
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count, 3, 64, 64] in [-1, 1], half of them mirrored."""
+        index = torch.randint(len(self._bytes), (count,), generator=generator).to(self._bytes.device)
+        images = self._bytes[index].float().div(127.5).sub(1)
+        return torch.cat([images[: count // 2], images[count // 2 :].flip(3)])

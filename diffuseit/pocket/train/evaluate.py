@@ -8,12 +8,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.clip import CLIP
+from ...models.latent import FLUX_LATENTS
 from ...models.vit import ViT
+from ..benchmark.metrics import ssim
 from ..judge import CLASSES, class_index
-from ..models import WEIGHTS, pocket_clip, pocket_ddpm, pocket_judge, pocket_vit
+from ..models import (
+    WEIGHTS,
+    pocket_autoencoder,
+    pocket_clip,
+    pocket_ddpm,
+    pocket_flux,
+    pocket_judge,
+    pocket_vit,
+    text_embeddings,
+)
 from ..world.render import DOMAINS, STYLES, render
 from ..world.seeds import TUNING
-from . import unet
+from . import flux, unet
 from .augment import blur
 from .data import Pairs, Scenes, draw_pairs, draw_scenes
 
@@ -28,6 +39,8 @@ def evaluate(name: str, folder: Path) -> Figures:
         "clip": _clip,
         "vit": _vit,
         "unet": _unet,
+        "taesd": _taesd,
+        "flux": _flux,
     }
     figures = measure[name](folder, torch.Generator().manual_seed(0))
     return {key: round(value, 4) for key, value in figures.items()}
@@ -180,3 +193,40 @@ def _nearest_style(first: Tensor, second: Tensor, pairs: Pairs) -> float:
 def _unet(folder: Path, generator: torch.Generator, count: int = 128) -> Figures:
     loss = unet.Loss(count, torch.device("cpu"), TUNING)
     return {"velocity error": loss(pocket_ddpm(folder).unet, generator)["v"].item()}
+
+
+def _taesd(folder: Path, generator: torch.Generator, count: int = 128) -> Figures:
+    images = torch.cat([part.images for part in _scenes(count, generator)])
+    autoencoder = pocket_autoencoder(folder)
+    latents = autoencoder.encode(images)
+    found = autoencoder.decode(latents).clamp(-1, 1)
+    error = (found - images).div(2).square().mean((1, 2, 3))
+    return {
+        "SSIM": ssim(found, images).mean().item(),
+        "PSNR": -10 * error.log10().mean().item(),
+        "deviation of normalized latents": FLUX_LATENTS.normalize(latents).std().item(),
+    }
+
+
+def _flux(folder: Path, generator: torch.Generator, count: int = 48, steps: int = 24) -> Figures:
+    """Draws images from noise by Euler's method with classifier-free guidance of 2, and asks the judge."""
+    here = folder if (folder / "taesd.safetensors").exists() else WEIGHTS
+    network, autoencoder, clip = pocket_flux(folder), pocket_autoencoder(here), pocket_clip()
+    judge, reached = pocket_judge(), []
+    for domain in DOMAINS:
+        styles = torch.arange(count) % len(STYLES[domain])
+        prompts = [PROMPTS[domain][0].format(STYLES[domain][style]) for style in styles.tolist()]
+        texts = text_embeddings(clip, prompts)
+        x = torch.randn(count, 16, 8, 8, generator=generator)
+        for step in range(steps):
+            t = torch.full((count,), 1 - step / steps)
+            asked = network(x, t, texts[:, None], texts)
+            free = network(x, t, 0 * texts[:, None], 0 * texts)
+            x = x - (free + 2 * (asked - free)) / steps
+        images = autoencoder.decode(FLUX_LATENTS.denormalize(x))
+        reached.append(_accuracy(judge.classify(images), class_index(domain, styles)))
+    loss = flux.Loss(512, torch.device("cpu"), pool=256, folder=here)
+    return {
+        "style from noise": sum(reached) / len(reached),
+        "velocity error": loss(network, generator)["v"].item(),
+    }

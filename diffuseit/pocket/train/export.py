@@ -33,7 +33,7 @@ def export(name: str, out: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{name}.safetensors"
     with atomic_path(weights) as path:
-        save_file(state, path, metadata={"config": json.dumps(config)})
+        save_file(state, path, metadata=None if config is None else {"config": json.dumps(config)})
     progressed = training["progressed"]
     card = {
         "network": name,

@@ -97,8 +97,8 @@ def fit(
 
     columns = (TextColumn(f"{name} {{task.description}}"), BarColumn(), TimeRemainingColumn())
     generator = torch.Generator().manual_seed(progressed.steps)
-    running: dict[str, float] = {}
-    logged = saved = time.monotonic()
+    running: dict[str, Tensor] = {}
+    logged = saved = shown_at = time.monotonic()
     with Progress(*columns) as bar, (out / f"{name}.log.jsonl").open("a") as log:
         task = bar.add_task("", total=60 * recipe.minutes)
         while progressed.seconds < 60 * recipe.minutes and progressed.steps != max_steps:
@@ -117,19 +117,20 @@ def fit(
             progressed.images += recipe.batch
             before, progressed.seconds = progressed.seconds, progressed.seconds + time.monotonic() - start
             for key, value in terms.items():
-                now = value.item()
-                running[key] = 0.98 * running.get(key, now) + 0.02 * now
-            shown = " ".join(f"{key} {value:.4f}" for key, value in running.items())
-            bar.update(
-                task, completed=progressed.seconds, description=f"{progressed.images:,} images {shown}"
-            )
+                running[key] = torch.lerp(running.get(key, value.detach()), value.detach(), 0.02)
+            # Reading a number from a GPU waits for it.
+            if time.monotonic() - shown_at > 0.5:
+                shown = " ".join(f"{key} {value.item():.4f}" for key, value in running.items())
+                bar.update(
+                    task, completed=progressed.seconds, description=f"{progressed.images:,} images {shown}"
+                )
+                shown_at = time.monotonic()
             if _passed_snapshot(before, progressed.seconds, recipe):
                 _save_snapshot(average, out / f"{name}-{progressed.images}.pt")
             if time.monotonic() - logged > 30:
-                log.write(
-                    json.dumps({**vars(progressed), "lr": learning_rate(recipe, progressed), **running})
-                    + "\n"
-                )
+                line = {**vars(progressed), "lr": learning_rate(recipe, progressed)}
+                line |= {key: value.item() for key, value in running.items()}
+                log.write(json.dumps(line) + "\n")
                 log.flush()
                 logged = time.monotonic()
             if time.monotonic() - saved > 240:

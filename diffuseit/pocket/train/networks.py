@@ -2,6 +2,13 @@
 
 from types import ModuleType
 
-from . import clip, judge, unet, vit
+from . import clip, flux, judge, taesd, unet, vit
 
-NETWORKS: dict[str, ModuleType] = {"judge": judge, "clip": clip, "vit": vit, "unet": unet}
+NETWORKS: dict[str, ModuleType] = {
+    "judge": judge,
+    "clip": clip,
+    "vit": vit,
+    "unet": unet,
+    "taesd": taesd,
+    "flux": flux,
+}

@@ -1,0 +1,119 @@
+"""Guidance inside a foreign sampler: the losses move each prediction of x_0 that the sampler asks for.
+
+The sampler keeps its own steps, noise and conditioning. The gradient is taken at the prediction, as in MPGD (He et al.
+2023, arXiv 2311.16424), so the diffusion network runs forward only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..losses.base import BoundLoss
+from ..methods import MPGD, State
+from ..models.base import Prediction
+from ..models.latent import LatentDiffusion
+from ..models.schedule import Schedule
+from ..performance.options import FULL_SPEED, Execution
+from ..schema import check, number
+from .guidance import Guidance, InnerGuidance
+from .rng import Rng, Seeded
+from .settings import SamplerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """When and how far the losses move predictions.
+
+    `method` moves them; if it is `symmetric`, the sampler's noise follows the moved prediction, else it stays what the
+    network predicted. That is exact for samplers whose steps are Euler's. The losses act in every `every`-th step from
+    fraction `guide_from` of the run to `guide_until`. `anchor` is the part of the way to the source's latent that each
+    of those predictions goes beforehand, less and less toward the end of the run; it needs no decoder.
+    Raise `InputError` for numbers that cannot work.
+    """
+
+    method: MPGD = field(default_factory=lambda: MPGD(step_rule="normalized", symmetric=True))
+    guide_from: float = number(0.0, low=0.0, high=1.0)
+    guide_until: float = number(0.85, low=0.0, high=1.0)
+    every: int = number(1, low=1, high=1000)
+    anchor: float = number(0.0, low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A moved prediction [B, C, H, W], what the losses [B] there were, and their shares (see `Step`)."""
+
+    pred_xstart: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    shares: dict[int, Tensor] = field(default_factory=dict)
+
+
+class PredictionGuidance:
+    """The losses of one run of a sampler, bound to the `source` [B, 3, H, W] in [-1, 1].
+
+    `backbone` gives the sigmas and the autoencoder; its network is not asked. Raise `InputError` without losses.
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[BoundLoss],
+        source: Tensor,
+        backbone: LatentDiffusion,
+        settings: PredictionSettings,
+        seed: int = 0,
+        *,
+        rng: Rng | None = None,
+        options: Execution = FULL_SPEED,
+    ):
+        if not losses:
+            raise InputError("there are no losses, so nothing would guide the image: add at least one")
+        self.settings, self.sigmas = settings, backbone.sigmas
+        steps = self.sigmas.steps
+        sampler = SamplerSettings(
+            steps=steps,
+            skip=0,
+            resample=1,
+            method=settings.method,
+            guide_from=settings.guide_from,
+            guide_until=settings.guide_until,
+        )
+        self.visits = sampler.timetable
+        source = source.to(backbone.device, torch.float32)
+        rng = rng or Seeded(seed, len(source))
+        self.guidance = Guidance(losses, source, backbone, sampler, rng, options=options)
+
+    def guide(self, x: Tensor, pred_xstart: Tensor, sigma: float, measure: bool = False) -> Guided:
+        """Move `pred_xstart`, predicted from `x` at `sigma`; both [B, C, H, W]. `measure` asks for shares."""
+        step = self.sigmas.at(sigma)
+        visit = self.visits[step]
+        if not visit.guided or step % self.settings.every:
+            return Guided(pred_xstart)
+        sigma_next = self.sigmas.below(sigma)
+        levels = [self.sigmas.level(value) for value in (sigma_next, sigma) if value > 0]
+        schedule = Schedule.of_levels(levels)
+        x_t = x / self.sigmas.scale(sigma)
+        drawn = torch.lerp(pred_xstart, self.guidance.x_0, self.settings.anchor * (1 - visit.progress))
+        prediction = Prediction(drawn, drawn, torch.zeros(()))
+        found = self.guidance.gradient(prediction, x_t, visit, measure)
+        moved = drawn
+        if found.gradient is not None:
+            with torch.no_grad():
+                state = State(x_t, prediction, schedule, len(levels) - 1, torch.zeros_like(x_t), visit.level)
+                inner = InnerGuidance(self.guidance, x_t, visit)
+                moved = self.settings.method.guided_prediction(state, found.gradient, inner)
+        if not self.settings.method.symmetric:
+            moved = pred_xstart + self._lengthening(sigma, sigma_next) * (moved - pred_xstart)
+        return Guided(moved, found.terms, found.shares)
+
+    def _lengthening(self, sigma: float, sigma_next: float) -> float:
+        """Return by how much a move is made longer so that an Euler step keeps the noise that was predicted.
+
+        Euler's step leads to a * p + b * x with b = sigma_next / sigma and a = 1 - b. The wanted one leads to
+        signal_next * moved + sigma_next * (x - signal * p) / sigma. They agree if the p of the former moves this far.
+        """
+        return self.sigmas.signal(sigma_next) / (1 - sigma_next / sigma)

@@ -1,0 +1,205 @@
+"""Guidance of latent models: the loop on sigmas, and predictions moved inside a foreign sampler."""
+
+import math
+
+import pytest
+import torch
+from losses_alone import Toward
+from torch import nn
+
+from diffuseit.errors import InputError
+from diffuseit.guidance.loop import sample
+from diffuseit.guidance.prediction import PredictionGuidance, PredictionSettings
+from diffuseit.guidance.rng import Seeded
+from diffuseit.guidance.settings import SamplerSettings
+from diffuseit.losses.base import BoundLoss
+from diffuseit.methods import DSG, MPGD, DiffuseIT, DiffuseITDDIM
+from diffuseit.models.latent import LatentDiffusion, Sigmas
+
+FLOW = Sigmas((0.9, 0.7, 0.5, 0.3, 0.1, 0.0), flow=True)
+NOISE = Sigmas((14.6, 6.0, 2.0, 0.7, 0.2, 0.0))
+
+
+class Halving(nn.Module):
+    """An autoencoder of one layer: latents [B, 3, H / 2, W / 2] are means of squares of pixels, times 2."""
+
+    factor = 2
+
+    def encode(self, image):
+        return 2 * nn.functional.avg_pool2d(image, 2)
+
+    def forward(self, x):
+        return nn.functional.interpolate(x, scale_factor=2) / 2
+
+    decode = forward
+
+    def networks(self):
+        return {"decoder": self}
+
+
+def smooth(x, sigma):
+    """A differentiable, nonlinear prediction of x_0."""
+    return torch.tanh(x / (1 + sigma))
+
+
+def backbone(sigmas, denoise=smooth, **options):
+    return LatentDiffusion(denoise, sigmas, Halving(), channels=3, **options)
+
+
+def noise_like(sigmas, count=1):
+    """An x at the first sigma, in the scaling of the model."""
+    generator = torch.Generator().manual_seed(3)
+    return sigmas.scale(sigmas.values[0]) * torch.randn(count, 3, 8, 8, generator=generator)
+
+
+def euler(sigmas, x, denoise):
+    """Euler's method in k-diffusion's form, which holds for flows as well."""
+    for sigma, below in zip(sigmas.values, sigmas.values[1:], strict=False):
+        x = x + (below - sigma) * (x - denoise(x, sigma)) / sigma
+    return x
+
+
+def run(sigmas, method, losses=(), x=None, seed=0, source=None, denoise=smooth, **settings):
+    x = noise_like(sigmas) if x is None else x
+    source = torch.zeros(len(x), 3, 16, 16) if source is None else source
+    settings = SamplerSettings(steps=sigmas.steps, skip=0, resample=1, method=method, **settings)
+    steps = sample(
+        backbone(sigmas, denoise),
+        source,
+        losses,
+        settings,
+        seed,
+        x_start=x / sigmas.scale(sigmas.values[0]),
+        allow_unguided=True,
+    )
+    return list(steps)
+
+
+@pytest.mark.parametrize("sigmas", [FLOW, NOISE], ids=["flow", "noise"])
+def test_without_losses_the_loop_is_eulers_method(sigmas):
+    x = noise_like(sigmas)
+    last = run(sigmas, DiffuseITDDIM(), x=x)[-1]
+    assert torch.allclose(last.x_0, euler(sigmas, x, smooth), atol=1e-5)
+
+
+@pytest.mark.parametrize("sigmas", [FLOW, NOISE], ids=["flow", "noise"])
+@pytest.mark.parametrize(
+    "method", [MPGD(step_rule="normalized"), DSG(step_size=0.3), DiffuseIT(step_rule="normalized")]
+)
+def test_every_method_follows_the_losses(sigmas, method):
+    losses = [BoundLoss(Toward(level=0.4, size=5.0))]
+    free, guided = run(sigmas, method)[-1].pred_xstart, run(sigmas, method, losses)[-1].pred_xstart
+    assert (guided - 0.4).abs().mean() < 0.9 * (free - 0.4).abs().mean()
+
+
+@pytest.mark.parametrize("sigmas", [FLOW, NOISE], ids=["flow", "noise"])
+@pytest.mark.parametrize("symmetric", [True, False], ids=["noise follows", "noise stays"])
+def test_eulers_method_with_moved_predictions_is_mpgd(sigmas, symmetric):
+    losses, x = [BoundLoss(Toward(level=0.4, size=5.0))], noise_like(sigmas)
+    method = MPGD(step_rule="normalized", symmetric=symmetric, eta=0.0)
+    own = run(sigmas, method, losses, x=x, guide_until=0.8)[-1].x_0
+    settings = PredictionSettings(method=method, guide_until=0.8)
+    guidance = PredictionGuidance(losses, torch.zeros(1, 3, 16, 16), backbone(sigmas), settings)
+
+    def denoise(x, sigma):
+        return guidance.guide(x, smooth(x, sigma), sigma).pred_xstart
+
+    assert torch.allclose(euler(sigmas, x, denoise), own, atol=1e-4)
+    assert not torch.allclose(own, euler(sigmas, x, smooth), atol=0.05)
+
+
+def test_an_image_of_a_batch_is_guided_as_if_it_were_alone():
+    losses, x = [BoundLoss(Toward(level=0.4))], noise_like(FLOW, count=3)
+    source = torch.rand(3, 3, 16, 16)
+
+    def guided(items):
+        guidance = PredictionGuidance(losses, source[items], backbone(FLOW), PredictionSettings())
+        return guidance.guide(x[items], smooth(x[items], 0.7), 0.7).pred_xstart
+
+    assert torch.allclose(guided(slice(None))[2:], guided(slice(2, 3)), atol=1e-6)
+
+
+def test_losses_act_in_the_chosen_steps_only():
+    losses, x = [BoundLoss(Toward(level=0.4))], noise_like(FLOW)
+    settings = PredictionSettings(guide_from=0.2, guide_until=0.8, every=2)
+    guidance = PredictionGuidance(losses, torch.zeros(1, 3, 16, 16), backbone(FLOW), settings)
+    found = [guidance.guide(x, smooth(x, sigma), sigma) for sigma in FLOW.values[:-1]]
+    assert [bool(one.terms) for one in found] == [False, False, True, False, False]
+
+
+def test_a_sigma_between_two_steps_belongs_to_the_step_above():
+    assert [FLOW.at(sigma) for sigma in (0.95, 0.9, 0.8, 0.7, 0.05)] == [0, 0, 0, 1, 4]
+    assert [FLOW.below(sigma) for sigma in (0.95, 0.9, 0.8, 0.1)] == [0.9, 0.7, 0.7, 0.0]
+
+
+def test_the_anchor_draws_predictions_to_the_source_without_a_decoder():
+    calls = []
+
+    class Counting(Halving):
+        def decode(self, x):
+            calls.append(len(x))
+            return super().decode(x)
+
+    source, x = torch.full((1, 3, 16, 16), 0.5), noise_like(FLOW)
+    latent = LatentDiffusion(smooth, FLOW, Counting(), channels=3)
+    settings = PredictionSettings(anchor=0.5, guide_until=0.3)
+    losses = [BoundLoss(Toward(level=0.4, size=0.0))]
+    guidance = PredictionGuidance(losses, source, latent, settings)
+    x_0 = 2 * nn.functional.avg_pool2d(source, 2)
+    prediction = smooth(x, 0.9)
+    assert torch.allclose(guidance.guide(x, prediction, 0.9).pred_xstart, torch.lerp(prediction, x_0, 0.5))
+
+
+def test_losses_look_at_large_pictures_at_the_size_of_the_view():
+    seen = []
+
+    def look(context):
+        seen.append(tuple(context.features.shape[-2:]))
+        return context.features.square().mean((1, 2, 3))
+
+    class Looking(Toward):
+        def terms(self, source, inputs, features_of):
+            seen.append(tuple(source.shape[-2:]))
+            (term,) = super().terms(source, inputs, features_of)
+            return [type(term)(term.name, term.weight, look, view="noised")]
+
+    source = torch.zeros(1, 3, 96, 64)
+    latent = backbone(FLOW, view_size=32)
+    guidance = PredictionGuidance([BoundLoss(Looking(level=0.0))], source, latent, PredictionSettings())
+    x = torch.randn(1, 3, 48, 32)
+    moved = guidance.guide(x, smooth(x, 0.9), 0.9).pred_xstart
+    assert seen == [(48, 32), (48, 32)]
+    assert (moved != smooth(x, 0.9)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "values", [(), (1.0,), (1.0, 1.0, 0.0), (0.0, 1.0), (math.inf, 1.0, 0.0), (1.0, -0.1)]
+)
+def test_sigmas_that_give_no_run_are_refused(values):
+    with pytest.raises(InputError, match="sigmas give no run"):
+        Sigmas(values)
+
+
+def test_steps_must_be_those_of_the_sigmas():
+    with pytest.raises(InputError, match="sigmas for 5"):
+        list(
+            sample(
+                backbone(FLOW), torch.zeros(1, 3, 16, 16), [BoundLoss(Toward(level=0.4))], SamplerSettings()
+            )
+        )
+
+
+def test_the_mask_protects_latents():
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    source = torch.rand(1, 3, 16, 16)
+    steps = sample(
+        backbone(FLOW),
+        source,
+        [BoundLoss(Toward(level=0.4))],
+        SamplerSettings(steps=5, skip=0, resample=1, method=MPGD()),
+        rng=Seeded(0, 1),
+        mask=mask,
+    )
+    last = list(steps)[-1].x_0
+    assert torch.allclose(last[..., 4:], Halving().encode(source)[..., 4:])
