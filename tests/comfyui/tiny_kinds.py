@@ -21,9 +21,11 @@ class Kind:
         int, ...
     ]  # the shape of the latent of one 64x64 picture (audio: of 0.7 s), without the batch
     prediction: str  # the class in comfy.model_sampling: EPS, V_PREDICTION, or CONST (rectified flow)
+    decoded: tuple[int, int] = (-1, 1)  # the range of pictures that the VAE's network gives
     text: int = 32  # width of the text embedding
     pooled: int = 0  # width of the pooled text embedding; 0: the model takes none
     extra: dict[str, Any] = field(default_factory=dict)  # further values of the conditioning
+    sound: tuple[int, ...] = ()  # the shape of a second latent, nested with the first
     medium: str = "picture"  # picture, video, or audio
 
 
@@ -126,6 +128,24 @@ _Z_IMAGE = _LUMINA | {
     "pad_tokens_multiple": 32,
 }
 
+_WAN = {
+    "image_model": "wan2.1",
+    "model_type": "t2v",
+    "dim": 48,
+    "ffn_dim": 96,
+    "num_heads": 2,
+    "num_layers": 1,
+    "text_dim": 32,
+}
+_LTXV = {
+    "image_model": "ltxv",
+    "num_layers": 1,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "cross_attention_dim": 64,
+    "caption_channels": 32,
+}
+
 KINDS = {
     "sd15": Kind("SD15", "BaseModel", _UNET, "kl_4", (4, 8, 8), "EPS"),
     "sd15_inpaint": Kind("SD15", "BaseModel", _UNET | {"in_channels": 9}, "kl_4", (4, 8, 8), "EPS"),
@@ -190,22 +210,9 @@ KINDS = {
         (16, 1, 8, 8),
         "CONST",
     ),
-    "wan": Kind(
-        "WAN21_T2V",
-        "WAN21",
-        {
-            "image_model": "wan2.1",
-            "model_type": "t2v",
-            "dim": 48,
-            "ffn_dim": 96,
-            "num_heads": 2,
-            "num_layers": 1,
-            "text_dim": 32,
-        },
-        "wan",
-        (16, 1, 8, 8),
-        "CONST",
-        medium="video",
+    "wan": Kind("WAN21_T2V", "WAN21", _WAN, "wan", (16, 1, 8, 8), "CONST", medium="video"),
+    "wan_taehv": Kind(
+        "WAN21_T2V", "WAN21", _WAN, "taehv_16", (16, 1, 8, 8), "CONST", decoded=(0, 1), medium="video"
     ),
     "hunyuan_video": Kind(
         "HunyuanVideo",
@@ -238,20 +245,25 @@ KINDS = {
         pooled=32,
         medium="video",
     ),
-    "ltxv": Kind(
-        "LTXV",
-        "LTXV",
-        {
-            "image_model": "ltxv",
-            "num_layers": 1,
-            "attention_head_dim": 32,
-            "num_attention_heads": 2,
-            "cross_attention_dim": 64,
-            "caption_channels": 32,
+    "ltxv": Kind("LTXV", "LTXV", _LTXV, "ltxv", (128, 1, 2, 2), "CONST", medium="video"),
+    "ltxav": Kind(
+        "LTXAV",
+        "LTXAV",
+        _LTXV
+        | {
+            "image_model": "ltxav",
+            "audio_attention_head_dim": 16,
+            "audio_num_attention_heads": 2,
+            "audio_cross_attention_dim": 32,
+            "connector_attention_head_dim": 16,
+            "connector_num_attention_heads": 2,
+            "connector_num_layers": 1,
         },
         "ltxv",
         (128, 1, 2, 2),
         "CONST",
+        text=64,
+        sound=(8, 4, 16),
         medium="video",
     ),
     "chroma_radiance": Kind(
@@ -355,6 +367,7 @@ KINDS = {
         (64, 16),
         "V_PREDICTION",
         text=768,
+        decoded=(0, 1),
         extra={"seconds_start": 0, "seconds_total": 1},
         medium="audio",
     ),

@@ -21,9 +21,11 @@ import comfy.ldm.chroma_radiance.model
 import comfy.ldm.flux.controlnet
 import comfy.model_management
 import comfy.model_patcher
+import comfy.nested_tensor
 import comfy.ops
 import comfy.sd
 import comfy.supported_models
+import comfy.taesd.taehv
 import comfy.taesd.taesd
 import torch
 from comfy.ldm.audio.autoencoder import AudioOobleckVAE
@@ -46,7 +48,7 @@ class Tiny(NamedTuple):
     vae: comfy.sd.VAE
     positive: list
     negative: list
-    latent: dict[str, torch.Tensor]
+    latent: dict[str, Any]
 
 
 def missing(kind: str) -> str | None:
@@ -61,7 +63,9 @@ def tiny(kind: str, batch: int = 1, seed: int = 0) -> Tiny:
     """Model, VAE, two prompts, and an empty latent of 64x64 pictures of one kind. The same seed gives the same."""
     found, model, vae = KINDS[kind], tiny_model(kind, seed), tiny_vae(kind, seed)
     positive, negative = prompt(found, seed), prompt(found, seed + 1)
-    latent = {"samples": torch.zeros(batch, *found.latent)}
+    samples = torch.zeros(batch, *found.latent)
+    if found.sound:
+        samples = comfy.nested_tensor.NestedTensor((samples, torch.zeros(batch, *found.sound)))
     if kind == "sd15_inpaint":
         picture = torch.rand(1, SIDE, SIDE, 3, generator=_generator(seed))
         mask = torch.zeros(1, SIDE, SIDE)
@@ -69,7 +73,7 @@ def tiny(kind: str, batch: int = 1, seed: int = 0) -> Tiny:
         positive, negative, _ = nodes.InpaintModelConditioning().encode(
             positive, negative, picture, vae, mask
         )
-    return Tiny(model, vae, positive, negative, latent)
+    return Tiny(model, vae, positive, negative, {"samples": samples})
 
 
 def tiny_model(kind: str, seed: int = 0, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
@@ -112,7 +116,7 @@ def prompt(kind: Kind, seed: int) -> list:
     generator = _generator(seed)
     pooled = torch.randn(1, kind.pooled, generator=generator) if kind.pooled else None
     values = kind.extra | {"pooled_output": pooled}
-    if kind.config == "LTXV":
+    if kind.config in ("LTXV", "LTXAV"):
         values["attention_mask"] = torch.ones(1, TOKENS, dtype=torch.long)
     if kind.config == "HiDreamO1":
         values["text_input_ids"] = torch.randint(0, 1000, (1, TOKENS), generator=generator)
@@ -184,6 +188,10 @@ def _taesd_16(seed: int) -> comfy.sd.VAE:
     return _vae(network)
 
 
+def _taehv_16(seed: int) -> comfy.sd.VAE:
+    return _vae(randomize(comfy.taesd.taehv.TAEHV(latent_channels=16), seed))
+
+
 def _wan(seed: int) -> comfy.sd.VAE:
     network = WanVAE(
         dim=16,
@@ -229,6 +237,7 @@ VAES: dict[str, Callable[[int], comfy.sd.VAE]] = {
     "kl_flux2": _kl_flux2,
     "kl_hunyuan_video": _kl_hunyuan_video,
     "taesd_16": _taesd_16,
+    "taehv_16": _taehv_16,
     "wan": _wan,
     "ltxv": _ltxv,
     "oobleck": _oobleck,
