@@ -168,9 +168,9 @@ def _asked(asked: Any) -> tuple[Prompt, str]:
     return prompt, node
 
 
-def note(prompt: Prompt | None, figures: Figures) -> None:
-    """Record what the running sampler took. Without a prompt there is no key, and nothing is recorded."""
+def note(prompt: Prompt | None, figures: Figures, node: str | None = None) -> None:
+    """Record what the sampler `node` took, by default the running one. Without a prompt, nothing is recorded."""
     with Decoration("a note of what the run took"):
-        _, node = executing()
+        node = executing()[1] if node is None else node
         if prompt and node in prompt:
             measured().note(key_of(prompt, node, device_name()), figures)

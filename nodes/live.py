@@ -12,11 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..diffuseit.guidance.loop import Step
 from ..diffuseit.images.io import to_pil
 from ..diffuseit.losses import Loss
 from .comfy.decoration import Decoration
@@ -77,6 +76,25 @@ class Facts:
     source: Tensor
 
 
+class Reported(Protocol):
+    """What a step of any sampler tells: the fields of `guidance.loop.Step`."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def t(self) -> int: ...
+    @property
+    def items(self) -> range: ...
+    @property
+    def terms(self) -> Mapping[str, Tensor]: ...
+    @property
+    def shares(self) -> Mapping[int, Tensor]: ...
+    @property
+    def restarted(self) -> bool: ...
+
+
 class Live:
     """The reporter of one run: a context, so that it sends an end however the run ends."""
 
@@ -92,7 +110,7 @@ class Live:
         self._began = self._told = clock()
         self._ended: float | None = None
         self._done, self._next_frame = 0, 0
-        self._last: Step | None = None
+        self._last: Reported | None = None
         self._calls: Counter[str] = Counter()
         self._hooks: list[Any] = []
         self._decoration = Decoration("what the page shows of a run")
@@ -122,14 +140,14 @@ class Live:
             self._ended = self._clock()
             self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
 
-    def step(self, step: Step, picture: Tensor) -> None:
-        """Report a step, and show its first image [3, H, W] in [-1, 1], on the CPU."""
+    def step(self, step: Reported, picture: Callable[[], Tensor]) -> None:
+        """Report a step, and show its first image [3, H, W] in [-1, 1], on the CPU, which is asked for if it is due."""
         with self._decoration:
             self._note(step, picture)
             if self._clock() - self._told >= self._throttle or step.number == 0:
                 self._flush()
 
-    def _note(self, step: Step, picture: Tensor) -> None:
+    def _note(self, step: Reported, picture: Callable[[], Tensor]) -> None:
         number, waiting, mark = step.number, self._waiting, self._mark(step)
         if self._last is None:
             self._calls.clear()  # those for source and targets
@@ -142,7 +160,7 @@ class Live:
         if mark:
             waiting.setdefault("marks", []).append([number, mark])
         if number >= self._next_frame or number == step.total - 1:
-            waiting.setdefault("frames", []).append([number, jpeg(picture, FRAME_SIZE)])
+            waiting.setdefault("frames", []).append([number, jpeg(picture(), FRAME_SIZE)])
             self._next_frame = number + math.ceil(step.total / FRAMES)
         if step.shares:
             waiting["gradients"] = [
@@ -170,7 +188,7 @@ class Live:
         with self._decoration:
             self._tell("result", picture=jpeg(picture, LARGE_SIZE))
 
-    def _mark(self, step: Step) -> str | None:
+    def _mark(self, step: Reported) -> str | None:
         """Return the mark of a step: "restart" after it, "resample" of a level, the next "picture" of the batch."""
         if step.restarted:
             return "restart"

@@ -79,7 +79,7 @@ def told(live):
                 if network is not None:
                     network(torch.zeros(1))
                 clock.now += seconds
-                reporter.step(one, one.pred_xstart[0])
+                reporter.step(one, lambda: one.pred_xstart[0])
         return events
 
     return run
@@ -187,7 +187,7 @@ def test_a_run_that_fails_says_so(live):
     def run():
         with live.Live(facts, lambda _, data: events.append(data), throttle=9.0) as reporter:
             for number in range(2):
-                reporter.step(step(number), torch.zeros(3, 4, 4))
+                reporter.step(step(number), lambda: torch.zeros(3, 4, 4))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -206,7 +206,7 @@ def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
 
     with live.Live(facts, send) as reporter:
         for number in range(4):
-            reporter.step(step(number, 4), torch.zeros(3, 4, 4))
+            reporter.step(step(number, 4), lambda: torch.zeros(3, 4, 4))
     reporter.result(torch.zeros(3, 4, 4))
     assert caplog.text.count("goes on without what the page shows of a run") == 1
     assert reporter.figures().pictures == 1
@@ -219,7 +219,7 @@ def test_a_step_that_cannot_be_shown_counts_all_the_same(live, caplog):
     with live.Live(facts, lambda *_: None, clock=clock) as reporter:
         for number in range(2):
             clock.now += 3
-            reporter.step(step(number, 2), torch.zeros(0))
+            reporter.step(step(number, 2), lambda: torch.zeros(0))
     assert reporter.figures().seconds_per_step == 3
     assert "goes on without" in caplog.text
 

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,11 +71,9 @@ def check_interruption() -> None:
 
 
 @contextmanager
-def interruptible(backbone: nn.Module) -> Iterator[None]:
-    """Check for an interruption before each call of the diffusion model, since an inversion has no steps that could."""
-    hooks = [
-        network.register_forward_pre_hook(lambda *_: check_interruption()) for network in backbone.children()
-    ]
+def interruptible(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Check for an interruption before each call of the networks, since a step is long, and an inversion has none."""
+    hooks = [network.register_forward_pre_hook(lambda *_: check_interruption()) for network in networks]
     try:
         yield
     finally:
