@@ -84,7 +84,13 @@ class _NodeOutput:
 
 
 IO = SimpleNamespace(
-    **{name: _Type(name.upper()) for name in ("Boolean", "Combo", "Float", "Image", "Int", "Mask", "String")},
+    **{
+        name: _Type(name.upper())
+        for name in (
+            *("Boolean", "Combo", "Float", "Int", "String"),
+            *("Conditioning", "Image", "Mask", "Model", "Vae"),
+        )
+    },
     Autogrow=_Autogrow("AUTOGROW"),
     Custom=_Type,
     Hidden=SimpleNamespace(unique_id="unique_id", prompt="prompt", extra_pnginfo="extra_pnginfo"),
@@ -193,6 +199,7 @@ def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
         management,
         utils,
         patcher,
+        _module("comfy.sd"),
         _module("comfy_api", latest=api),
         api,
         _module("comfy_execution", utils=execution),
