@@ -60,9 +60,12 @@ def machine(device: str) -> dict[str, Any]:
     return {"device": name, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def deliver(report: dict[str, Any], table: Table, where: str | None) -> None:
-    """Print the table, and write the report as JSON to `where`."""
-    Console(stderr=where == "-", width=max(100, Console().width)).print(table)
+def deliver(report: dict[str, Any], table: Table | str, where: str | None) -> None:
+    """Print the table (a text as it is), and write the report as JSON to `where`."""
+    if isinstance(table, str):
+        print(table, file=sys.stderr if where == "-" else sys.stdout)
+    else:
+        Console(stderr=where == "-", width=max(100, Console().width)).print(table)
     text = json.dumps(report, indent=1)
     if where == "-":
         print(text)

@@ -1,15 +1,17 @@
 """The rates of the machine, and the operations that a step needs at least."""
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import open_clip
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffuseit.models.unet import UNet
+from diffuseit.models.vit import ViTConfig
 
 from .networks import Scale
 from .settings import Task
@@ -51,25 +53,49 @@ def _seconds(call: Any, device: str) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - worked
 
 
+@dataclass(frozen=True)
+class Passes:
+    """Floating-point operations of a forward pass and of a backward pass to the input. A multiply-add counts as two."""
+
+    forward: float
+    backward: float
+
+    @property
+    def both(self) -> float:
+        return self.forward + self.backward
+
+
 def needed_flops(task: Task, scale: Scale) -> dict[str, float]:
     """Return the operations of one step by network: one forward pass, and one backward pass to its input."""
     with torch.device("meta"):
         picture, time_ = torch.empty(1, 3, 256, 256), torch.empty(1)
-        seen = torch.empty(1, 3, scale.vit.input_size, scale.vit.input_size)
-        flops = {
-            "unet": _forward_and_backward(UNet(scale.unet), picture, time_),
-            "vit": _forward_and_backward(scale.vit.build(), seen),
-        }
-        for name in list(scale.clips)[: task.clips] if task.mode == "text" else ():
-            visual = open_clip.CLIP(**scale.clips[name]).visual
-            side = scale.clips[name]["vision_cfg"]["image_size"]
-            flops[f"clip {name}"] = _forward_and_backward(visual, torch.empty(task.crops, 3, side, side))
+        unet = UNet(scale.unet)
+    flops = {"unet": passes(unet, unet, picture, time_).both, "vit": vit_passes(scale.vit).both}
+    for name in list(scale.clips)[: task.clips] if task.mode == "text" else ():
+        flops[f"clip {name}"] = clip_passes(scale.clips[name], task.crops).both
     return flops
 
 
-def _forward_and_backward(network: nn.Module, *inputs: torch.Tensor) -> float:
+def vit_passes(config: ViTConfig) -> Passes:
+    """Return the operations for one image of the network's input size."""
+    with torch.device("meta"):
+        vit = config.build()
+        return passes(vit, vit, torch.empty(1, 3, config.input_size, config.input_size))
+
+
+def clip_passes(config: Mapping[str, Any], crops: int) -> Passes:
+    """Return the operations of the image tower of open_clip's `model_cfg` for the crops of one image."""
+    with torch.device("meta"):
+        visual = open_clip.CLIP(**config).visual
+        side = config["vision_cfg"]["image_size"]
+        return passes(visual, visual, torch.empty(crops, 3, side, side))
+
+
+def passes(network: nn.Module, call: Callable[..., Tensor], *inputs: Tensor) -> Passes:
+    """Return the operations of `call(*inputs)` and of its backward pass to the first input, all on the meta device."""
     network.eval().requires_grad_(False)
     with FlopCounterMode(display=False) as counter, torch.enable_grad():
-        result = network(inputs[0].requires_grad_() + 0, *inputs[1:])  # the counter wants no leaf
+        result = call(inputs[0].requires_grad_() + 0, *inputs[1:])  # the counter wants no leaf
+        forward = counter.get_total_flops()
         torch.autograd.grad(result.sum(), inputs[0])
-    return float(counter.get_total_flops())
+    return Passes(forward, counter.get_total_flops() - forward)

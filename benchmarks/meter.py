@@ -1,6 +1,7 @@
 """Seconds, network calls and peak memory of a loop's steps."""
 
 import resource
+import statistics
 import sys
 import time
 from collections import Counter
@@ -54,13 +55,13 @@ class Meter:
             yield item
 
     def report(self) -> dict[str, Any]:
-        """Return plain values. The first step warms up, and the mean leaves it out if there are others."""
+        """Return plain values. The first step warms up, and the median leaves it out if there are others."""
         steps = max(1, len(self.seconds))
         return {
             "seconds": self.seconds,
             "processor_seconds": self.processor_seconds,
-            "seconds_per_step": _mean(self.seconds),
-            "processor_seconds_per_step": _mean(self.processor_seconds),
+            "seconds_per_step": _median(self.seconds),
+            "processor_seconds_per_step": _median(self.processor_seconds),
             "calls_per_step": {
                 name: [self.forward[name] / steps, self.backward[name] / steps] for name in self.forward
             },
@@ -92,9 +93,10 @@ class Meter:
         return _status("VmHWM")
 
 
-def _mean(values: list[float]) -> float:
+def _median(values: list[float]) -> float:
+    """Return the median without the first value. Recording CUDA graphs slows down the second step too."""
     counted = values[1:] or values
-    return sum(counted) / max(1, len(counted))
+    return statistics.median(counted) if counted else 0.0
 
 
 def _status(name: str) -> int:

@@ -14,7 +14,7 @@ from diffuseit.models.clip import CLIP, CLIPEnsemble, load_clip
 from diffuseit.models.configs import CONFIGS
 from diffuseit.models.ddpm_checkpoint import load_ddpm
 from diffuseit.models.unet import UNet, UNetConfig
-from diffuseit.models.vit import ViTConfig, load_vit
+from diffuseit.models.vit import ViT, ViTConfig, load_vit
 
 State = dict[str, Tensor]
 
@@ -108,6 +108,18 @@ def _random(name: str, like: Tensor) -> Tensor:
     values = torch.empty(like.shape).normal_(generator=generator)
     fan_in = like[0].numel() if like.ndim > 1 and name.endswith("weight") else like.shape[-1]
     return values.mul_(0.5 * fan_in**-0.5).half().float()
+
+
+def vit_without_weights(config: ViTConfig, dtype: torch.dtype) -> ViT:
+    """Return a ViT on the meta device."""
+    with torch.device("meta"):
+        return ViT(config.build(), input_size=config.input_size).cast(dtype)
+
+
+def clip_without_weights(name: str, config: Mapping[str, Any], dtype: torch.dtype) -> CLIP:
+    """Return a CLIP on the meta device."""
+    with torch.device("meta"):
+        return CLIP(open_clip.CLIP(**config), open_clip.tokenize, name=name).cast(dtype)
 
 
 def _clip_network(scale: Scale, name: str, dtype: torch.dtype) -> CLIP:

@@ -62,10 +62,11 @@ def run(task: Task, scale: Scale, variant: str) -> tuple[Meter, list[Tensor], di
     losses = preset.build(models, TO if text else None, FROM if text else None, None if text else target)
     settings = replace(preset.sampler, restart_above=None)
     meter = Meter(task.device)
-    meter.count("unet", models.ddpm.unet.input_blocks[0][0])
-    meter.count("vit", models.vit.model.patch_embed.proj)
-    for clip in models.clip or ():
-        meter.count(f"clip {clip.name}", clip.model.visual.conv1)
+    if not options.compile:  # a count inside a compiled network would compile it anew in every step
+        meter.count("unet", models.ddpm.unet.input_blocks[0][0])
+        meter.count("vit", models.vit.model.patch_embed.proj)
+        for clip in models.clip or ():
+            meter.count(f"clip {clip.name}", clip.model.visual.conv1)
     crops = [(models.vit, 0), *((clip, task.crops) for clip in models.clip or ())]
     step_bytes = run_bytes(models.ddpm, crops, 1, (256, 256), options)
     estimate = {"estimated_bytes": step_bytes + offload_bytes(feature_networks, options)}

@@ -8,7 +8,6 @@ Estimates weights and step in both precisions, for every way to save memory. Not
 import argparse
 from typing import Any
 
-import open_clip
 import torch
 from rich.table import Table
 from torch import nn
@@ -22,7 +21,7 @@ from diffuseit.performance.offload import Offload
 from diffuseit.performance.options import BALANCED, FULL_SPEED, LOW_MEMORY, Execution
 
 from .arguments import deliver
-from .networks import DIFFUSION, SCALES
+from .networks import DIFFUSION, SCALES, clip_without_weights, vit_without_weights
 
 WAYS = {
     "default": FULL_SPEED,
@@ -81,12 +80,8 @@ def _networks(scale: str, dtype: torch.dtype) -> tuple[PixelDDPM, ViT, list[CLIP
     shapes = SCALES[scale]
     with torch.device("meta"):
         ddpm = PixelDDPM(UNet(shapes.unet), DIFFUSION).to(dtype).eval().requires_grad_(False)
-        vit = ViT(shapes.vit.build(), input_size=shapes.vit.input_size).cast(dtype)
-        clips = [
-            CLIP(open_clip.CLIP(**config), open_clip.tokenize, name=name).cast(dtype)
-            for name, config in shapes.clips.items()
-        ]
-    return ddpm, vit, clips
+    clips = [clip_without_weights(name, config, dtype) for name, config in shapes.clips.items()]
+    return ddpm, vit_without_weights(shapes.vit, dtype), clips
 
 
 def _bytes(network: nn.Module) -> int:

@@ -87,7 +87,9 @@ def _table(report: dict[str, Any]) -> Table:
 
 
 def _calls(calls: dict[str, list[float]]) -> str:
-    """Return the passes of the U-Net, the ViT, and all CLIP networks together."""
+    """Return the passes of the U-Net, the ViT, and all CLIP networks together; "-" if they were not counted."""
+    if not calls:
+        return "-"
     clips = [pair for name, pair in calls.items() if name.startswith("clip")]
     shown = {
         "U": calls["unet"],

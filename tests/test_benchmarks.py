@@ -1,10 +1,13 @@
 """The benchmarks run and count; what they time is not looked at."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
-from benchmarks import floor, growth, memory, plan, speed
+from benchmarks import comfyui, floor, growth, latent, memory, plan, speed
 from benchmarks.comparison import compare
 from benchmarks.meter import Meter
 from benchmarks.networks import SCALES
@@ -94,3 +97,82 @@ def test_the_plan_has_every_way_to_save_memory():
         assert totals["text", dtype, plan.NO_BACKWARD] < low < default
     for row in rows:
         assert row["total_bytes_one_at_a_time"] <= row["total_bytes_offloaded"]
+
+
+class Blocks(nn.Module):
+    """Decodes one pixel into 8x8: two blocks of two convolutions, 6 channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.last = nn.Upsample(scale_factor=8), nn.Conv2d(6, 3, 3, padding=1)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+
+    def decode(self, z):
+        hidden = self.up(z)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.last(hidden)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(6, 6, 3, padding=1) for _ in range(2))
+
+    def forward(self, x):
+        return self.two(self.one(x).relu()).relu()
+
+
+def test_operations_and_bytes_of_a_decoder_are_those_of_its_layers():
+    with torch.device("meta"):
+        decoder = comfyui.Decoder("a", Blocks().to(comfyui.DTYPE).requires_grad_(False), channels=6)
+    rows = {(row["size"], row["recompute"]): row for row in latent.decoder_rows([decoder], (64, 32))}
+    pixels = 64 * 64
+    layers, last = 2 * pixels * 9 * 6 * 6, 2 * pixels * 9 * 6 * 3
+    plain, again = rows[64, False], rows[64, True]
+    assert plain["forward_flops"] == again["forward_flops"] == 4 * layers + last
+    assert plain["backward_flops"] == 4 * layers + last
+    assert 2 * layers <= again["backward_flops"] - plain["backward_flops"] <= 4 * layers
+    # The inputs of all five layers or of the two blocks and the last layer, 2 bytes each, and the picture.
+    assert plain["kept_bytes"] == pixels * 2 * (5 * 6 + 3)
+    assert again["kept_bytes"] == pixels * 2 * (3 * 6 + 3)
+    assert rows[32, False]["kept_bytes"] == plain["kept_bytes"] / 4
+
+
+def test_overhead_is_what_decoder_and_networks_take_over_the_step():
+    decoders = [
+        {
+            "decoder": name,
+            "size": 512,
+            "recompute": again,
+            "forward_flops": cost,
+            "backward_flops": cost * more,
+        }
+        for name, cost in (("full", 100), ("tiny", 10))
+        for again, more in ((False, 1), (True, 2))
+    ]
+    features = [{"network": name, "forward_flops": 5, "backward_flops": 5} for name in ("vit", "clip")]
+    model = {"model": "m", "cfg": True, "forward_flops": 1000, "full": "full", "tiny": "tiny"}
+    way = latent.Way("tiny", full=False, size=512)
+    ways = (
+        way,
+        replace(way, name="rarely", every=2),
+        replace(way, name="full again", full=True, recompute=True),
+    )
+    rows = latent.overhead_rows(decoders, [model], features, {"a": ["vit"], "b": ["vit", "clip"]}, ways)
+    ratios = {(row["networks"], row["way"]): row["ratio"] for row in rows}
+    assert ratios == pytest.approx(
+        {
+            ("a", "tiny"): 1.03,
+            ("b", "tiny"): 1.04,
+            ("a", "rarely"): 1.015,
+            ("b", "rarely"): 1.02,
+            ("a", "full again"): 1.31,
+            ("b", "full again"): 1.32,
+        }
+    )
+
+
+def test_a_folder_without_comfyui_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="comfy/ldm is missing"):
+        latent.main(["--comfyui", str(tmp_path)])

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,7 @@ from ..models.crops import draw_crops
 from ..models.unet import UNet
 from ..models.vit import ViT, ViTFeatures
 from .options import FULL_SPEED, Execution, as_written
+from .recompute import recomputed_blocks
 
 Call = Callable[..., Any]
 
@@ -119,16 +121,54 @@ def run_bytes(
         )
         for network in backbone.networks().values()
     ]
+    graph = Footprint(sum(one.held for one in backbones), max(one.peak for one in backbones))
+    return guidance_bytes(graph, networks, batch, size, options)
+
+
+def guidance_bytes(
+    graph: Footprint,
+    networks: Sequence[tuple[ViT | CLIP, int]],
+    batch: int,
+    size: tuple[int, int],
+    options: Execution = FULL_SPEED,
+) -> int:
+    """Return the peak bytes of one gradient: `graph`, which leads to the images, plus the largest feature network.
+
+    `networks` come with the number of crops each sees per image (0: the whole image). `size` is the (height, width) of
+    the images that they get.
+    """
     features = [
-        _remembered(
-            network,
-            (batch, size, crops, options.crop_batch),
-            lambda network, crops=crops: _feature_footprint(network, batch, size, crops, options.crop_batch),
-        )
-        for network, crops in networks
+        feature_footprint(network, batch, size, crops, options.crop_batch).peak for network, crops in networks
     ]
-    held = sum(one.held for one in backbones)
-    return max([one.peak for one in backbones] + [held + one.peak for one in features])
+    return max(graph.peak, graph.held + max(features, default=0))
+
+
+def decoder_footprint(decoder: nn.Module, latent: Tensor, recompute: bool = False) -> Footprint:
+    """Return what decoding takes with its backward pass to the latent, the weights frozen.
+
+    It is `decoder.decode(latent)`, or `decoder(latent)` if the decoder has no such method. Only the shape and dtype of
+    `latent` matter. `recompute`: the decoder's blocks are computed again in the backward pass (`recomputed_blocks`).
+    """
+
+    def measure(decoder: nn.Module) -> Footprint:
+        with recomputed_blocks(decoder) if recompute else nullcontext():
+            return footprint(decoder, getattr(decoder, "decode", decoder), latent)
+
+    return _remembered(decoder, (latent.shape, latent.dtype, recompute), measure)
+
+
+def feature_footprint(
+    network: ViT | CLIP, batch: int, size: tuple[int, int], crops: int, crop_batch: int | None = None
+) -> Footprint:
+    """Return what a feature network takes with its backward pass to images [B, 3, H, W] of `size` (height, width).
+
+    `crops`: how many of each image it sees (0: the whole image), at most `crop_batch` of them at a time.
+    """
+    return _remembered(
+        network,
+        (batch, size, crops, crop_batch),
+        lambda network: _feature_footprint(network, batch, size, crops, crop_batch),
+    )
 
 
 def offload_bytes(networks: Iterable[nn.Module], options: Execution = FULL_SPEED) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui.inside import give_nodes
 from comfyui.server import ComfyServer, comfyui_path, comfyui_python, missing_requirements
 
 from diffuseit.images.io import save_picture, to_pil
@@ -30,11 +31,12 @@ def comfyui():
 
 @pytest.fixture(scope="session")
 def start(comfyui, tmp_path_factory):
-    """`start(*options)`: a server in a fresh base directory, with inputs and a second folder of models."""
+    """`start(*options)`: a server in a fresh base directory, with inputs, a second folder of models, and TinyModel."""
 
     def start(*options: str) -> ComfyServer:
         base = tmp_path_factory.mktemp("comfyui")
         write_inputs(base / "input")
+        give_nodes(base, "tiny_nodes")
         (base / "elsewhere" / "weights").mkdir(parents=True)
         paths = base / "extra_model_paths.yaml"
         paths.write_text(f"other:\n  base_path: {base / 'elsewhere'}\n  diffuseit: weights\n")

@@ -1,0 +1,30 @@
+"""The tiny models as nodes, for graphs of a real server (`inside.give_nodes`)."""
+
+from comfyui.tiny_kinds import KINDS
+from comfyui.tiny_models import Tiny, missing, tiny
+
+
+class TinyModel:
+    """All that a graph needs to sample one kind: what the loaders, text encoders, and empty latents give."""
+
+    CATEGORY = "tests"
+    FUNCTION = "build"
+    RETURN_TYPES = ("MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT")
+    RETURN_NAMES = Tiny._fields
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:  # noqa: N802
+        """The kinds that this ComfyUI knows."""
+        return {
+            "required": {
+                "kind": ([kind for kind in KINDS if not missing(kind)],),
+                "batch": ("INT", {"default": 1, "min": 1}),
+            }
+        }
+
+    def build(self, kind: str, batch: int) -> Tiny:
+        """The outputs."""
+        return tiny(kind, batch)
+
+
+NODE_CLASS_MAPPINGS = {"TinyModel": TinyModel}
