@@ -4,19 +4,25 @@ from functools import partial
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.metrics import structural_similarity as scikit_ssim
 
 from diffuseit.errors import InputError, ModelError
 from diffuseit.evaluation import optional as optional_packages
-from diffuseit.evaluation.classes import class_accuracy
+from diffuseit.evaluation.classes import class_accuracy, load_deit
 from diffuseit.evaluation.edges import luminance
 from diffuseit.evaluation.inception import load_inception
 from diffuseit.evaluation.perception import load_lpips
 from diffuseit.evaluation.pixels import BEST_PSNR, background_psnr, background_ssim, ssim
 from diffuseit.evaluation.sets import csfid, frechet_distance, sfid, sfid_with_diagonal
+from diffuseit.evaluation.witnesses import CLASSIFIER, CLIPS, PERCEPTION, standard_witnesses
+from diffuseit.models.hub.catalog import catalog, entry_named
+from diffuseit.models.load import load_entry
+from diffuseit.models.vit import IMAGENET_MEAN, IMAGENET_STD
 
 LPIPS_PACKAGE = "lpips"
 FIDELITY = "torch_fidelity"
@@ -243,3 +249,60 @@ def test_a_missing_package_is_one_line_with_the_command(monkeypatch, tmp_path, p
     command = r"run `pip install 'diffuseit\[evaluation\]'`"
     with pytest.raises(ModelError, match=f"needs the package {package}: {command}"):
         load(tmp_path / "weights.pth")
+
+
+# --- the catalog
+
+
+def test_the_catalogs_addresses_are_those_of_the_libraries():
+    """And the digits of the checksums are those in the names that the publishers gave their files."""
+    from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
+
+    inception = pytest.importorskip(f"{FIDELITY}.feature_extractor_inceptionv3")
+    addresses = {
+        "lpips-alex": AlexNet_Weights.IMAGENET1K_V1.url,
+        "lpips-squeeze": SqueezeNet1_1_Weights.IMAGENET1K_V1.url,
+        "lpips-vgg": VGG16_Weights.IMAGENET1K_V1.url,
+        "fid-inception": inception.URL_INCEPTION_V3,
+    }
+    for name, address in addresses.items():
+        entry = entry_named(name)
+        assert entry.url == address
+        assert entry.file == address.rpartition("/")[2] and entry.file.endswith(f"-{entry.sha256}.pth")
+    deit = timm.get_pretrained_cfg("deit_base_distilled_patch16_384")
+    assert entry_named(CLASSIFIER).hub.repo == deit.hf_hub_id
+    assert {name for name, entry in catalog().items() if entry.kind == "measure"} == {*addresses, CLASSIFIER}
+
+
+def test_networks_that_measure_guide_nothing(tmp_path):
+    with pytest.raises(InputError, match="only measures results"):
+        load_entry(entry_named("lpips-alex"), tmp_path / "weights.pth")
+
+
+@pytest.mark.slow
+def test_deit_is_timms_with_the_mean_of_its_heads(tmp_path):
+    with torch.device("meta"):
+        shapes = timm.create_model("deit_base_distilled_patch16_384").state_dict()
+    assert sum(value.numel() for value in shapes.values()) == entry_named(CLASSIFIER).parameters
+    torch.manual_seed(0)
+    model = timm.create_model("deit_base_distilled_patch16_384").eval()
+    for head in (model.head, model.head_dist):
+        torch.nn.init.normal_(head.weight)
+    save_file(model.state_dict(), tmp_path / "deit.safetensors")
+    classifier = load_deit(tmp_path / "deit.safetensors")
+    picture = pictures(1, 384)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        expected = model((picture / 2 + 0.5 - mean) / std)
+    torch.testing.assert_close(classifier(picture), expected)
+    assert classifier.index("Goldfish") == classifier.index("1") == 1
+    with pytest.raises(InputError, match="several classes"):
+        classifier.index("sunglasses")
+
+
+def test_standard_networks_are_those_that_are_here(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / entry_named("dino-b8").file)
+    found = standard_witnesses(tmp_path, sets=False, classes=False)
+    assert found.vit is None and "dino" in found.broken[0]
+    assert {entry.name for entry in found.missing} == {*CLIPS, *PERCEPTION}
+    assert "`diffuseit models download clip-l14" in found.how_to_get_more()
