@@ -211,9 +211,14 @@ _LATENT_TEXT = Preset(
 
 _LATENT_IMAGE = Preset(
     name="latent-image",
-    description="Latent diffusion models: image guidance, without a backward pass through the model",
+    description="Latent diffusion models: a style image, with a prompt or without",
     kind="image",
-    losses=_FAST_IMAGE.losses,
+    losses=(
+        ImageStyleLoss(cls=0.3, pixels=0.03),
+        _LATENT_STRUCTURE,
+        _STYLE_COLORS,
+        _POCKET_RANGE,
+    ),
     sampler=_LATENT_SAMPLER,
 )
 
