@@ -1,21 +1,25 @@
 """What test_guide_model.py looks at inside ComfyUI: runs of core's sampling with models that the losses guide."""
 
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management as management
 import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
+import comfy.sd
 import comfy.supported_models_base
 import comfy.utils
 import comfy_extras.nodes_custom_sampler as custom
 import torch
 from comfyui.pack import part
 from comfyui.tiny_kinds import KINDS, SIDE
-from comfyui.tiny_models import Tiny, missing, tiny
+from comfyui.tiny_models import Tiny, missing, tiny, write_controlnet, write_lora
 
 import nodes  # ComfyUI's
 
@@ -272,6 +276,42 @@ def _uses(made: Tiny) -> dict[str, Any]:
     return found
 
 
+def with_loras_and_controlnets() -> dict[str, dict[str, list[float]]]:
+    """How far samples are from the source without and with guidance, and what a LoRA or a ControlNet changes."""
+    return _inside(lambda: {kind: _with_loras_and_controlnets(tiny(kind)) for kind in ("sd15", "flux")})
+
+
+def _with_loras_and_controlnets(made: Tiny) -> dict[str, list[float]]:
+    image, kind = picture(), "sd15" if made.latent["samples"].shape[1] == 4 else "flux"
+    plain = run(made, guide(made, image), image=image)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.safetensors")
+        write_lora(kind, path)
+        lora = comfy.utils.load_torch_file(str(path), safe_load=True)
+        before, _ = comfy.sd.load_lora_for_models(made.model, None, lora, 1.0, 0.0)
+        after, _ = comfy.sd.load_lora_for_models(guide(made, image), None, lora, 1.0, 0.0)
+        write_controlnet(kind, path)
+        control = comfy.controlnet.load_controlnet(str(path))
+    positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(
+        *(made.positive, made.negative, control, picture(5), 1.0, 0.0, 1.0), vae=made.vae
+    )
+    controlled = made._replace(positive=positive, negative=negative)
+    found = {}
+    for name, way, model in (("lora", made, before), ("controlnet", controlled, made.model)):
+        guided = run(way, guide(way._replace(model=model), image), image=image)
+        found[name] = [
+            distance(made, run(way, model, image=image), image),
+            distance(made, guided, image),
+            largest(guided, plain),
+        ]
+    found["order"] = [
+        largest(
+            run(made, after, image=image), run(made, guide(made._replace(model=before), image), image=image)
+        )
+    ]
+    return found
+
+
 def batches() -> dict[str, list[float]]:
     """How far the first item of a batch is from a single run, by the guided model and by our sampler."""
     return _inside(lambda: {kind: _batches(tiny(kind)) for kind in ("sd15", "flux", PIXELS)})
@@ -339,7 +379,15 @@ def interruption() -> dict[str, Any]:
 
 
 def _interruption() -> dict[str, Any]:
-    made, image = tiny("sd15"), picture()
+    ltxv, image = tiny("ltxv"), picture()  # its VAE cannot compute blocks again
+    autoencoder = part("nodes.comfy.latent").LatentModel(ltxv.model, (1, 128, 1, 2, 2)).autoencoder(ltxv.vae)
+    autoencoder.release(recompute=True)
+    with torch.inference_mode(False):
+        part("nodes.comfy.devices").thaw(ltxv.vae.first_stage_model)
+        x = torch.randn(1, 128, 2, 2, requires_grad=True)
+        torch.autograd.grad(autoencoder.decode(x).sum(), x)
+
+    made = tiny("sd15")
     losses = _with_networks()
     guided = guide(made, image, losses=losses)
     plain = run(made, guided, image=image)
@@ -382,7 +430,13 @@ def _interruption() -> dict[str, Any]:
     found["with less"] = largest(samples[0], plain)
     failures.append("always")
     found["no memory always"] = error_of(lambda: run(made, guided, image=image))
-    network.decode = decode
+
+    def unmeasurable(latents: torch.Tensor) -> torch.Tensor:
+        return decode(latents) if bool(latents.sum() < 1e9) else latents
+
+    network.decode = unmeasurable
+    part("diffuseit.performance.memory")._FOOTPRINTS.clear()
+    found["unmeasurable"] = largest(run(made, guided, image=image), plain)
 
     def overflow(latents: torch.Tensor) -> torch.Tensor:
         image = decode(latents.to(next(network.parameters()).dtype))
@@ -517,6 +571,6 @@ def _as_model(ddpm: Any) -> Any:
 
 
 LOOKS = (
-    *(every_kind, every_sampler, agreement, uses, batches),
+    *(every_kind, every_sampler, agreement, uses, batches, with_loras_and_controlnets),
     *(methods, interruption, refusals, pixel_model),
 )

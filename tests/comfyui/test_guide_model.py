@@ -107,6 +107,16 @@ def test_an_item_of_a_batch_equals_a_single_run(facts, kind):
     assert max(facts["batches"][kind]) < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["sd15", "flux"])
+def test_loras_and_controlnets_go_on_working(facts, kind):
+    found = facts["with_loras_and_controlnets"][kind]
+    for what in ("lora", "controlnet"):
+        free, guided, change = found[what]
+        assert guided < 0.95 * free
+        assert change > 0.01
+    assert found["order"][0] < ROUNDING
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_every_method_of_our_sampler_follows_the_losses(facts, kind):
     found = facts["methods"][kind]
@@ -129,6 +139,10 @@ def test_out_of_memory_a_run_goes_on_with_less_and_then_says_so(facts):
     assert found["no memory once"] == ""
     assert found["with less"] < ROUNDING
     assert found["no memory always"].startswith("RuntimeError: DiffuseIT ran out of memory")
+
+
+def test_a_vae_that_cannot_be_measured_works(facts):
+    assert facts["interruption"]["unmeasurable"] < ROUNDING
 
 
 def test_a_vae_that_overflows_runs_in_float32(facts):
