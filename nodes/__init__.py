@@ -7,6 +7,7 @@ from typing import Any
 
 MODULES = (
     "loaders",
+    "pocket",
     "losses",
     "schedule",
     "options",

@@ -87,7 +87,8 @@ IO = SimpleNamespace(
     **{
         name: _Type(name.upper())
         for name in (
-            *("Boolean", "Combo", "Float", "Image", "Int", "Mask", "Model", "Sampler", "String", "Vae"),
+            *("Boolean", "Combo", "Float", "Int", "String"),
+            *("Conditioning", "Image", "Mask", "Model", "Sampler", "Vae"),
         )
     },
     Autogrow=_Autogrow("AUTOGROW"),
@@ -206,6 +207,7 @@ def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
         sampling,
         samplers,
         extension,
+        _module("comfy.sd"),
         _module("comfy_api", latest=api),
         api,
         _module("comfy_execution", utils=execution),

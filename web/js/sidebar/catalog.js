@@ -25,7 +25,8 @@ import { app } from "../../../../scripts/app.js";
  * @property {Job | null} job
  *
  * @typedef {{ name: string, purpose: string, members: string[] }} Bundle models that belong together
- * @typedef {{ folder: string, models: Model[], bundles: Bundle[] }} Listing
+ * @typedef {{ files: string[], present: boolean }} PocketFiles names of the latent pocket models in ComfyUI's folders
+ * @typedef {{ folder: string, pocket: PocketFiles, models: Model[], bundles: Bundle[] }} Listing
  */
 
 const EVENT = "diffuseit.download";
@@ -45,6 +46,15 @@ async function request(path, options) {
 }
 
 /**
+ * @param {string} path
+ * @param {object} content sent as JSON
+ */
+async function post(path, content) {
+  const headers = { "Content-Type": "application/json" };
+  await request(path, { method: "POST", headers, body: JSON.stringify(content) });
+}
+
+/**
  * @param {string} body of an error response
  * @returns {string}
  */
@@ -59,7 +69,7 @@ function reasonIn(body) {
 /** Dispatches `change` when the state of a download has changed, and `list` when the listing has. */
 class Catalog extends EventTarget {
   /** @type {Listing} */
-  listing = { folder: "", models: [], bundles: [] };
+  listing = { folder: "", pocket: { files: [], present: false }, models: [], bundles: [] };
 
   /** Starts to receive the server's events. */
   listen() {
@@ -74,13 +84,18 @@ class Catalog extends EventTarget {
 
   /** @param {string} name of a model or bundle to download */
   async startDownload(name) {
-    const body = JSON.stringify({ name });
-    await request("downloads", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    await post("downloads", { name });
   }
 
   /** @param {string} name of a model */
   async stopDownload(name) {
     await request(`downloads/${encodeURIComponent(name)}`, { method: "DELETE" });
+  }
+
+  /** Copies the latent pocket models to where ComfyUI's own loaders look. */
+  async putPocketFiles() {
+    await post("pocket-files", {});
+    await this.#refreshLoaders();
   }
 
   /**
@@ -105,8 +120,11 @@ class Catalog extends EventTarget {
     const model = this.model(job.name);
     if (model) model.job = job;
     this.dispatchEvent(new CustomEvent("change", { detail: job }));
-    if (job.state !== "done") return;
-    // The loaders must list the new file. If the server is gone, ComfyUI says so itself.
+    if (job.state === "done") await this.#refreshLoaders();
+  }
+
+  /** Lets the panel and the loaders list a new file. If the server is gone, ComfyUI says so itself. */
+  async #refreshLoaders() {
     await Promise.allSettled([this.refresh(), app.refreshComboInNodes()]);
   }
 }
