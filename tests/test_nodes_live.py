@@ -79,7 +79,7 @@ def told(live):
                 if network is not None:
                     network(torch.zeros(1))
                 clock.now += seconds
-                reporter.step(one, lambda: one.pred_xstart[0])
+                reporter.step(one, lambda one=one: one.pred_xstart[0])
         return events
 
     return run
