@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from .losses import (
     bind,
 )
 from .methods import MPGD, DiffuseIT, OfficialAGG
-from .models.bundle import Models
+from .models.bundle import Models, PresetNames
 from .schema import check, text
 
 Prompts = str | Sequence[str]
@@ -198,7 +198,7 @@ _LATENT_SAMPLER = SamplerSettings(
     steps=30,
     skip=6,
     resample=8,
-    method=MPGD(step_rule="normalized", step_size=0.35),
+    method=MPGD(step_rule="normalized", step_size=0.7),
     view="pred_xstart",
     guide_until=0.85,
 )
@@ -217,7 +217,8 @@ _LATENT_IMAGE = Preset(
     description="Latent diffusion models: image guidance, without a backward pass through the model",
     kind="image",
     losses=_FAST_IMAGE.losses,
-    sampler=_LATENT_SAMPLER,
+    # Without a prompt the losses do all the work.
+    sampler=replace(_LATENT_SAMPLER, method=MPGD(step_rule="normalized", step_size=1.0)),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -261,18 +262,8 @@ def default_loss(kind: type[AnyLossType]) -> AnyLossType:
     return kind()
 
 
-class Suited(Protocol):
-    """What knows the names of the presets that suit it: `Models`, or a checkpoint that becomes a part of them."""
-
-    @property
-    def text_preset(self) -> str: ...
-
-    @property
-    def image_preset(self) -> str: ...
-
-
 def settle(
-    models: Suited,
+    models: Models | PresetNames,
     kind: Kind,
     preset: str | Preset | None = None,
     steps: int | None = None,
