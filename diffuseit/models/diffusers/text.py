@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, ModelError
+from ...errors import ModelError
 from ...schema import check, number, printable
 from ..checkpoint import owned, require_numbers, without_memory
 from .folder import Folder
@@ -74,6 +74,11 @@ class T5Text:
     def width(self) -> int:
         """Return the numbers of each token."""
         return self.d_model
+
+    @property
+    def summary(self) -> int:
+        """Return 0: there is none of a text as a whole."""
+        return 0
 
 
 TextConfig = CLIPText | T5Text
@@ -180,9 +185,3 @@ def encode_flux(pipeline: Any, prompt: str, device: torch.device) -> tuple[Condi
     context, pooled, _ = pipeline.encode_prompt(prompt, None, device=device)
     empty, empty_pooled, _ = pipeline.encode_prompt("", None, device=device)
     return Condition(context, pooled), Condition(empty, empty_pooled)
-
-
-def require_prompt(prompt: str) -> None:
-    """Raise `InputError` for a prompt of blanks, which would mean no prompt."""
-    if prompt and not prompt.strip():
-        raise InputError("the prompt is empty: say in a few words what the image should become")
