@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from .losses import (
     bind,
 )
 from .methods import MPGD, DiffuseIT, OfficialAGG
-from .models.bundle import Models
+from .models.bundle import Models, PresetNames
 from .schema import check, text
 
 Prompts = str | Sequence[str]
@@ -195,28 +195,30 @@ _BEST_IMAGE = Preset(
 )
 
 _LATENT_SAMPLER = SamplerSettings(
-    steps=30,
-    skip=6,
-    resample=8,
-    method=MPGD(step_rule="normalized", step_size=0.35),
-    view="pred_xstart",
-    guide_until=0.85,
+    steps=20, skip=8, resample=8, method=MPGD(step_rule="normalized", step_size=1.0), view="pred_xstart"
 )
 """The gradient stays at the prediction: no backward pass through the diffusion model, which may be large."""
 
+_LATENT_STRUCTURE = replace(_POCKET_STRUCTURE, self_similarity=3.0, contrastive=0.3)
+
 _LATENT_TEXT = Preset(
     name="latent-text",
-    description="Latent diffusion models: losses beside the prompt, without a backward pass through the model",
+    description="Latent diffusion models: the prompt paints, and the losses hold the structure",
     kind="text",
-    losses=(replace(_POCKET_TEXT_STYLE, crops=8), _POCKET_STRUCTURE, _COLOR_SPREAD, _POCKET_RANGE),
+    losses=(replace(_POCKET_TEXT_STYLE, weight=0.6), _LATENT_STRUCTURE, _COLOR_SPREAD, _POCKET_RANGE),
     sampler=_LATENT_SAMPLER,
 )
 
 _LATENT_IMAGE = Preset(
     name="latent-image",
-    description="Latent diffusion models: image guidance, without a backward pass through the model",
+    description="Latent diffusion models: a style image, with a prompt or without",
     kind="image",
-    losses=_FAST_IMAGE.losses,
+    losses=(
+        _POCKET_IMAGE_STYLE,
+        _LATENT_STRUCTURE,
+        _STYLE_COLORS,
+        _POCKET_RANGE,
+    ),
     sampler=_LATENT_SAMPLER,
 )
 
@@ -261,18 +263,8 @@ def default_loss(kind: type[AnyLossType]) -> AnyLossType:
     return kind()
 
 
-class Suited(Protocol):
-    """What knows the names of the presets that suit it: `Models`, or a checkpoint that becomes a part of them."""
-
-    @property
-    def text_preset(self) -> str: ...
-
-    @property
-    def image_preset(self) -> str: ...
-
-
 def settle(
-    models: Suited,
+    models: Models | PresetNames,
     kind: Kind,
     preset: str | Preset | None = None,
     steps: int | None = None,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, ModelError
+from ...errors import ModelError
 from ...schema import check, number, printable
 from ..checkpoint import owned, require_numbers, without_memory
 from .folder import Folder
@@ -75,6 +75,11 @@ class T5Text:
         """Return the numbers of each token."""
         return self.d_model
 
+    @property
+    def summary(self) -> int:
+        """Return 0: there is none of a text as a whole."""
+        return 0
+
 
 TextConfig = CLIPText | T5Text
 
@@ -117,9 +122,13 @@ class TextEncoder:
         config = library_class("transformers", _CONFIGS[self.kind][1])(**asdict(self.config))
         state = self.folder.weights()
         with quiet(), failures(f"{self.folder} does not fit its config.json"):
-            expected = sum(value.numel() for value in without_memory(lambda: network_class(config)).parameters())
+            expected = sum(
+                value.numel() for value in without_memory(lambda: network_class(config)).parameters()
+            )
             if expected > sum(value.numel() for value in state.values()):
-                raise ModelError(f"{self.folder} lacks weights that its config.json promises: download it again")
+                raise ModelError(
+                    f"{self.folder} lacks weights that its config.json promises: download it again"
+                )
             require_numbers(_floating(state), _floating(state), str(self.folder))
             # transformers knows the names that older versions gave to the weights.
             network, report = network_class.from_pretrained(
@@ -176,9 +185,3 @@ def encode_flux(pipeline: Any, prompt: str, device: torch.device) -> tuple[Condi
     context, pooled, _ = pipeline.encode_prompt(prompt, None, device=device)
     empty, empty_pooled, _ = pipeline.encode_prompt("", None, device=device)
     return Condition(context, pooled), Condition(empty, empty_pooled)
-
-
-def require_prompt(prompt: str) -> None:
-    """Raise `InputError` for a prompt of blanks, which would mean no prompt."""
-    if prompt and not prompt.strip():
-        raise InputError("the prompt is empty: say in a few words what the image should become")
