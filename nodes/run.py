@@ -172,7 +172,7 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
 
     def on_step(step: Step) -> None:
         progress.update(step.number + 1, step.total, step.pred_xstart[0])
-        reporter.step(step, lambda: run.fit.undo(step.pred_xstart[:1].cpu())[0])
+        reporter.step(step, lambda count: run.fit.undo(step.pred_xstart[:count].cpu()))
 
     with reporter, events.interruptible(run.ddpm.module.children()):
         result = translate_with(

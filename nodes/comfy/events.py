@@ -46,14 +46,19 @@ def executing() -> tuple[str, str]:
     return ("", "") if context is None else (str(context.prompt_id), str(context.node_id))
 
 
+def client() -> str | None:
+    """Return the id of the page that queued the running prompt; None if a script did, or nothing runs."""
+    return getattr(server(), "client_id", None)
+
+
 def tell(event: str, data: dict[str, Any]) -> None:
     """Send an event to the front end that queued the running prompt, without waiting for it to arrive.
 
     If a prompt has no client id, nothing is sent, since the server would send it to every open page.
     """
-    prompt_server = server()
-    if prompt_server is not None and prompt_server.client_id is not None:
-        prompt_server.send_sync(event, data, prompt_server.client_id)
+    prompt_server, page = server(), client()
+    if prompt_server is not None and page is not None:
+        prompt_server.send_sync(event, data, page)
 
 
 def show_text(text: str) -> None:
@@ -68,6 +73,11 @@ def show_text(text: str) -> None:
 def check_interruption() -> None:
     """Raise ComfyUI's interruption if the user asked for it."""
     management.throw_exception_if_processing_interrupted()
+
+
+def is_interruption(kind: type[BaseException]) -> bool:
+    """Return whether an exception of this class ends a run because the user asked for it."""
+    return issubclass(kind, management.InterruptProcessingException)
 
 
 @contextmanager
