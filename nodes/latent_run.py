@@ -128,7 +128,7 @@ class LatentRun:
             memory=self.needs(plan),
             networks=live.named(networks),
             size=self.size,
-            source=self.source[0],
+            source=self.source,
         )
         return live.Live(facts, events.tell, live.throttle())
 

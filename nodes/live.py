@@ -69,7 +69,7 @@ class Facts:
     `workflow` and `node` are the front end's ids of the place that shows the run. `prompt` is the server's id of what
     was queued, and `run` the id of the run. `chain` has each loss with the id of its node. `memory` is the bytes of
     weights and run together. `networks` are by the name under which their calls are counted. `size` is the (width,
-    height) that they work at. `source` is [3, H, W] in [-1, 1].
+    height) that they work at. `source` is [B, 3, H, W] in [-1, 1].
     """
 
     workflow: str
@@ -138,11 +138,11 @@ class Live:
                 total=self._facts.total,
                 frame_limit=FRAMES,
                 batch=self._facts.batch,
-                size=size_of(self._facts.source),
+                size=size_of(self._facts.source[0]),
                 losses=[{"node": node, "terms": list(loss.labels)} for node, loss in self._facts.chain],
                 terms={name: {"label": label.text, "color": label.color} for name, label in labels.items()},
                 memory=self._facts.memory,
-                source=jpeg(self._facts.source, LARGE_SIZE),
+                sources=large(self._facts.source),
             )
         return self
 
@@ -212,8 +212,7 @@ class Live:
         `size` is the (width, height) of the result where it is not that of `pictures`.
         """
         with self._decoration:
-            shown = [jpeg(picture, LARGE_SIZE) for picture in pictures[:SHOWN_PICTURES]]
-            self._tell("result", pictures=shown, size=size or size_of(pictures[0]))
+            self._tell("result", pictures=large(pictures), size=size or size_of(pictures[0]))
 
     def _mark(self, step: Reported) -> str | None:
         """Return the mark of a step: "restart" after it, "resample" of a level, the next "picture" of the batch."""
@@ -284,6 +283,11 @@ def size_of(picture: Tensor) -> tuple[int, int]:
 def rounded(value: float) -> float | None:
     """Return `value` with six digits, more than a screen shows; None if JSON has no number for it."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def large(pictures: Tensor) -> list[str]:
+    """Return those of the images [B, 3, H, W] in [-1, 1] that are shown, as data URLs."""
+    return [jpeg(picture, LARGE_SIZE) for picture in pictures[:SHOWN_PICTURES]]
 
 
 def jpeg(picture: Tensor, size: int) -> str:

@@ -214,5 +214,5 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         memory=run.total_memory(options),
         networks=live.named([*run.ddpm.module.networks().items(), *networks]),
         size=(run.source.shape[-1], run.source.shape[-2]),
-        source=run.fit.undo(run.source[:1])[0],
+        source=run.fit.undo(run.source[: live.SHOWN_PICTURES]),
     )

@@ -68,7 +68,7 @@ def told(live):
             memory=5,
             networks={"ViT": [network or nn.Identity()]},
             size=(6, 4),
-            source=torch.full((3, 4, 6), -1.0),
+            source=torch.full((batch, 3, 4, 6), -1.0),
         )
 
         def send(name, data):
@@ -103,6 +103,7 @@ def test_every_step_is_told_once_in_order_with_its_place(told):
 def test_the_beginning_names_the_terms_of_each_loss(told):
     begin = told([step(0)])[0]
     assert begin["losses"] == [{"node": "4", "terms": ["range"]}]
+    assert (begin["batch"], begin["size"], len(begin["sources"])) == (1, (6, 4), 1)
     assert set(begin["terms"]) == {"range"}
     assert begin["terms"]["range"]["label"] == "range"
     assert re.fullmatch("#[0-9a-f]{6}", begin["terms"]["range"]["color"])
@@ -172,7 +173,7 @@ def test_each_picture_of_a_batch_has_its_images(told, live):
 
 
 def test_a_result_has_its_true_size_and_every_picture_of_the_batch(live):
-    facts = live.Facts("w", "p", "1", "r", 4, 3, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 4, 3, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
     events = []
     reporter = live.Live(facts, lambda _, data: events.append(data))
     reporter.result(torch.zeros(3, 3, 600, 1200))
@@ -184,7 +185,7 @@ def test_a_result_has_its_true_size_and_every_picture_of_the_batch(live):
 def test_a_page_can_catch_up_with_its_own_run_only(live, monkeypatch):
     pages = ["mine"]
     monkeypatch.setattr(live, "client", lambda: pages[-1])
-    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
     assert live.latest("mine") == []
     events = []
     with live.Live(facts, lambda _, data: events.append(data), throttle=0) as reporter:
@@ -239,7 +240,7 @@ def test_calls_are_counted_per_step_without_those_for_the_source(told):
 
 
 def test_a_run_says_how_it_ended(live):
-    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
     interruption = sys.modules["comfy.model_management"].InterruptProcessingException
 
     def events_of(error):
@@ -265,7 +266,7 @@ def test_a_run_says_how_it_ended(live):
 
 @pytest.mark.parametrize("place", ["begin", "steps", "end", "result"])
 def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
-    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
 
     def send(_, data):
         if data["kind"] == place:
@@ -282,7 +283,7 @@ def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
 def test_a_step_that_cannot_be_shown_counts_all_the_same(live, caplog):
     """Figures of a run are noted for estimates, also where the page was not told of it."""
     clock = Clock()
-    facts = live.Facts("w", "p", "1", "r", 2, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 2, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
     with live.Live(facts, lambda *_: None, clock=clock) as reporter:
         for number in range(2):
             clock.now += 3
