@@ -200,7 +200,10 @@ test("an error is told in one bounded line", () => {
 const PROMPT = {
   1: { class_type: "DiffuseITLoadDDPM", inputs: { model: "pocket" } },
   2: { class_type: "LoadImage", inputs: { image: "a.png", secret: "x".repeat(5000) } },
-  3: { class_type: "ImageScale", inputs: { image: ["2", 0], width: 100, height: 50, crop: "center" } },
+  3: {
+    class_type: "ImageScale",
+    inputs: { image: ["2", 0], width: 100, height: 50, crop: "center", curve: [[0, 1]] },
+  },
   "9:7": {
     class_type: "DiffuseITSampler",
     inputs: { seed: 3, ddpm: ["1", 0], image: ["3", 0], gone: ["8", 0] },
@@ -236,7 +239,7 @@ test("the server gets what it needs of a prompt, and little of other packs' node
   assert.deepEqual(Object.keys(part).sort(), ["1", "2", "3", "9:7"]);
   assert.deepEqual(part["9:7"].inputs, PROMPT["9:7"].inputs);
   assert.deepEqual(part[2].inputs, { image: "a.png" });
-  assert.deepEqual(part[3].inputs, { image: ["2", 0], width: 100, height: 50 });
+  assert.deepEqual(part[3].inputs, { image: ["2", 0], width: 100, height: 50, crop: "center" });
 });
 
 test("a long run keeps a bounded number of points, marks and images, the last among them", () => {

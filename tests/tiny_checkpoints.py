@@ -190,7 +190,9 @@ def flux(folder, guided=False):
     vocabulary = clip_tokenizer(folder / "tokenizer")
     words = t5_tokenizer(folder / "tokenizer_2")
     diffusers.FluxPipeline(
-        vae=kl_autoencoder(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+        vae=kl_autoencoder(
+            shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False
+        ),
         transformer=diffusers.FluxTransformer2DModel(
             patch_size=1,
             in_channels=4 * LATENTS,

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management as management
@@ -49,6 +50,26 @@ def executing() -> tuple[str, str]:
 def client() -> str | None:
     """Return the id of the page that queued the running prompt; None if a script did, or nothing runs."""
     return getattr(server(), "client_id", None)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The prompt that runs: its id, its nodes by their ids, and what the front end adds to images."""
+
+    id: str = ""
+    nodes: Any = None
+    extra_pnginfo: Any = None
+
+
+def running() -> Queued:
+    """Return the prompt that runs; an empty one if nothing does, or without a server."""
+    prompt, queue = executing()[0], getattr(server(), "prompt_queue", None)
+    with Decoration("what is known of the running prompt"):
+        if queue is not None:
+            for _, id, nodes, extra, *_ in queue.get_current_queue_volatile()[0]:
+                if id == prompt:
+                    return Queued(prompt, nodes, extra.get("extra_pnginfo"))
+    return Queued(prompt)
 
 
 def tell(event: str, data: dict[str, Any]) -> None:

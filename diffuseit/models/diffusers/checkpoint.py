@@ -251,7 +251,9 @@ class Checkpoint:
         if not 0 <= scale <= LARGEST_CFG:
             raise InputError(f"cfg is {shown(scale)}: use 0 to {LARGEST_CFG:g}")
         if not prompt and scale != 1 and not self.distilled:
-            raise InputError(f"cfg is {scale:g}, but it strengthens a prompt, and there is none: leave it out")
+            raise InputError(
+                f"cfg is {scale:g}, but it strengthens a prompt, and there is none: leave it out"
+            )
         side = self.resolution if resolution is None else resolution
         if not SMALLEST_RESOLUTION <= side <= LARGEST_RESOLUTION:
             raise InputError(
@@ -425,7 +427,12 @@ def _try_on(
                 f"{folder} cannot work: its text encoders give {gives} numbers for each {what}, and its "
                 f"{layout.part} takes {wants}"
             )
-    with quiet(), torch.no_grad(), failures(f"the parts of {folder} do not fit each other"), torch.device("meta"):
+    with (
+        quiet(),
+        torch.no_grad(),
+        failures(f"the parts of {folder} do not fit each other"),
+        torch.device("meta"),
+    ):
         autoencoder = DiffusersAutoencoder(vae, 1)
         x = autoencoder.encode(torch.empty(1, 3, _PROBE, _PROBE))
         factor = _PROBE // x.shape[-1]

@@ -43,7 +43,9 @@ def run_unet(unet: Any, call: Call) -> Tensor:
     if unet.config.addition_embed_type == "text_time":
         height, width = (side * call.factor for side in call.x.shape[-2:])
         # The size of the original, where it was cropped, and the size that is wanted.
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=call.x.device, dtype=torch.float32)
+        sizes = torch.tensor(
+            [[height, width, 0, 0, height, width]], device=call.x.device, dtype=torch.float32
+        )
         added = {"text_embeds": call.condition.pooled, "time_ids": sizes.expand(len(call.x), -1)}
     return unet(
         call.x,

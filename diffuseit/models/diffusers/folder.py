@@ -127,7 +127,9 @@ class Folder:
         shards = sorted({str(name) for name in names.values()})
         for name in shards:
             if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
-                raise ModelError(f"{self}/{index} names {shown(name)}, which is no safetensors file beside it")
+                raise ModelError(
+                    f"{self}/{index} names {shown(name)}, which is no safetensors file beside it"
+                )
             if not (self.path / name).is_file():
                 raise ModelError(f"{self} is incomplete, download it again: it has no {name}")
         return [self.path / name for name in shards]

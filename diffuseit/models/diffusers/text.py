@@ -117,9 +117,13 @@ class TextEncoder:
         config = library_class("transformers", _CONFIGS[self.kind][1])(**asdict(self.config))
         state = self.folder.weights()
         with quiet(), failures(f"{self.folder} does not fit its config.json"):
-            expected = sum(value.numel() for value in without_memory(lambda: network_class(config)).parameters())
+            expected = sum(
+                value.numel() for value in without_memory(lambda: network_class(config)).parameters()
+            )
             if expected > sum(value.numel() for value in state.values()):
-                raise ModelError(f"{self.folder} lacks weights that its config.json promises: download it again")
+                raise ModelError(
+                    f"{self.folder} lacks weights that its config.json promises: download it again"
+                )
             require_numbers(_floating(state), _floating(state), str(self.folder))
             # transformers knows the names that older versions gave to the weights.
             network, report = network_class.from_pretrained(

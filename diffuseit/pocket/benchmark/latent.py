@@ -58,7 +58,7 @@ class Row:
 
     name: str
     walk: Walk = "loop"
-    strength: float = 0.75
+    strength: float = 0.6
     cfg: float = 0.0
     preset: str | None = None
     method: AnyMethod = field(default_factory=lambda: MPGD(step_rule="normalized"))
@@ -68,38 +68,24 @@ class Row:
 
 
 _HALF = MPGD(step_rule="normalized", step_size=0.5)
+_STEPS = DiffuseIT(step_rule="normalized", step_size=0.5)
 _FOLLOWS = MPGD(step_rule="normalized", symmetric=True, eta=0.0)
 
 ROWS = (
-    *(
-        Row(f"sdedit-{strength}", strength=strength, cfg=2.0, resample=1)
-        for strength in (0.3, 0.4, 0.5, 0.6, 0.75)
-    ),
-    Row("sdedit-0.75-visits", cfg=2.0),
-    Row("text-losses", preset="latent-text"),
+    *(Row(f"sdedit-{at}", strength=at, cfg=2.0, resample=1) for at in (0.3, 0.4, 0.5, 0.6, 0.75)),
     Row("text-both", preset="latent-text", cfg=2.0),
-    Row("text-both-0.5", preset="latent-text", cfg=2.0, strength=0.5),
+    Row("text-losses", preset="fast-text", strength=0.75),
+    Row("image-losses", preset="fast-image", strength=0.75),
+    Row("image-both", preset="latent-image", cfg=2.0),
     Row("text-both-euler", "euler", preset="latent-text", cfg=2.0, method=_FOLLOWS),
     Row("text-both-one-visit", preset="latent-text", cfg=2.0, resample=1),
+    Row("transport", "transport", cfg=3.0, strength=0.75),
+    Row("transport-align", "transport", cfg=3.0, strength=0.75, zeta=0.01),
+    Row("transport-both", "transport", cfg=3.0, strength=0.75, preset="latent-text", method=_HALF),
+    Row("text-both-0.75", preset="latent-text", cfg=2.0, strength=0.75),
     Row("text-both-dsg", preset="latent-text", cfg=2.0, method=DSG()),
-    Row(
-        "text-both-diffuseit",
-        preset="latent-text",
-        cfg=2.0,
-        method=DiffuseIT(step_rule="normalized", step_size=0.5),
-    ),
-    Row(
-        "text-both-network",
-        preset="latent-text",
-        cfg=2.0,
-        method=DiffuseIT(step_rule="normalized", step_size=0.5),
-        backward=True,
-    ),
-    Row("transport", "transport", cfg=3.0),
-    Row("transport-align", "transport", cfg=3.0, zeta=0.01),
-    Row("transport-both", "transport", cfg=3.0, preset="latent-text", method=_HALF),
-    Row("image-losses", preset="latent-image"),
-    Row("image-both", preset="latent-image", cfg=2.0),
+    Row("text-both-diffuseit", preset="latent-text", cfg=2.0, method=_STEPS),
+    Row("text-both-network", preset="latent-text", cfg=2.0, method=_STEPS, backward=True),
     Row("pixel-text", "pixel model", preset="best-text"),
     Row("pixel-image", "pixel model", preset="best-image"),
     Row("round-trip", "round trip"),

@@ -1,7 +1,7 @@
 /** Runs whose last events were missed: asks the server what became of them. */
 
 import { api } from "../../../../scripts/api.js";
-import { RUN_NODES } from "../shared/node_types.js";
+import { RUNNERS } from "../shared/node_types.js";
 import { activeRuns, catchUp, runsOf, setState, showFailure } from "./registry.js";
 import { isActive } from "./run.js";
 import { readMessage } from "./schema.js";
@@ -35,7 +35,7 @@ export function onPromptEnd(outcome, { prompt_id: prompt, node_id, node_type, ex
   for (const run of runsOf(prompt)) {
     if (isActive(run) || (run.state === "failed" && !run.error)) setState(run, outcome, error);
   }
-  if (outcome === "failed" && RUN_NODES.has(String(node_type))) showFailure(prompt, String(node_id), error);
+  if (outcome === "failed" && RUNNERS.has(String(node_type))) showFailure(prompt, String(node_id), error);
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { fingerprint, upstream } from "../shared/prompt.js";
-import { RUN_NODES } from "../shared/node_types.js";
+import { RUNNERS } from "../shared/node_types.js";
 import { fetchHistory } from "./history.js";
 import { allNodes, executionIds, findNode, openWorkflow } from "./graph.js";
 import { LossBar } from "./loss_bar.js";
@@ -266,7 +266,7 @@ export function showFailure(prompt, node, error) {
 export function showCached(prompt, nodes) {
   const queued = promptOf(prompt);
   for (const id of nodes) {
-    if (!Object.hasOwn(queued, id) || !RUN_NODES.has(queued[id].class_type ?? "")) continue;
+    if (!Object.hasOwn(queued, id) || !RUNNERS.has(queued[id].class_type ?? "")) continue;
     const inputs = fingerprint(queued, id);
     const place = placeOf(prompt, hereOf(prompt, id).workflow, id);
     if (!isOpen({ ...place, run: bareRun("", null) })) continue;

@@ -4,14 +4,14 @@ export const SAMPLER = "DiffuseITSampler";
 export const LOSSES = "DIFFUSEIT_LOSSES";
 
 /** The nodes that show a run: curves, images, and what is known before it. */
-export const RUN_NODES = new Set([SAMPLER, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
+export const RUNNERS = new Set([SAMPLER, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
 
 /**
  * @param {LGraphNode} node
  * @returns {boolean} whether it shows a run
  */
 export function showsRun(node) {
-  return RUN_NODES.has(node.comfyClass);
+  return RUNNERS.has(node.comfyClass);
 }
 
 /**

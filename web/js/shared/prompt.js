@@ -1,6 +1,5 @@
 /** Prompts: nodes by execution id, as the server gets them. */
 
-const FOREIGN_INPUTS = ["image", "width", "height"];
 const LONGEST_TEXT = 1000;
 
 /**
@@ -30,29 +29,27 @@ function linkedId(value) {
 /**
  * @param {Prompt} prompt
  * @param {string} node
- * @returns {Prompt} what the server needs to tell what comes of the node: of other packs' nodes only links and sizes
+ * @returns {Prompt} what the server needs to tell what comes of the node: of other packs' nodes only links, numbers and
+ * short texts, for they may hold whole pictures
  */
 export function relevantPart(prompt, node) {
   return Object.fromEntries(
     upstream(prompt, node).map((id) => {
       const { class_type, inputs } = prompt[id];
       const isOwn = class_type?.startsWith("DiffuseIT");
-      const kept = Object.entries(inputs).filter(
-        ([name, value]) => isOwn || linkedId(value) !== null || isForeignInput(name, value),
-      );
+      const kept = Object.entries(inputs).filter(([, value]) => isOwn || isShort(value));
       return [id, { class_type, inputs: Object.fromEntries(kept) }];
     }),
   );
 }
 
 /**
- * @param {string} name
  * @param {unknown} value
  * @returns {boolean}
  */
-function isForeignInput(name, value) {
-  if (!FOREIGN_INPUTS.includes(name)) return false;
-  return typeof value === "number" || (typeof value === "string" && value.length <= LONGEST_TEXT);
+function isShort(value) {
+  if (typeof value === "string") return value.length <= LONGEST_TEXT;
+  return typeof value === "number" || typeof value === "boolean" || linkedId(value) !== null;
 }
 
 /**
