@@ -59,6 +59,11 @@ class LatentRun:
     losses: tuple[BoundLoss, ...]
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Return the (width, height) of the decoded latents."""
+        return self.source.shape[-1], self.source.shape[-2]
+
+    @property
     def features(self) -> list[Network[Any]]:
         """Return the handles of the feature networks."""
         return [network for one in self.wanted.losses for network in one.networks]
@@ -121,8 +126,8 @@ class LatentRun:
             chain=[(one.node, one.bound.loss) for one in self.wanted.losses],
             memory=self.needs(plan),
             networks=live.named(networks),
-            size=(self.source.shape[-1], self.source.shape[-2]),
-            source=self.source[0],
+            size=self.size,
+            source=self.source,
         )
         return live.Live(facts, events.tell, live.throttle())
 
@@ -209,7 +214,7 @@ class PredictionSession:
         try:
             self._open.__exit__(kind, error, trace)
             if kind is None and self._last is not None:
-                self._reporter.result(self._last)
+                self._reporter.result(self._last, self.run.size)
                 self.run.note(self._reporter)
         finally:
             self.run.autoencoder.release()
@@ -270,21 +275,21 @@ class PredictionSession:
             generator.set_state(state)
 
     def _report(self, step: int, found: Guided) -> None:
-        def picture() -> Tensor:
-            self._last = _picture(self._guidance.guidance.backbone, found.pred_xstart)
+        def pictures(count: int) -> Tensor:
+            self._last = _pictures(self._guidance.guidance.backbone, found.pred_xstart, count)
             return self._last
 
         total = max(self.run.sigmas.steps, self._reported + 1)
         t = self.run.sigmas.steps - 1 - step
         look = _Look(self._reported, total, t, range(len(found.pred_xstart)), found.terms, found.shares)
-        self._reporter.step(look, picture)
+        self._reporter.step(look, pictures)
         self._reported += 1
 
 
 @torch.no_grad()
-def _picture(backbone: Backbone, x_0: Tensor) -> Tensor:
-    """Return the first of the images [B, C, h, w] as the losses see it: [3, H, W] on the CPU."""
-    return backbone.show(x_0[:1])[0].cpu()
+def _pictures(backbone: Backbone, x_0: Tensor, count: int = live.SHOWN_PICTURES) -> Tensor:
+    """Return the first of the images [B, C, h, w] as the losses see them: [count or less, 3, H, W] on the CPU."""
+    return backbone.show(x_0[:count]).cpu()
 
 
 class _Known:
@@ -354,10 +359,10 @@ def _loop(run: LatentRun, settings: SamplerSettings, call: SamplerCall, plan: La
             measure_every=math.ceil(visits / live.MEASUREMENTS),
         ):
             devices.hold(run.guests(plan))
-            reporter.step(step, partial(_picture, backbone, step.x_0))
+            reporter.step(step, partial(_pictures, backbone, step.x_0))
             sigma = run.sigmas.values[steps - 1 - step.t]
             call.show(step.number * steps // visits, run.sigmas.scale(sigma) * step.x_t, step.x_0)
-    reporter.result(_picture(backbone, step.x_0))
+    reporter.result(_pictures(backbone, step.x_0), run.size)
     run.note(reporter)
     return step.x_0
 
