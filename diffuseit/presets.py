@@ -195,30 +195,31 @@ _BEST_IMAGE = Preset(
 )
 
 _LATENT_SAMPLER = SamplerSettings(
-    steps=30,
-    skip=6,
-    resample=8,
-    method=MPGD(step_rule="normalized", step_size=0.7),
-    view="pred_xstart",
-    guide_until=0.85,
+    steps=20, skip=8, resample=8, method=MPGD(step_rule="normalized", step_size=1.0), view="pred_xstart"
 )
 """The gradient stays at the prediction: no backward pass through the diffusion model, which may be large."""
 
+_LATENT_STRUCTURE = replace(_POCKET_STRUCTURE, self_similarity=3.0, contrastive=0.3)
+
 _LATENT_TEXT = Preset(
     name="latent-text",
-    description="Latent diffusion models: losses beside the prompt, without a backward pass through the model",
+    description="Latent diffusion models: the prompt paints, and the losses hold the structure",
     kind="text",
-    losses=(replace(_POCKET_TEXT_STYLE, crops=8), _POCKET_STRUCTURE, _COLOR_SPREAD, _POCKET_RANGE),
+    losses=(replace(_POCKET_TEXT_STYLE, weight=0.6), _LATENT_STRUCTURE, _COLOR_SPREAD, _POCKET_RANGE),
     sampler=_LATENT_SAMPLER,
 )
 
 _LATENT_IMAGE = Preset(
     name="latent-image",
-    description="Latent diffusion models: image guidance, without a backward pass through the model",
+    description="Latent diffusion models: a style image, with a prompt or without",
     kind="image",
-    losses=_FAST_IMAGE.losses,
-    # Without a prompt the losses do all the work.
-    sampler=replace(_LATENT_SAMPLER, method=MPGD(step_rule="normalized", step_size=1.0)),
+    losses=(
+        _POCKET_IMAGE_STYLE,
+        _LATENT_STRUCTURE,
+        _STYLE_COLORS,
+        _POCKET_RANGE,
+    ),
+    sampler=_LATENT_SAMPLER,
 )
 
 PRESETS: dict[str, Preset] = {

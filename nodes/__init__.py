@@ -7,11 +7,15 @@ from typing import Any
 
 MODULES = (
     "loaders",
+    "pocket",
     "losses",
     "schedule",
     "options",
     "preset",
     "sampler",
+    "guide_model",
+    "latent_sampler",
+    "model_options",
     "variations",
     "color",
     "download",

@@ -175,12 +175,18 @@ def _are_images(value: Any) -> bool:
     )
 
 
+def _is_model(value: Any) -> bool:
+    return hasattr(value, "get_model_object") and hasattr(value, "add_wrapper_with_key")
+
+
 _SOCKETS = {
     DDPM.io_type: _Socket(_is_ddpm, "DiffuseIT Load DDPM"),
     VIT.io_type: _Socket(_is_vit, "DiffuseIT Load ViT"),
     CLIP_ENSEMBLE.io_type: _Socket(_is_clip, "DiffuseIT Load CLIP"),
     LOSSES.io_type: _Socket(_are_losses, "a loss node, or a preset,"),
     OPTIONS.io_type: _Socket(lambda value: isinstance(value, Options), "an option node, or a preset,"),
+    io.Model.io_type: _Socket(_is_model, "a model loader"),
+    io.Vae.io_type: _Socket(lambda value: hasattr(value, "first_stage_model"), "Load VAE"),
     io.Image.io_type: _Socket(_are_images, "an image"),
     io.Mask.io_type: _Socket(lambda value: isinstance(value, Tensor), "a mask"),
     # By the method that is used: older versions of ComfyUI do not have the type.

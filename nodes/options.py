@@ -80,7 +80,8 @@ def _fraction(id: str, tooltip: str) -> io.Input:
     return io.Float.Input(id, default=DEFAULTS[id], min=0.0, max=1.0, step=0.05, round=0.001, tooltip=tooltip)
 
 
-def _previous() -> io.Input:
+def previous_input() -> io.Input:
+    """Return the socket for options of further nodes."""
     return OPTIONS.Input(
         "previous",
         optional=True,
@@ -88,7 +89,8 @@ def _previous() -> io.Input:
     )
 
 
-def _output() -> list[io.Output]:
+def options_output() -> list[io.Output]:
+    """Return the output that every option node has."""
     return [OPTIONS.Output(display_name="options", tooltip="To the sampler or another option node.")]
 
 
@@ -156,9 +158,9 @@ class GuidanceOptions(io.ComfyNode):
                     max=1000,
                     tooltip="How many steps the solver takes. Up: finer and slower. 0: every step that is left.",
                 ),
-                _previous(),
+                previous_input(),
             ],
-            outputs=_output(),
+            outputs=options_output(),
         )
 
     @classmethod
@@ -214,9 +216,9 @@ class StartOptions(io.ComfyNode):
                     max=most,
                     tooltip="How often an image may start again. Up: more tries, and a longer run if they fail.",
                 ),
-                _previous(),
+                previous_input(),
             ],
-            outputs=_output(),
+            outputs=options_output(),
         )
 
     @classmethod
@@ -289,9 +291,9 @@ class MethodOptions(io.ComfyNode):
                     tooltip="On: guidance also moves the predicted noise (agg, mpgd). The result follows the losses "
                     "more and the source less.",
                 ),
-                _previous(),
+                previous_input(),
             ],
-            outputs=_output(),
+            outputs=options_output(),
         )
 
     @classmethod

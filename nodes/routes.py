@@ -1,7 +1,7 @@
-"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, and estimates of a run.
+"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, pocket files, and estimates of a run.
 
 A request for a download names a model or a bundle of the catalog and nothing else. The server has the addresses and
-chooses the folder.
+chooses the folder. A request for the pocket files names nothing.
 """
 
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ..diffuseit.errors import InputError
+from ..diffuseit.errors import DiffuseITError, InputError
 from ..diffuseit.models.hub.catalog import (
     Entry,
     bundles,
@@ -22,11 +22,13 @@ from ..diffuseit.models.hub.catalog import (
     missing_tokenizer_files,
 )
 from ..diffuseit.models.hub.http import OnProgress
+from ..diffuseit.pocket.files import FILES, copy_files
 from . import node_classes
 from .comfy.devices import device_name
-from .comfy.folders import download_folder, model_paths
+from .comfy.folders import download_folder, find, folder_for, model_paths
 from .estimate import answer
 from .fetcher import Fetcher, Job
+from .live import latest
 from .measurements import measured
 from .requests import Worker, check_origin, json_body, refusal
 
@@ -65,6 +67,21 @@ def register(server: Any) -> None:
         fetcher.stop(request.match_info["name"])
         return web.Response(status=204)
 
+    @routes.post("/diffuseit/pocket-files")
+    async def put_pocket_files(request: web.Request) -> web.Response:
+        if await json_body(request) != {}:
+            return refusal(400, "send {}, and nothing else")
+        try:
+            paths = await worker.run(copy_pocket_files)
+        except DiffuseITError as error:
+            return refusal(409, str(error))
+        return web.json_response({"files": [str(path) for path in paths]})
+
+    @routes.get("/diffuseit/run")
+    async def run(request: web.Request) -> web.Response:
+        check_origin(request)
+        return web.json_response({"events": latest(request.query.get("client", ""))})
+
     @routes.post("/diffuseit/estimate")
     async def estimate(request: web.Request) -> web.Response:
         asked = await json_body(request)
@@ -84,12 +101,24 @@ def listing(jobs: dict[str, Job]) -> dict[str, Any]:
     files = model_paths()
     return {
         "folder": str(download_folder()),
+        "pocket": {"files": [file.name for file in FILES], "present": has_pocket_files()},
         "models": [_model(entry, files, jobs.get(entry.name)) for entry in catalog().values()],
         "bundles": [
             {"name": bundle.name, "purpose": bundle.purpose, "members": bundle.members}
             for bundle in bundles().values()
         ],
     }
+
+
+def has_pocket_files() -> bool:
+    """Return whether ComfyUI's own loaders find the latent pocket models."""
+    found = [(file, find(file.folder, file.name)) for file in FILES]
+    return all(path is not None and file.is_at(path) for file, path in found)
+
+
+def copy_pocket_files() -> list[Path]:
+    """Copy the latent pocket models to where ComfyUI's own loaders look. Raise `ModelError` if they cannot be."""
+    return copy_files({file.folder: folder_for(file.folder) for file in FILES})
 
 
 def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, Any]:
@@ -103,6 +132,7 @@ def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, A
         "bytes": entry.size,
         "size": format_size(entry.size),
         "host": urlsplit(entry.address).hostname if entry.address else None,
+        "url": entry.address,
         "manual": entry.manual,
         "present": there is not None,
         "file": there or entry.file,

@@ -3,6 +3,7 @@
 import logging
 import math
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,13 +49,7 @@ class Run:
     @property
     def feature_networks(self) -> list[tuple[nn.Module, int]]:
         """Return each feature network with the number of crops that it sees."""
-        found = []
-        for bound in self.losses:
-            if "vit" in bound.loss.needs:
-                found.append((bound.inputs["vit"], 0))
-            if "clip" in bound.loss.needs:
-                found += [(clip, bound.loss.crops) for clip in bound.inputs["clip"]]
-        return found
+        return feature_networks(self.losses)
 
     def memory_required(self, options: Execution) -> int:
         """Return the estimated bytes on the device, without the weights that stay there."""
@@ -76,6 +71,17 @@ class Run:
         return devices.weights_bytes(resident) + self.memory_required(options)
 
 
+def feature_networks(losses: Iterable[BoundLoss]) -> list[tuple[nn.Module, int]]:
+    """Return each feature network with the number of crops that it sees."""
+    found = []
+    for bound in losses:
+        if "vit" in bound.loss.needs:
+            found.append((bound.inputs["vit"], 0))
+        if "clip" in bound.loss.needs:
+            found += [(clip, bound.loss.crops) for clip in bound.inputs["clip"]]
+    return found
+
+
 def prepare(
     ddpm: Network[Any],
     source: Tensor,
@@ -90,22 +96,21 @@ def prepare(
 
     `source` and `colors` are [B, 3, H, W] in [-1, 1]. `mask` is a MASK of ComfyUI.
     """
-    if not chain:
-        raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
+    check_chain(chain)
     fitting = Fit.of((source.shape[-2], source.shape[-1]), ddpm.module, fit)
-    fitted = fitting.apply(source)
-    check_source(fitted, ddpm.module)
+    x_src = fitting.apply(source)
+    check_source(x_src, ddpm.module)
     # The schedule refuses more steps than the network was trained on.
     ddpm.module.schedule(settings.steps)
     original_mask = None if mask is None else mask_to_core(mask, source)
     return Run(
         ddpm,
-        tuple(_fitted(one, fitting, source) for one in chain),
+        tuple(fitted(one, fitting, source) for one in chain),
         chain,
         settings,
         seed,
         fitting,
-        fitted,
+        x_src,
         source,
         None if original_mask is None else fitting.apply(original_mask),
         original_mask,
@@ -113,7 +118,13 @@ def prepare(
     )
 
 
-def _fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
+def check_chain(chain: Losses) -> None:
+    """Raise `InputError` if there are no losses."""
+    if not chain:
+        raise InputError("there are no losses: connect a loss node, or a preset, to 'losses'")
+
+
+def fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
     """Return the loss with its images and mask at the size that the model works at."""
     inputs = dict(one.bound.inputs)
     for name, value in inputs.items():
@@ -161,9 +172,9 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
 
     def on_step(step: Step) -> None:
         progress.update(step.number + 1, step.total, step.pred_xstart[0])
-        reporter.step(step, run.fit.undo(step.pred_xstart[:1].cpu())[0])
+        reporter.step(step, lambda count: run.fit.undo(step.pred_xstart[:count].cpu()))
 
-    with reporter, events.interruptible(run.ddpm.module):
+    with reporter, events.interruptible(run.ddpm.module.children()):
         result = translate_with(
             run.ddpm.module,
             run.source,
@@ -180,13 +191,16 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
     return result, reporter
 
 
-def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
+def named_features(networks: Iterable[tuple[nn.Module, int]]) -> list[tuple[str, nn.Module]]:
+    """Return feature networks with the names that users see."""
     # This import brings timm, which must not be loaded with the pack.
     from ..diffuseit.models.vit import ViT
 
-    networks = [
-        ("ViT" if isinstance(network, ViT) else "CLIP", network) for network, _ in run.feature_networks
-    ]
+    return [("ViT" if isinstance(network, ViT) else "CLIP", network) for network, _ in networks]
+
+
+def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
+    networks = named_features(run.feature_networks)
     prompt, node = events.executing()
     batch = len(run.source)
     return live.Facts(
@@ -200,5 +214,5 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         memory=run.total_memory(options),
         networks=live.named([*run.ddpm.module.networks().items(), *networks]),
         size=(run.source.shape[-1], run.source.shape[-2]),
-        source=run.fit.undo(run.source[:1])[0],
+        source=run.fit.undo(run.source[: live.SHOWN_PICTURES]),
     )

@@ -1,4 +1,4 @@
-"""The commands `diffuseit models`, which list, show, download, verify, and convert networks."""
+"""The commands `diffuseit models`, which list, show, download, verify, convert, and copy networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..models.hub.catalog import (
     Entry,
     Kind,
@@ -38,7 +38,12 @@ Folder = Annotated[
 Names = Annotated[
     list[str], typer.Argument(metavar="NAME", help="Models or bundles, by the names that the list shows.")
 ]
-_KINDS = {"ddpm": "Diffusion models", "vit": "Transformers", "clip": "CLIPs"}
+_KINDS = {
+    "ddpm": "Diffusion models",
+    "vit": "Transformers",
+    "clip": "CLIPs",
+    "measure": "For measuring",
+}
 
 
 @app.command("list")
@@ -215,3 +220,22 @@ def convert(
 
     saved = write(source, output, precision, folder, architecture=architecture, tag=tag)
     console.say(f"Saved {saved} ({format_size(saved.stat().st_size)})")
+
+
+@app.command("pocket-files")
+def pocket_files(
+    folder: Annotated[
+        Path, typer.Argument(parser=path, metavar="DIR", help="The folder 'models' of a ComfyUI.")
+    ],
+) -> None:
+    """Copy the latent pocket models to a ComfyUI, for its own loaders.
+
+    They become DIR/diffusion_models/diffuseit_pocket_flux.safetensors and DIR/vae/diffuseit_pocket_taesd.safetensors.
+    Other files stay as they are.
+    """
+    from ..pocket.files import FILES, copy_files
+
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: name the folder 'models' of a ComfyUI")
+    for saved in copy_files({file.folder: folder / file.folder for file in FILES}):
+        console.say(f"{saved} is here")

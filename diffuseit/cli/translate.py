@@ -298,7 +298,7 @@ def _found(made: Path, name: str, reference: FileRef | None, given: Path | None)
 
 
 def _say_folder(source: Path, output: Path, done: int, there: int, failures: dict[Path, str]) -> None:
-    from .output import unread_in
+    from ..images.folder import unread_in
 
     console.say(f"{done} translated into {output}, {there} there already, {len(failures)} failed")
     if unread := unread_in(source):

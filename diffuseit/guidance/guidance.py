@@ -7,6 +7,7 @@ network at a time. It pulls the gradient back from the views by one vector-Jacob
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -114,7 +115,7 @@ class Guidance:
         self.losses, self.backbone, self.rng, self.mask, self.options = losses, backbone, rng, mask, options
         self.schedule = backbone.schedule(settings.steps)
         self.gradient_at = settings.method.gradient_at
-        self.x_0 = backbone.encode(source)
+        self._source = source
         self.anchors: dict[int, Tensor] = {}
         self._balance = Balance() if settings.balance == "adaptive" else None
         # Unweighted values of the evaluation before, by term.
@@ -139,16 +140,22 @@ class Guidance:
         self.needs_inversion = any(term.needs_inversion for term in terms)
         self._remembers = any(term.scale is not None for term in terms)
 
+    @cached_property
+    def x_0(self) -> Tensor:
+        """Return the source in the backbone's space, encoded when it is first asked for."""
+        return self.backbone.encode(self._source)
+
     def gradient(self, prediction: Prediction, x_t: Tensor, visit: Visit, measure: bool = False) -> Guided:
         """Return the losses at the views of `prediction`, and their gradient where the method takes it.
 
-        That is d(loss)/d(x_t), by one vector-Jacobian product through the backbone; or d(loss)/d(pred_xstart); or, if
-        x_t has no graph, d(loss)/d(x_t) with the network's noise held fixed. `measure` asks for `Guided.shares`, which
-        cost one more backward pass of a network for each further loss that shares it. The gradient stays the same.
+        If x_t has a graph, that is d(loss)/d(x_t), by one vector-Jacobian product through the backbone. Else it is
+        d(loss)/d(pred_xstart), or d(loss)/d(x_t) with the network's noise held fixed. `measure` asks for
+        `Guided.shares`, which cost one more backward pass of a network for each further loss that shares it. The
+        gradient stays the same.
         """
         leaf, pred_xstart = x_t, prediction.pred_xstart
         with torch.enable_grad():
-            if self.gradient_at == "pred_xstart":
+            if not x_t.requires_grad and self.gradient_at == "pred_xstart":
                 leaf = pred_xstart = pred_xstart.detach().requires_grad_()
             elif not x_t.requires_grad:
                 leaf = x_t = x_t.detach().requires_grad_()
@@ -352,7 +359,8 @@ class InnerGuidance:
             self.guidance.evaluate(views, self.visit, inner=True, view=view, differentiate=False)
 
     def _views(self, pred_xstart: Tensor, noised_at: int | None) -> dict[View, Tensor]:
-        blended = blend(pred_xstart, self.guidance.x_0, self.guidance.mask)
+        mask = self.guidance.mask
+        blended = pred_xstart if mask is None else blend(pred_xstart, self.guidance.x_0, mask)
         views = self.guidance._views(blended, self.x_t, self.visit.t if noised_at is None else noised_at)
         views.setdefault("pred_xstart", self.guidance.backbone.show(blended))
         return views

@@ -77,6 +77,13 @@ class Fit:
         canvas = _canvas(size, side, multiple)
         return cls(size, whole, _inside(size, canvas), canvas)
 
+    @classmethod
+    def covering(cls, size: Size, canvas: Size) -> Fit:
+        """The fit of a source of `size` to exactly `canvas`, its aspect kept and what is over cropped evenly."""
+        (height, width), scale = size, min(size[0] / canvas[0], size[1] / canvas[1])
+        used = max(1, round(canvas[0] * scale)), max(1, round(canvas[1] * scale))
+        return cls(size, ((height - used[0]) // 2, (width - used[1]) // 2, *used), canvas, canvas)
+
     @property
     def familiar(self) -> bool:
         """Whether the canvas has a shape near enough to the square that models are trained on."""
@@ -130,11 +137,7 @@ class Fit:
 
 def cover(image: Tensor, size: Size) -> Tensor:
     """[B, C, H, W] at exactly `size`, its aspect kept and what is over cropped evenly."""
-    height, width = image.shape[-2:]
-    scale = min(height / size[0], width / size[1])
-    used = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    top, left = (height - used[0]) // 2, (width - used[1]) // 2
-    return resize(image[..., top : top + used[0], left : left + used[1]], size)
+    return Fit.covering((image.shape[-2], image.shape[-1]), size).apply(image)
 
 
 def resize(image: Tensor, size: Size) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Prediction
-from .resize import resize_shorter
+from .resize import output_size, resize
 from .schedule import Schedule
 
 VIEW_SIZE = 512
@@ -49,11 +49,13 @@ FLUX_LATENTS = LatentFormat(scale=0.3611, shift=0.1159)
 class Sigmas:
     """The noise levels of a run, the noisiest first; a last 0 is the image itself.
 
-    `flow`: whether the signal is 1 - sigma. Raise `InputError` for levels that do not fall, or for none.
+    `flow`: whether the signal is 1 - sigma. `noise_scale` multiplies the noise of models that were trained so.
+    Raise `InputError` for levels that do not fall, or for none.
     """
 
     values: tuple[float, ...]
     flow: bool = False
+    noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
         falling = all(high > low for high, low in zip(self.values, self.values[1:], strict=False))
@@ -70,8 +72,8 @@ class Sigmas:
         return 1 - min(sigma, _LARGEST_FLOW_SIGMA) if self.flow else 1.0
 
     def scale(self, sigma: float) -> float:
-        """Return sqrt(signal^2 + sigma^2), the deviation of x for data of unit variance."""
-        return math.hypot(self.signal(sigma), sigma)
+        """Return the deviation of x for data of unit variance."""
+        return math.hypot(self.signal(sigma), self.noise_scale * sigma)
 
     def at(self, sigma: float) -> int:
         """Return the step, counted from 0, that starts at or just above `sigma`."""
@@ -88,8 +90,8 @@ class Sigmas:
         return Schedule.of_levels([self.level(sigma) for sigma in reversed(self.values[:-1])])
 
     def level(self, sigma: float) -> float:
-        """Return the noise of a signal of 1: sigma / signal."""
-        return sigma / self.signal(sigma)
+        """Return the deviation of the noise for a signal of 1."""
+        return self.noise_scale * sigma / self.signal(sigma)
 
 
 class Autoencoder(Protocol):
@@ -166,13 +168,18 @@ class LatentDiffusion:
         return self.autoencoder.decode(x)
 
     def show(self, x: Tensor) -> Tensor:
+        height, width = (side * self.autoencoder.factor for side in x.shape[-2:])
         if self.shrink > 1:
             x = nn.functional.interpolate(x, scale_factor=1 / self.shrink, mode="area")
-        return self.view(self.autoencoder.decode(x))
+        return resize(self.autoencoder.decode(x), self._seen_at(height, width), antialias=True)
 
     def view(self, image: Tensor) -> Tensor:
-        shorter = min(image.shape[-2:])
-        return image if shorter <= self.view_size else resize_shorter(image, self.view_size, antialias=True)
+        return resize(image, self._seen_at(image.shape[-2], image.shape[-1]), antialias=True)
+
+    def _seen_at(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size at which the losses see an image, or a smaller one that stands for it."""
+        small = min(height, width) <= self.view_size
+        return (height, width) if small else output_size(height, width, self.view_size)
 
     def resize_mask(self, mask: Tensor) -> Tensor:
         factor = self.autoencoder.factor

@@ -64,6 +64,10 @@ class TAESD(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         return self.taesd_decoder((latents - self.vae_shift) * self.vae_scale) * 2 - 1
 
+    def forward(self, latents: Tensor) -> Tensor:
+        """`decode`."""
+        return self.decode(latents)
+
 
 def load_taesd(path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> TAESD:
     """Return the frozen autoencoder of a safetensors file. Raise `ModelError` if it holds none."""

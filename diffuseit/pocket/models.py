@@ -14,9 +14,8 @@ from ..models.flux import Flux, load_flux
 from ..models.taesd import TAESD, load_taesd
 from ..models.vit import ViT, load_vit
 from ..presets import IMAGE_DEFAULT, TEXT_DEFAULT
+from .files import WEIGHTS as WEIGHTS
 from .judge import Judge, load_judge
-
-WEIGHTS = Path(__file__).parent / "weights"
 
 
 def pocket_ddpm(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> PixelDDPM:

@@ -1,13 +1,16 @@
 """Networks on ComfyUI's devices: load them, unload them, and prepare them for a backward pass."""
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import comfy.model_management as management
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...diffuseit.errors import InputError
 from ..types import Network
 
 
@@ -16,6 +19,21 @@ def gradients() -> Iterator[None]:
     """Leave the inference mode that ComfyUI runs nodes in, so that autograd accepts tensors made inside the block."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextmanager
+def backward_through_models() -> Iterator[None]:
+    """Let autograd pass through ComfyUI's diffusion models; forward and backward pass are inside the block.
+
+    Their fused kernels have no backward pass and are off while ComfyUI trains. Their blocks add in place to what is
+    saved.
+    """
+    before, management.in_training = management.in_training, True
+    try:
+        with torch.autograd.graph.allow_mutation_on_saved_tensors():
+            yield
+    finally:
+        management.in_training = before
 
 
 class _Managed(nn.Module):
@@ -48,24 +66,79 @@ def choose_dtype(name: str) -> torch.dtype:
     return torch.float16 if management.should_use_fp16(management.get_torch_device()) else torch.float32
 
 
-def load(networks: Iterable[Network], memory_required: int) -> torch.device:
+def load(networks: Sequence[Network], memory_required: int) -> torch.device:
     """Bring whole networks to the device, with room for `memory_required` bytes beside them."""
     patchers = _patchers(networks)
     management.load_models_gpu(patchers, memory_required=memory_required, force_full_load=True)
-    for patcher in patchers:
+    hold(networks)
+    return current_device()
+
+
+def load_beside(model: Any, networks: Sequence[Network], memory_required: int) -> None:
+    """Bring whole networks to the device beside a MODEL, which gets what room they and `memory_required` leave."""
+    management.load_models_gpu([model, *_patchers(networks)], memory_required=memory_required)
+    hold(networks)
+
+
+def unload_others(model: Any, networks: Iterable[Network]) -> None:
+    """Leave nothing on the device but the MODEL and the networks."""
+    keep = [management.LoadedModel(patcher) for patcher in (model, *_patchers(networks))]
+    management.free_memory(1e30, management.get_torch_device(), keep_loaded=keep)
+
+
+def hold(networks: Iterable[Network]) -> None:
+    """Make networks that ComfyUI loaded, or moved since then, fit for a backward pass."""
+    for patcher in _patchers(networks):
         # With --novram it is loaded in part, and half a network cannot be differentiated.
         if patcher.loaded_size() < patcher.model_size():
             patcher.patch_model(patcher.load_device)
         thaw(patcher.model)
-    return current_device()
+
+
+def static(patcher: Any) -> Any:
+    """Return a patcher whose weights stay where they are between a forward and a backward pass.
+
+    A dynamic one is replaced by a plain one with the weights of its file, or with a copy of its own.
+    """
+    if not patcher.is_dynamic():
+        return patcher
+    try:
+        return patcher.clone(disable_dynamic=True)
+    except (RuntimeError, TypeError):  # it came from no file; an older ComfyUI has no such option
+        model = copy.deepcopy(patcher.model)
+        return ModelPatcher(model, load_device=patcher.load_device, offload_device=patcher.offload_device)
+
+
+def prepare_backward(model: Any) -> None:
+    """Make a loaded MODEL fit for a backward pass. Raise `InputError` if it cannot be."""
+    advice = "leave 'gradient' at 'prediction', which needs no backward pass of the model"
+    if model.is_dynamic():
+        raise InputError(f"ComfyUI streams the weights of this model (dynamic VRAM): {advice}")
+    if any(type(weight) not in _PLAIN or not weight.is_floating_point() for weight in _weights(model)):
+        raise InputError(f"the weights of this model are quantized: {advice}")
+    if model.loaded_size() < model.model_size():
+        raise InputError(f"this model is not on the device as a whole: {advice}")
+    thaw(model.model)
+
+
+_PLAIN = (nn.Parameter, Tensor)
+
+
+def _weights(model: Any) -> Iterator[Tensor]:
+    yield from model.model.diffusion_model.parameters()
 
 
 def load_offloaded(backbone: Network, features: Iterable[Network], memory_required: int) -> None:
     """Bring the diffusion model to the device; the feature networks stay offloaded, where ComfyUI unloads to."""
     management.unload_all_models()
+    rest(features)
+    load([backbone], memory_required)
+
+
+def rest(features: Iterable[Network]) -> None:
+    """Make networks that ComfyUI has unloaded fit for being copied to the device while they run."""
     for patcher in _patchers(features):
         thaw(patcher.model)
-    load([backbone], memory_required)
 
 
 def _patchers(networks: Iterable[Network]) -> list[ModelPatcher]:

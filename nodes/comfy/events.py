@@ -2,8 +2,9 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management as management
@@ -46,14 +47,39 @@ def executing() -> tuple[str, str]:
     return ("", "") if context is None else (str(context.prompt_id), str(context.node_id))
 
 
+def client() -> str | None:
+    """Return the id of the page that queued the running prompt; None if a script did, or nothing runs."""
+    return getattr(server(), "client_id", None)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The prompt that runs: its id, its nodes by their ids, and what the front end adds to images."""
+
+    id: str = ""
+    nodes: Any = None
+    extra_pnginfo: Any = None
+
+
+def running() -> Queued:
+    """Return the prompt that runs; an empty one if nothing does, or without a server."""
+    prompt, queue = executing()[0], getattr(server(), "prompt_queue", None)
+    with Decoration("what is known of the running prompt"):
+        if queue is not None:
+            for _, id, nodes, extra, *_ in queue.get_current_queue_volatile()[0]:
+                if id == prompt:
+                    return Queued(prompt, nodes, extra.get("extra_pnginfo"))
+    return Queued(prompt)
+
+
 def tell(event: str, data: dict[str, Any]) -> None:
     """Send an event to the front end that queued the running prompt, without waiting for it to arrive.
 
     If a prompt has no client id, nothing is sent, since the server would send it to every open page.
     """
-    prompt_server = server()
-    if prompt_server is not None and prompt_server.client_id is not None:
-        prompt_server.send_sync(event, data, prompt_server.client_id)
+    prompt_server, page = server(), client()
+    if prompt_server is not None and page is not None:
+        prompt_server.send_sync(event, data, page)
 
 
 def show_text(text: str) -> None:
@@ -70,12 +96,15 @@ def check_interruption() -> None:
     management.throw_exception_if_processing_interrupted()
 
 
+def is_interruption(kind: type[BaseException]) -> bool:
+    """Return whether an exception of this class ends a run because the user asked for it."""
+    return issubclass(kind, management.InterruptProcessingException)
+
+
 @contextmanager
-def interruptible(backbone: nn.Module) -> Iterator[None]:
-    """Check for an interruption before each call of the diffusion model, since an inversion has no steps that could."""
-    hooks = [
-        network.register_forward_pre_hook(lambda *_: check_interruption()) for network in backbone.children()
-    ]
+def interruptible(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Check for an interruption before each call of the networks, since a step is long, and an inversion has none."""
+    hooks = [network.register_forward_pre_hook(lambda *_: check_interruption()) for network in networks]
     try:
         yield
     finally:

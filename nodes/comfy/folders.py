@@ -1,4 +1,4 @@
-"""The folder `models/diffuseit`, and the folders that `extra_model_paths.yaml` adds to it."""
+"""Folders of models: `models/diffuseit`, ComfyUI's own, and those that `extra_model_paths.yaml` adds to them."""
 
 from pathlib import Path
 
@@ -42,3 +42,29 @@ def model_path(name: str) -> Path:
 def download_folder() -> Path:
     """Return the folder that downloaded models go to."""
     return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
+def folder_for(kind: str) -> Path:
+    """Return the folder that new files of one of ComfyUI's own kinds of models go to, such as "vae".
+
+    Of several folders it is the first one with the name of the kind: ComfyUI also knows folders by older names.
+    """
+    paths = [Path(path) for path in folder_paths.get_folder_paths(kind)]
+    return next((path for path in paths if path.name == kind), paths[0])
+
+
+def find(kind: str, name: str) -> Path | None:
+    """Return the file that ComfyUI's own loaders of this kind take by `name`."""
+    path = folder_paths.get_full_path(kind, name)
+    return None if path is None else Path(path)
+
+
+def input_file(name: str) -> Path | None:
+    """Return the file that Load Image takes by `name`; None if it is not in ComfyUI's folders of images."""
+    folders = [folder_paths.get_input_directory(), folder_paths.get_output_directory()]
+    try:
+        path = Path(folder_paths.get_annotated_filepath(name)).resolve()
+        inside = any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+        return path if inside and path.is_file() else None
+    except (OSError, ValueError):
+        return None

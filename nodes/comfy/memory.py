@@ -1,7 +1,8 @@
 """Plans that need less memory of the device, for when it is too small or runs out of memory."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import comfy.model_management as management
 import torch
@@ -19,6 +20,12 @@ OUT_OF_MEMORY = (
 )
 
 
+LATENTS_OUT_OF_MEMORY = (
+    "DiffuseIT ran out of memory, even in low-memory mode: connect a tiny VAE (taesd, taesdxl, taef1), lower "
+    "view_size, or use fewer images in a batch and fewer or smaller CLIP models"
+)
+
+
 def plans(needs: Callable[[Execution], int]) -> list[Execution]:
     """Return the ways to use this device, from the fastest to the one that needs the least memory.
 
@@ -32,6 +39,36 @@ def plans(needs: Callable[[Execution], int]) -> list[Execution]:
         every.append(replace(LOW_MEMORY, offload=Offload(device)))
     total = management.get_total_memory(device)
     return [plan for plan in every[:-1] if needs(plan) <= total] + every[-1:]
+
+
+@dataclass(frozen=True)
+class LatentPlan:
+    """How guidance of latents uses the device: the `options` of feature networks, and what the decoder saves.
+
+    `recompute`: its blocks are computed again in the backward pass. `shrink` divides the sides of the latents before.
+    """
+
+    options: Execution = BALANCED
+    recompute: bool = False
+    shrink: int = 1
+
+
+def latent_plans(needs: Callable[[LatentPlan], int], model: Any, shrink: int) -> list[LatentPlan]:
+    """Return the ways to guide latents of a MODEL, from the fastest to the one that needs the least memory.
+
+    `needs` returns the bytes of a plan beside the MODEL. A plan is left out if it leaves no room for the MODEL, or for
+    half the device where that is less, which ComfyUI then streams; the last plan never is. `shrink`: how much smaller
+    latents may get.
+    """
+    device = management.get_torch_device()
+    every = [LatentPlan(), LatentPlan(LOW_MEMORY, recompute=True)]
+    if device.type not in (management.unet_offload_device().type, "mps"):
+        every.append(LatentPlan(replace(LOW_MEMORY, offload=Offload(device)), recompute=True))
+    if shrink > 1:
+        every.append(replace(every[-1], shrink=shrink))
+    total = management.get_total_memory(device)
+    room = total - min(model.model_size(), total // 2)
+    return [plan for plan in every[:-1] if needs(plan) <= room] + every[-1:]
 
 
 def free() -> None:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.comfyui
 
 JSON = {"Content-Type": "application/json"}
-ESTIMATE, DOWNLOADS = "/diffuseit/estimate", "/diffuseit/downloads"
+ESTIMATE, DOWNLOADS, POCKET_FILES = (
+    f"/diffuseit/{name}" for name in ("estimate", "downloads", "pocket-files")
+)
 SECONDS = 20
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
@@ -70,7 +72,7 @@ def estimate_body(**inputs):
     return json.dumps({"prompt": prompt, "node": "sampler"}).encode()
 
 
-@pytest.mark.parametrize("path", [ESTIMATE, DOWNLOADS])
+@pytest.mark.parametrize("path", [ESTIMATE, DOWNLOADS, POCKET_FILES])
 @pytest.mark.parametrize("case", BODIES)
 def test_a_body_that_is_none_of_ours(server, path, case):
     body, status = BODIES[case]
@@ -81,11 +83,11 @@ def test_a_body_that_is_none_of_ours(server, path, case):
     assert time.monotonic() - began < SECONDS
 
 
-@pytest.mark.parametrize("path", [ESTIMATE, DOWNLOADS])
+@pytest.mark.parametrize("path", [ESTIMATE, DOWNLOADS, POCKET_FILES])
 @pytest.mark.parametrize("case", HEADERS)
 def test_a_sender_that_is_none_of_ours(open_server, path, case):
     headers, status = HEADERS[case]
-    body = estimate_body() if path == ESTIMATE else b'{"name": "no such model"}'
+    body = {ESTIMATE: estimate_body(), DOWNLOADS: b'{"name": "no such model"}', POCKET_FILES: b"{}"}[path]
     body = gzip.compress(body) if "Content-Encoding" in headers else body
     assert open_server.answer("POST", path, body, headers)[0] == status
 

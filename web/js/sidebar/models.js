@@ -3,13 +3,14 @@
 import { html } from "../shared/dom.js";
 import { formatBytes } from "../shared/format.js";
 import { catalogText, translator } from "../shared/words.js";
-import { catalog, downloadable, messageOf, totalBytes } from "./catalog.js";
-import { download } from "./download.js";
+import { catalog, downloadable, messageOf, totalBytes } from "../shared/catalog.js";
+import { download } from "../shared/download.js";
 import { ModelRow } from "./model_row.js";
+import { PocketFiles } from "./pocket_files.js";
 
-/** @typedef {import("./catalog.js").Bundle} Bundle */
+/** @typedef {import("../shared/catalog.js").Bundle} Bundle */
 
-const KINDS = /** @type {const} */ (["ddpm", "vit", "clip"]);
+const KINDS = /** @type {const} */ (["ddpm", "vit", "clip", "measure"]);
 const t = translator("sidebar");
 
 /** The lists of bundles and models. */
@@ -18,10 +19,12 @@ export class Models {
   #rows = new Map();
   /** @type {(() => void)[]} update what depends on several models */
   #updates = [];
+  #pocketFiles = new PocketFiles();
   root = html(
     "div",
     {},
     html("p", { class: "diffuseit-built-in" }, html("strong", {}, t("pocket")), " ", t("pocket.about")),
+    this.#pocketFiles.root,
     this.#group(
       t("bundles"),
       catalog.listing.bundles.map((bundle) => this.#bundle(bundle)),
@@ -35,6 +38,7 @@ export class Models {
 
   /** Shows the present listing and jobs. */
   update() {
+    this.#pocketFiles.update();
     for (const model of catalog.listing.models) this.#rows.get(model.name)?.update(model);
     for (const update of this.#updates) update();
   }

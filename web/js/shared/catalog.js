@@ -9,23 +9,27 @@ import { app } from "../../../../scripts/app.js";
  * @property {"waiting" | "running" | "stopping" | "stopped" | "failed" | "done"} state
  * @property {number} done bytes
  * @property {number} total bytes; 0 if unknown
- * @property {string | null} error
+ * @property {string | null} note what a running download does while it receives no bytes, in English
+ * @property {string | null} error one sentence, in English
+ * @property {string | null} details what the libraries said of the error
  *
  * @typedef {object} Model
  * @property {string} name
- * @property {"ddpm" | "vit" | "clip"} kind
+ * @property {"ddpm" | "vit" | "clip" | "measure"} kind
  * @property {string} purpose in English
  * @property {string} terms the license, in English
  * @property {string} limits what the license asks for, in English
  * @property {number} bytes
  * @property {string | null} host that serves the file
+ * @property {string | null} url of the file
  * @property {string | null} manual how to get it, if it cannot be downloaded
  * @property {boolean} present
  * @property {string} file its name in the folder
  * @property {Job | null} job
  *
  * @typedef {{ name: string, purpose: string, members: string[] }} Bundle models that belong together
- * @typedef {{ folder: string, models: Model[], bundles: Bundle[] }} Listing
+ * @typedef {{ files: string[], present: boolean }} PocketFiles names of the latent pocket models in ComfyUI's folders
+ * @typedef {{ folder: string, pocket: PocketFiles, models: Model[], bundles: Bundle[] }} Listing
  */
 
 const EVENT = "diffuseit.download";
@@ -45,6 +49,15 @@ async function request(path, options) {
 }
 
 /**
+ * @param {string} path
+ * @param {object} content sent as JSON
+ */
+async function post(path, content) {
+  const headers = { "Content-Type": "application/json" };
+  await request(path, { method: "POST", headers, body: JSON.stringify(content) });
+}
+
+/**
  * @param {string} body of an error response
  * @returns {string}
  */
@@ -59,7 +72,7 @@ function reasonIn(body) {
 /** Dispatches `change` when the state of a download has changed, and `list` when the listing has. */
 class Catalog extends EventTarget {
   /** @type {Listing} */
-  listing = { folder: "", models: [], bundles: [] };
+  listing = { folder: "", pocket: { files: [], present: false }, models: [], bundles: [] };
 
   /** Starts to receive the server's events. */
   listen() {
@@ -74,13 +87,18 @@ class Catalog extends EventTarget {
 
   /** @param {string} name of a model or bundle to download */
   async startDownload(name) {
-    const body = JSON.stringify({ name });
-    await request("downloads", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    await post("downloads", { name });
   }
 
   /** @param {string} name of a model */
   async stopDownload(name) {
     await request(`downloads/${encodeURIComponent(name)}`, { method: "DELETE" });
+  }
+
+  /** Copies the latent pocket models to where ComfyUI's own loaders look. */
+  async putPocketFiles() {
+    await post("pocket-files", {});
+    await this.#refreshLoaders();
   }
 
   /**
@@ -105,8 +123,11 @@ class Catalog extends EventTarget {
     const model = this.model(job.name);
     if (model) model.job = job;
     this.dispatchEvent(new CustomEvent("change", { detail: job }));
-    if (job.state !== "done") return;
-    // The loaders must list the new file. If the server is gone, ComfyUI says so itself.
+    if (job.state === "done") await this.#refreshLoaders();
+  }
+
+  /** Lets the panel and the loaders list a new file. If the server is gone, ComfyUI says so itself. */
+  async #refreshLoaders() {
     await Promise.allSettled([this.refresh(), app.refreshComboInNodes()]);
   }
 }
