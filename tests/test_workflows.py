@@ -220,7 +220,9 @@ def test_the_full_size_example_offers_the_models_of_the_paper():
 @workflows
 def test_notes_link_to_the_models_offered(path):
     nodes = read(path)["nodes"]
-    links = {link for node in nodes for link in re.findall(r"\]\((https:[^)]+)\)", str(node.get("widgets_values")))}
+    links = {
+        link for node in nodes for link in re.findall(r"\]\((https:[^)]+)\)", str(node.get("widgets_values")))
+    }
     assert links == {model["url"] for node in nodes for model in node["properties"].get("models", [])}
 
 
