@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from .losses import (
     bind,
 )
 from .methods import MPGD, DiffuseIT, OfficialAGG
-from .models.bundle import Models
+from .models.bundle import Models, PresetNames
 from .schema import check, text
 
 Prompts = str | Sequence[str]
@@ -211,9 +211,14 @@ _LATENT_TEXT = Preset(
 
 _LATENT_IMAGE = Preset(
     name="latent-image",
-    description="Latent diffusion models: image guidance, without a backward pass through the model",
+    description="Latent diffusion models: a style image, with a prompt or without",
     kind="image",
-    losses=_FAST_IMAGE.losses,
+    losses=(
+        _POCKET_IMAGE_STYLE,
+        _LATENT_STRUCTURE,
+        _STYLE_COLORS,
+        _POCKET_RANGE,
+    ),
     sampler=_LATENT_SAMPLER,
 )
 
@@ -258,18 +263,8 @@ def default_loss(kind: type[AnyLossType]) -> AnyLossType:
     return kind()
 
 
-class Suited(Protocol):
-    """What knows the names of the presets that suit it: `Models`, or a checkpoint that becomes a part of them."""
-
-    @property
-    def text_preset(self) -> str: ...
-
-    @property
-    def image_preset(self) -> str: ...
-
-
 def settle(
-    models: Suited,
+    models: Models | PresetNames,
     kind: Kind,
     preset: str | Preset | None = None,
     steps: int | None = None,

@@ -2,7 +2,8 @@
 
 After each run, its seconds per step, its memory, and its network calls are recorded under a key made of everything that
 they depend on: model files, losses, method. The front end sends the prompt that it would queue. It gets the number of
-steps and the recorded figures, or null if there was no such run.
+steps and the recorded figures, or null if there was no such run, with what else is known before the run
+(nodes/before_run.py).
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from comfy_api.latest import io
 from ..diffuseit.errors import InputError
 from ..diffuseit.presets import PRESETS
 from ..diffuseit.schema import shown
+from .before_run import Prompt, link_of, notes, result_size
 from .comfy.decoration import Decoration
 from .comfy.devices import device_name
 from .comfy.events import executing
@@ -60,9 +62,6 @@ WEIGHTS = (
 )
 """Inputs that matter only by whether they are 0, which leaves a network out."""
 
-Prompt = Mapping[str, Mapping[str, Any]]
-"""Nodes by id, in the format of ComfyUI's API: `class_type` and `inputs`, in which [id, slot] is a link."""
-
 
 def key_of(prompt: Prompt, node: str, device: str) -> str:
     """Return a hash of everything before the sampler `node` that time and memory depend on. Images are left out."""
@@ -77,17 +76,12 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
         one = waiting.pop()
         yield one
         for name, value in prompt[one]["inputs"].items():
-            other = None if name in PICTURES else _link(value)
+            other = None if name in PICTURES else link_of(value)
             if other is None or other not in prompt or other in seen:
                 continue
             if name in FOREIGN or prompt[other]["class_type"].startswith(OURS):
                 seen.add(other)
                 waiting.append(other)
-
-
-def _link(value: Any) -> str | None:
-    """Return the id of the node that a value of a prompt links to; None if it is no link."""
-    return value[0] if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) else None
 
 
 def _costs(node: Mapping[str, Any]) -> str:
@@ -105,12 +99,12 @@ def _plain(value: Any) -> Any:
 
 
 def steps_of(prompt: Prompt, node: str) -> int | None:
-    """Return how many steps the sampler `node` will take; None if a link decides it."""
+    """Return how many steps the sampler `node` will take; None if a link or another node decides it."""
     if prompt[node]["class_type"] in IN_COMFYS_SAMPLING:
         return None
     widgets = prompt[node]["inputs"]
     try:
-        options = _options_of(prompt, widgets.get("options"))
+        options, _ = _options_of(prompt, widgets.get("options"))
         values = {name: widgets[name] for name in DEFAULTS if name in widgets} | options
         if any(isinstance(value, list) for value in values.values()):
             return None
@@ -119,11 +113,15 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
         return None
 
 
-def _options_of(prompt: Prompt, link: Any) -> dict[str, Any]:
-    """Return the settings of the option nodes and the preset behind a link, read as their nodes read them."""
+def _options_of(prompt: Prompt, link: Any) -> tuple[dict[str, Any], str | None]:
+    """Return the settings of the option nodes and the preset behind a link, read as their nodes read them.
+
+    Also return the name of the preset, if there is one.
+    """
     chain: list[dict[str, Any]] = []
+    preset: str | None = None
     seen: set[str] = set()
-    while (one := _link(link)) in prompt and one not in seen:
+    while (one := link_of(link)) in prompt and one not in seen:
         assert one is not None
         seen.add(one)
         kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
@@ -131,18 +129,23 @@ def _options_of(prompt: Prompt, link: Any) -> dict[str, Any]:
             names = inputs.keys() - {"previous"}
             chain.append(READERS[kind]({name: inputs[name] for name in names}))
         elif inputs.get("preset") in tuple(PRESETS):
-            chain.append(values_of(PRESETS[inputs["preset"]].sampler))
+            preset = inputs["preset"]
+            chain.append(values_of(PRESETS[preset].sampler))
         link = inputs.get("previous") if kind in READERS else None
     values: dict[str, Any] = {}
     for options in reversed(chain):
         values |= options
-    return values
+    return values, preset
 
 
 def answer(
     asked: Any, nodes: Mapping[str, type[io.ComfyNode]], known: Measured, device: str
 ) -> dict[str, Any]:
-    """Return `steps` and `measured` of the sampler that `asked` names in a prompt, None where unknown.
+    """Return what is known before a run of the node that `asked` names in a prompt.
+
+    `steps`, `measured`, and the `size` of the result are None where unknown. `settings` are the values that options
+    replace, by the names of the node's inputs, None for those that a link decides, and `preset` is where they come
+    from. `notes` are warnings.
 
     `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` if it is not a prompt, or if the nodes
     would refuse a value.
@@ -150,16 +153,30 @@ def answer(
     prompt, node = _asked(asked)
     if prompt[node]["class_type"] not in nodes:
         raise InputError(f"the node {shown(node)} is none of {OURS}'s")
-    for one in _before(prompt, node):
+    own = list(_before(prompt, node))
+    for one in own:
         kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
         if kind in nodes:
-            literals = {name: value for name, value in inputs.items() if _link(value) is None}
+            literals = {name: value for name, value in inputs.items() if link_of(value) is None}
             # A model file that is not here is no error: nothing was measured with it.
             if isinstance(literals.get("model"), str):
                 del literals["model"]
             check_inputs(nodes[kind], literals)
     figures = known.find(key_of(prompt, node, device))
-    return {"steps": steps_of(prompt, node), "measured": None if figures is None else asdict(figures)}
+    try:
+        options, preset = _options_of(prompt, prompt[node]["inputs"].get("options"))
+    except (InputError, KeyError):  # what cannot run
+        options, preset = {}, None
+    names = {entry.id for entry in nodes[prompt[node]["class_type"]].define_schema().inputs}
+    settings = {name: None if link_of(value) else value for name, value in options.items() if name in names}
+    return {
+        "steps": steps_of(prompt, node),
+        "measured": None if figures is None else asdict(figures),
+        "size": result_size(prompt, node, options),
+        "settings": settings,
+        "preset": preset if settings else None,
+        "notes": notes(prompt, node, own, settings),
+    }
 
 
 def _asked(asked: Any) -> tuple[Prompt, str]:

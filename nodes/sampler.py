@@ -172,7 +172,7 @@ class Sampler(io.ComfyNode):
             else:
                 pictures = run.fit.undo(result.pictures)
             trajectory = run.fit.undo(torch.cat(result.trajectory))
-            reporter.result(pictures[0])
+            reporter.result(pictures)
             estimate.note(cls.hidden.prompt, reporter.figures())
         return io.NodeOutput(to_output(to_comfy(pictures)), to_output(to_comfy(trajectory)), result.losses)
 

@@ -207,4 +207,4 @@ def test_a_covering_fit_fills_the_canvas_with_the_middle_of_the_picture(canvas: 
     assert tuple(covered.shape[-2:]) == canvas
     assert torch.equal(covered, cover(picture, canvas))
     assert torch.allclose(covered, covered.flip(-1), atol=0.1)  # the middle stays in the middle
-    assert fit.apply(torch.ones(1, 1, 300, 500)).min() == 1
+    assert fit.apply(torch.ones(1, 1, 300, 500)).min() > 0.999

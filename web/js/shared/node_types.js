@@ -1,6 +1,23 @@
 /** The names of node and socket types that the front end looks for. */
 
 export const SAMPLER = "DiffuseITSampler";
-/** The nodes that show a run. */
-export const RUNNERS = new Set([SAMPLER, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
 export const LOSSES = "DIFFUSEIT_LOSSES";
+
+/** The nodes that show a run: curves, images, and what is known before it. */
+export const RUNNERS = new Set([SAMPLER, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
+
+/**
+ * @param {LGraphNode} node
+ * @returns {boolean} whether it shows a run
+ */
+export function showsRun(node) {
+  return RUNNERS.has(node.comfyClass);
+}
+
+/**
+ * @param {LGraphNode} node
+ * @returns {boolean} whether it shows the share of its losses
+ */
+export function showsShares(node) {
+  return !node.subgraph && !showsRun(node) && (node.outputs?.some(({ type }) => type === LOSSES) ?? false);
+}
