@@ -88,7 +88,7 @@ IO = SimpleNamespace(
         name: _Type(name.upper())
         for name in (
             *("Boolean", "Combo", "Float", "Int", "String"),
-            *("Conditioning", "Image", "Mask", "Model", "Vae"),
+            *("Conditioning", "Image", "Mask", "Model", "Sampler", "Vae"),
         )
     },
     Autogrow=_Autogrow("AUTOGROW"),
@@ -192,13 +192,21 @@ def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
     management = _management()
     utils = _module("comfy.utils", ProgressBar=_ProgressBar)
     patcher = _module("comfy.model_patcher", ModelPatcher=_Patcher)
+    sampling = _module("comfy.model_sampling", CONST=type("CONST", (), {}))
+    samplers = _module("comfy.samplers", KSAMPLER=SimpleNamespace)
+    wrappers = SimpleNamespace(OUTER_SAMPLE="outer", SAMPLER_SAMPLE="sampler", PREDICT_NOISE="predict")
+    extension = _module("comfy.patcher_extension", WrappersMP=wrappers, add_wrapper_with_key=None)
+    comfy = {"model_management": management, "utils": utils, "model_patcher": patcher, "samplers": samplers}
     api = _module("comfy_api.latest", io=IO, ui=SimpleNamespace(PreviewText=str), ComfyExtension=object)
     execution = _module("comfy_execution.utils", get_executing_context=lambda: None)
     found = [
-        _module("comfy", model_management=management, utils=utils, model_patcher=patcher),
+        _module("comfy", **comfy, model_sampling=sampling, patcher_extension=extension),
         management,
         utils,
         patcher,
+        sampling,
+        samplers,
+        extension,
         _module("comfy.sd"),
         _module("comfy_api", latest=api),
         api,
