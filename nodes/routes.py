@@ -17,9 +17,7 @@ from ..diffuseit.models.hub.catalog import (
     bundles,
     catalog,
     format_size,
-    local_names,
     members,
-    missing_tokenizer_files,
 )
 from ..diffuseit.models.hub.http import OnProgress
 from ..diffuseit.pocket.files import FILES, copy_files
@@ -29,6 +27,7 @@ from .comfy.folders import download_folder, find, folder_for, model_paths
 from .estimate import answer
 from .fetcher import Fetcher, Job
 from .measurements import measured
+from .model_sets import local_file
 from .requests import Worker, check_origin, json_body, refusal
 
 EVENT = "diffuseit.download"
@@ -131,15 +130,6 @@ def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, A
         "file": there or entry.file,
         "job": asdict(job) if job else None,
     }
-
-
-def local_file(entry: Entry, files: dict[str, Path]) -> str | None:
-    """Return the name under which the loaders list a checkpoint; None if a part of it is missing in `files`."""
-    names = local_names(entry)
-    for name, path in files.items():
-        if Path(name).name in names and not missing_tokenizer_files(entry, path.parent):
-            return name
-    return None
 
 
 def wanted(name: str) -> list[Entry]:
