@@ -98,8 +98,8 @@ def prepare(
     """
     check_chain(chain)
     fitting = Fit.of((source.shape[-2], source.shape[-1]), ddpm.module, fit)
-    fitted = fitting.apply(source)
-    check_source(fitted, ddpm.module)
+    x_src = fitting.apply(source)
+    check_source(x_src, ddpm.module)
     # The schedule refuses more steps than the network was trained on.
     ddpm.module.schedule(settings.steps)
     original_mask = None if mask is None else mask_to_core(mask, source)
@@ -110,7 +110,7 @@ def prepare(
         settings,
         seed,
         fitting,
-        fitted,
+        x_src,
         source,
         None if original_mask is None else fitting.apply(original_mask),
         original_mask,
