@@ -14,17 +14,22 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.presets import PRESETS
+from ..diffuseit.presets import PRESETS, Preset
 from ..diffuseit.schema import shown
 from .comfy.decoration import Decoration
 from .comfy.devices import device_name
 from .comfy.events import executing
 from .inputs import check_inputs
 from .measurements import Figures, Measured, measured
+from .model_sets import SETS, preset_for
 from .options import DEFAULTS, READERS, make_settings, values_of
 
 OURS = "DiffuseIT"
-PICTURES = ("image", "mask", "style_image", "reference")
+TRANSLATE = "DiffuseITTranslate"
+STYLE = "style_image"
+"""The input that matters only by whether it is connected, since it chooses between a text and an image as the guide."""
+
+PICTURES = ("image", "mask", STYLE, "reference")
 FREE = (
     "seed",
     "steps",
@@ -38,6 +43,7 @@ FREE = (
     "to_text",
     "from_text",
     "scene",
+    "strength",
 )
 """Inputs that do not change what a step costs. Every other input is assumed to."""
 
@@ -71,7 +77,7 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
         one = waiting.pop()
         yield one
         for name, value in prompt[one]["inputs"].items():
-            other = None if name in PICTURES else _link(value)
+            other = None if name in PICTURES else link_of(value)
             if other is None or other not in prompt or other in seen:
                 continue
             if prompt[other]["class_type"].startswith(OURS):
@@ -79,13 +85,14 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
                 waiting.append(other)
 
 
-def _link(value: Any) -> str | None:
+def link_of(value: Any) -> str | None:
     """Return the id of the node that a value of a prompt links to; None if it is no link."""
     return value[0] if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) else None
 
 
 def _costs(node: Mapping[str, Any]) -> str:
-    known = {
+    known: dict[str, Any] = {STYLE: True} if link_of(node["inputs"].get(STYLE)) else {}
+    known |= {
         name: value != 0 if name in WEIGHTS else _plain(value)
         for name, value in node["inputs"].items()
         if name not in FREE and isinstance(value, str | bool | int | float)
@@ -102,6 +109,9 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
     """Return how many steps the sampler `node` will take; None if a link decides it."""
     widgets = prompt[node]["inputs"]
     try:
+        if prompt[node]["class_type"] == TRANSLATE:
+            preset = translation(prompt, node)
+            return None if preset is None else len(preset.sampler.timetable)
         options = _options_of(prompt, widgets.get("options"))
         values = {name: widgets[name] for name in DEFAULTS if name in widgets} | options
         if any(isinstance(value, list) for value in values.values()):
@@ -111,11 +121,24 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
         return None
 
 
+def translation(prompt: Prompt, node: str) -> Preset | None:
+    """Return the preset that DiffuseIT Translate, `node`, will use; None if a link decides it.
+
+    Raise `KeyError` if an input is missing, and `InputError` for values that cannot work.
+    """
+    inputs = prompt[node]["inputs"]
+    loader, strength = link_of(inputs["models"]), inputs["strength"]
+    name = prompt[loader]["inputs"].get("set") if loader and loader in prompt else None
+    if not isinstance(name, str) or name not in SETS or link_of(strength) is not None:
+        return None
+    return preset_for(name, STYLE in inputs, strength)
+
+
 def _options_of(prompt: Prompt, link: Any) -> dict[str, Any]:
     """Return the settings of the option nodes and the preset behind a link, read as their nodes read them."""
     chain: list[dict[str, Any]] = []
     seen: set[str] = set()
-    while (one := _link(link)) in prompt and one not in seen:
+    while (one := link_of(link)) in prompt and one not in seen:
         assert one is not None
         seen.add(one)
         kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
@@ -139,22 +162,27 @@ def answer(
     `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` if it is not a prompt, or if the nodes
     would refuse a value.
     """
-    prompt, node = _asked(asked)
+    prompt, node = asked_about(asked)
     if prompt[node]["class_type"] not in nodes:
         raise InputError(f"the node {shown(node)} is none of {OURS}'s")
-    for one in _before(prompt, node):
-        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
-        if kind in nodes:
-            literals = {name: value for name, value in inputs.items() if _link(value) is None}
-            # A model file that is not here is no error: nothing was measured with it.
-            if isinstance(literals.get("model"), str):
-                del literals["model"]
-            check_inputs(nodes[kind], literals)
+    check_before(prompt, node, nodes)
     figures = known.find(key_of(prompt, node, device))
     return {"steps": steps_of(prompt, node), "measured": None if figures is None else asdict(figures)}
 
 
-def _asked(asked: Any) -> tuple[Prompt, str]:
+def check_before(prompt: Prompt, node: str, nodes: Mapping[str, type[io.ComfyNode]]) -> None:
+    """Raise `InputError` if a node of the pack, up to `node`, would refuse one of its values."""
+    for one in _before(prompt, node):
+        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
+        if kind in nodes:
+            literals = {name: value for name, value in inputs.items() if link_of(value) is None}
+            # A model file that is not here is no error: nothing was measured with it.
+            if isinstance(literals.get("model"), str):
+                del literals["model"]
+            check_inputs(nodes[kind], literals)
+
+
+def asked_about(asked: Any) -> tuple[Prompt, str]:
     """Return the prompt that was asked about, and the id of a node in it."""
     if not isinstance(asked, dict) or not isinstance(prompt := asked.get("prompt"), dict):
         raise InputError('send {"prompt": nodes by their ids, "node": the id of a sampler}')

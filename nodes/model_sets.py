@@ -14,7 +14,7 @@ from ..diffuseit.models.hub.catalog import (
     members,
     missing_tokenizer_files,
 )
-from ..diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT, Kind, Preset
+from ..diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT, Kind, Preset, at_strength
 from .comfy.folders import FOLDER, model_paths
 
 POCKET = "pocket"
@@ -29,6 +29,11 @@ def preset_of(name: str, kind: Kind) -> Preset:
     if name == POCKET:
         return PRESETS[TEXT_DEFAULT if kind == "text" else IMAGE_DEFAULT]
     return PRESETS[Models.text_preset if kind == "text" else Models.image_preset]
+
+
+def preset_for(name: str, has_style_image: bool, strength: float) -> Preset:
+    """Return the preset of a translation by the networks of the set `name`."""
+    return at_strength(preset_of(name, "image" if has_style_image else "text"), strength)
 
 
 @dataclass(frozen=True)

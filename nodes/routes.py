@@ -1,4 +1,5 @@
-"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, pocket files, and estimates of a run.
+"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, pocket files, estimates of a run,
+and the nodes behind DiffuseIT Translate.
 
 A request for a download names a model or a bundle of the catalog and nothing else. The server has the addresses and
 chooses the folder. A request for the pocket files names nothing.
@@ -25,6 +26,7 @@ from . import node_classes
 from .comfy.devices import device_name
 from .comfy.folders import download_folder, find, folder_for, model_paths
 from .estimate import answer
+from .expand import expanded
 from .fetcher import Fetcher, Job
 from .measurements import measured
 from .model_sets import local_file
@@ -80,6 +82,14 @@ def register(server: Any) -> None:
         asked = await json_body(request)
         try:
             return web.json_response(await worker.run(answer, asked, nodes, measured(), device_name()))
+        except InputError as error:
+            return refusal(400, str(error))
+
+    @routes.post("/diffuseit/expand")
+    async def expand(request: web.Request) -> web.Response:
+        asked = await json_body(request)
+        try:
+            return web.json_response(await worker.run(expanded, asked, nodes))
         except InputError as error:
             return refusal(400, str(error))
 

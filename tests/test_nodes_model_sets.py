@@ -25,7 +25,7 @@ def put(folder, *names):
 
 
 def test_every_bundle_is_a_set(sets):
-    assert sets.SETS == ("pocket", *bundles())
+    assert ("pocket", *bundles()) == sets.SETS
     assert sets.files_of("pocket") == sets.SetFiles("pocket", "pocket", ("pocket",))
 
 

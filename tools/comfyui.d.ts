@@ -3,6 +3,12 @@
 interface Slot {
   name: string;
   type: string;
+  links?: number[] | null; // of an output
+}
+
+interface Link {
+  target_id: number | string;
+  target_slot: number;
 }
 
 interface Widget {
@@ -54,8 +60,10 @@ interface LGraph {
   id?: string;
   nodes: LGraphNode[];
   groups: LGraphGroup[];
-  getNodeById(id: string): LGraphNode | null | undefined;
+  links: Map<number, Link>;
+  getNodeById(id: number | string): LGraphNode | null | undefined;
   add(item: LGraphNode | LGraphGroup): void;
+  remove(node: LGraphNode): void;
   updateExecutionOrder(): void;
   setDirtyCanvas(foreground: boolean, background: boolean): void;
 }
@@ -101,8 +109,14 @@ interface SidebarTab {
   destroy(): void;
 }
 
+interface MenuItem {
+  content: string;
+  callback(): void;
+}
+
 interface Extension {
   name: string;
+  getNodeMenuItems?(node: LGraphNode): MenuItem[];
   settings?: Setting[];
   setup?(): Promise<void> | void;
   nodeCreated?(node: LGraphNode): void;

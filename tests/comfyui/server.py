@@ -268,7 +268,7 @@ class ComfyServer:
                 continue
             event = json.loads(message)
             data = event["data"]
-            if data.get("prompt_id") != prompt_id:
+            if prompt_id not in (data.get("prompt_id"), data.get("prompt")):  # ComfyUI's events, and ours
                 continue
             if _note(outcome, event["type"], data):
                 return outcome

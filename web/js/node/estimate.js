@@ -15,7 +15,7 @@
 
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
-import { SAMPLER } from "../shared/node_types.js";
+import { RUNNERS } from "../shared/node_types.js";
 import { showsRuns } from "../shared/settings.js";
 import { allNodes, executionIds } from "./graph.js";
 import { runWidgetOf } from "./registry.js";
@@ -41,7 +41,7 @@ export function refreshEstimates() {
 
 /** @returns {Promise<void>} */
 async function refresh() {
-  const samplers = allNodes().filter((node) => node.comfyClass === SAMPLER);
+  const samplers = allNodes().filter((node) => RUNNERS.has(node.comfyClass));
   if (!samplers.length || !showsRuns()) return;
   const { output: prompt } = await app.graphToPrompt();
   await Promise.all(

@@ -3,7 +3,7 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
-import { LOSSES, SAMPLER } from "../shared/node_types.js";
+import { LOSSES, RUNNERS } from "../shared/node_types.js";
 import { SETTINGS } from "../shared/settings.js";
 import { onDisconnect, onPromptEnd, onReconnect } from "./connection.js";
 import { refreshEstimates, watchEstimates } from "./estimate.js";
@@ -34,7 +34,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    if (node.comfyClass === SAMPLER) addRunWidget(node);
+    if (RUNNERS.has(node.comfyClass)) addRunWidget(node);
     else if (!node.subgraph && node.outputs?.some(({ type }) => type === LOSSES)) addLossBar(node);
   },
 

@@ -1,4 +1,7 @@
 /** The names of node and socket types that the front end looks for. */
 
 export const SAMPLER = "DiffuseITSampler";
+export const TRANSLATE = "DiffuseITTranslate";
+/** The nodes that show a run. */
+export const RUNNERS = new Set([SAMPLER, TRANSLATE]);
 export const LOSSES = "DIFFUSEIT_LOSSES";
