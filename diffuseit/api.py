@@ -37,19 +37,21 @@ def load_models(
     name: str = "pocket",
     folder: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
+    backbone: Backbone | None = None,
 ) -> Models:
     """Return a set of networks by name: "pocket", which ships with the package, or a bundle of the catalog.
 
     Bundles ("paper", ...) are read from the models folder (`folder`, else $DIFFUSEIT_MODELS, else the user's cache)
-    and never downloaded. Weights are cast to `dtype`. Raise `ModelError` for another name, or if files are
-    missing; it says how to get them.
+    and never downloaded. Weights are cast to `dtype`. `backbone`, a latent one such as that of a diffusers checkpoint
+    (`models/diffusers/checkpoint.py`), takes the place of the set's own diffusion model, which is not loaded then.
+    Raise `ModelError` for another name, or if files are missing; it says how to get them.
     """
     if name == "pocket":
         # Only the pocket world needs its renderer's packages.
         from .pocket.models import pocket_models
 
-        return pocket_models(dtype=dtype)
-    return load_bundle(name, folder, dtype)
+        return pocket_models(dtype=dtype, backbone=backbone)
+    return load_bundle(name, folder, dtype, backbone)
 
 
 def translate(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -22,7 +22,7 @@ from .losses import (
     TextStyleLoss,
     bind,
 )
-from .methods import DiffuseIT, OfficialAGG
+from .methods import MPGD, DiffuseIT, OfficialAGG
 from .models.bundle import Models
 from .schema import check, shown, text
 
@@ -194,6 +194,34 @@ _BEST_IMAGE = Preset(
     sampler=_FEW_LEVELS,
 )
 
+_LATENT_SAMPLER = SamplerSettings(
+    steps=20, skip=8, resample=8, method=MPGD(step_rule="normalized", step_size=1.0), view="pred_xstart"
+)
+"""The gradient stays at the prediction: no backward pass through the diffusion model, which may be large."""
+
+_LATENT_STRUCTURE = replace(_POCKET_STRUCTURE, self_similarity=3.0, contrastive=0.3)
+
+_LATENT_TEXT = Preset(
+    name="latent-text",
+    description="Latent diffusion models: the prompt paints, and the losses hold the structure",
+    kind="text",
+    losses=(replace(_POCKET_TEXT_STYLE, weight=0.6), _LATENT_STRUCTURE, _COLOR_SPREAD, _POCKET_RANGE),
+    sampler=_LATENT_SAMPLER,
+)
+
+_LATENT_IMAGE = Preset(
+    name="latent-image",
+    description="Latent diffusion models: a style image, with a prompt or without",
+    kind="image",
+    losses=(
+        ImageStyleLoss(cls=0.3, pixels=0.03),
+        _LATENT_STRUCTURE,
+        _STYLE_COLORS,
+        _POCKET_RANGE,
+    ),
+    sampler=_LATENT_SAMPLER,
+)
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -207,6 +235,8 @@ PRESETS: dict[str, Preset] = {
         _BEST_TEXT,
         _FAST_IMAGE,
         _BEST_IMAGE,
+        _LATENT_TEXT,
+        _LATENT_IMAGE,
     )
 }
 
@@ -254,8 +284,18 @@ def at_strength(preset: Preset, strength: float) -> Preset:
     return replace(preset, sampler=replace(preset.sampler, skip=steps - round(taken)))
 
 
+class Suited(Protocol):
+    """What knows the names of the presets that suit it: `Models`, or a checkpoint that becomes a part of them."""
+
+    @property
+    def text_preset(self) -> str: ...
+
+    @property
+    def image_preset(self) -> str: ...
+
+
 def settle(
-    models: Models,
+    models: Suited,
     kind: Kind,
     preset: str | Preset | None = None,
     steps: int | None = None,

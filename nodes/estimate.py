@@ -47,6 +47,12 @@ FREE = (
 )
 """Inputs that do not change what a step costs. Every other input is assumed to."""
 
+IN_COMFYS_SAMPLING = ("DiffuseITGuideModel", "DiffuseITLatentSampler")
+"""Nodes whose steps a sampler of ComfyUI decides."""
+
+FOREIGN = ("model", "vae")
+"""Inputs for which nodes of others matter too: the loaders of what is guided."""
+
 WEIGHTS = (
     "weight",
     "self_similarity",
@@ -71,7 +77,7 @@ def key_of(prompt: Prompt, node: str, device: str) -> str:
 
 
 def _before(prompt: Prompt, node: str) -> Iterator[str]:
-    """Yield `node` and the nodes of this pack that it depends on, each once."""
+    """Yield `node` and what it depends on, each once: nodes of this pack, and the loaders of `FOREIGN`."""
     seen, waiting = {node}, [node]
     while waiting:
         one = waiting.pop()
@@ -80,7 +86,7 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
             other = None if name in PICTURES else link_of(value)
             if other is None or other not in prompt or other in seen:
                 continue
-            if prompt[other]["class_type"].startswith(OURS):
+            if name in FOREIGN or prompt[other]["class_type"].startswith(OURS):
                 seen.add(other)
                 waiting.append(other)
 
@@ -107,6 +113,8 @@ def _plain(value: Any) -> Any:
 
 def steps_of(prompt: Prompt, node: str) -> int | None:
     """Return how many steps the sampler `node` will take; None if a link decides it."""
+    if prompt[node]["class_type"] in IN_COMFYS_SAMPLING:
+        return None
     widgets = prompt[node]["inputs"]
     try:
         if prompt[node]["class_type"] == TRANSLATE:

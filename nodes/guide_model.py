@@ -5,7 +5,6 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import live
 from .comfy.devices import gradients
 from .comfy.sampling import with_guidance
 from .images import to_core
@@ -83,7 +82,7 @@ class GuideModel(io.ComfyNode):
                 OPTIONS.Input("options", optional=True, tooltip="From DiffuseIT Model Guidance Options."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="To the sampler or the guider.")],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id],
             not_idempotent=True,
         )
 
@@ -110,8 +109,6 @@ class GuideModel(io.ComfyNode):
                 vae,
                 values["view_size"],
                 str(cls.hidden.unique_id),
-                cls.hidden.prompt,
-                live.workflow_id(cls.hidden.extra_pnginfo),
             )
         through = values["gradient"] == "model"
         return io.NodeOutput(

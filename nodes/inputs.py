@@ -175,6 +175,10 @@ def _are_images(value: Any) -> bool:
     )
 
 
+def _is_model(value: Any) -> bool:
+    return hasattr(value, "get_model_object") and hasattr(value, "add_wrapper_with_key")
+
+
 _SOCKETS = {
     DDPM.io_type: _Socket(_is_ddpm, "DiffuseIT Load DDPM"),
     VIT.io_type: _Socket(_is_vit, "DiffuseIT Load ViT"),
@@ -182,6 +186,8 @@ _SOCKETS = {
     MODELS.io_type: _Socket(lambda value: isinstance(value, ModelSet), "DiffuseIT Load Models"),
     LOSSES.io_type: _Socket(_are_losses, "a loss node, or a preset,"),
     OPTIONS.io_type: _Socket(lambda value: isinstance(value, Options), "an option node, or a preset,"),
+    io.Model.io_type: _Socket(_is_model, "a model loader"),
+    io.Vae.io_type: _Socket(lambda value: hasattr(value, "first_stage_model"), "Load VAE"),
     io.Image.io_type: _Socket(_are_images, "an image"),
     io.Mask.io_type: _Socket(lambda value: isinstance(value, Tensor), "a mask"),
     # By the method that is used: older versions of ComfyUI do not have the type.

@@ -37,7 +37,7 @@ Found = TypeVar("Found")
 class Wanted:
     """What a node asks for: the losses, the source [B, 3, H, W] in [-1, 1] of any size, and the VAE.
 
-    `node` is the node's id, by which the front end shows the run. `prompt` and `workflow` are what it runs in.
+    `node` is the node's id, by which the front end shows the run.
     """
 
     image: Tensor
@@ -45,8 +45,6 @@ class Wanted:
     vae: Any | None
     view_size: int
     node: str
-    prompt: Any = None
-    workflow: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +109,11 @@ class LatentRun:
 
     def reporter(self, plan: LatentPlan, total: int) -> live.Live:
         """Return what shows the run on the node."""
+        queued = events.running()
         networks = [*self.autoencoder.networks().items(), *named_features(feature_networks(self.losses))]
         facts = live.Facts(
-            workflow=self.wanted.workflow,
-            prompt=events.executing()[0],
+            workflow=live.workflow_id(queued.extra_pnginfo),
+            prompt=queued.id,
             node=self.wanted.node,
             run=uuid.uuid4().hex[:8],
             total=total,
@@ -126,6 +125,10 @@ class LatentRun:
             source=self.source[0],
         )
         return live.Live(facts, events.tell, live.throttle())
+
+    def note(self, reporter: live.Live) -> None:
+        """Record what the run took."""
+        estimate.note(events.running().nodes, reporter.figures(), self.wanted.node)
 
     def interruptible(self) -> Any:
         """Return a context in which every network checks for an interruption."""
@@ -195,8 +198,10 @@ class PredictionSession:
 
     def __enter__(self) -> "PredictionSession":
         self._open.enter_context(self.run.interruptible())
-        self._open.enter_context(self._reporter)
         return self
+
+    def begin(self) -> None:
+        self._open.enter_context(self._reporter)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -205,7 +210,7 @@ class PredictionSession:
             self._open.__exit__(kind, error, trace)
             if kind is None and self._last is not None:
                 self._reporter.result(self._last)
-                estimate.note(self.run.wanted.prompt, self._reporter.figures(), self.run.wanted.node)
+                self.run.note(self._reporter)
         finally:
             self.run.autoencoder.release()
 
@@ -353,7 +358,7 @@ def _loop(run: LatentRun, settings: SamplerSettings, call: SamplerCall, plan: La
             sigma = run.sigmas.values[steps - 1 - step.t]
             call.show(step.number * steps // visits, run.sigmas.scale(sigma) * step.x_t, step.x_0)
     reporter.result(_picture(backbone, step.x_0))
-    estimate.note(run.wanted.prompt, reporter.figures(), run.wanted.node)
+    run.note(reporter)
     return step.x_0
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from ..diffuseit.errors import InputError
 from ..diffuseit.methods import METHODS
 from ..diffuseit.models.latent import VIEW_SIZE
-from . import live
 from .comfy.devices import gradients
 from .comfy.sampling import sampler
 from .images import to_core
@@ -94,7 +93,7 @@ class LatentSampler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Sampler.Output(display_name="sampler", tooltip="To SamplerCustomAdvanced.")],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id],
             not_idempotent=True,
         )
 
@@ -123,8 +122,6 @@ class LatentSampler(io.ComfyNode):
                 vae,
                 values.get("view_size", VIEW_SIZE),
                 str(cls.hidden.unique_id),
-                cls.hidden.prompt,
-                live.workflow_id(cls.hidden.extra_pnginfo),
             )
         return io.NodeOutput(sampler(partial(sample_latents, wanted, partial(make_latent_settings, values))))
 

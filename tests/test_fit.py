@@ -197,3 +197,14 @@ def test_cover_keeps_the_aspect_and_the_middle():
     covered = cover(disc(300, 420), (64, 64))[0, 0] > 0
     assert abs(int(covered.any(1).sum()) - int(covered.any(0).sum())) <= 1
     assert (covered == covered.flip(0, 1)).float().mean() > 0.98
+
+
+@pytest.mark.parametrize("canvas", [(64, 64), (64, 128), (80, 40)])
+def test_a_covering_fit_fills_the_canvas_with_the_middle_of_the_picture(canvas: tuple[int, int]):
+    picture = disc(300, 500)
+    fit = Fit.covering((300, 500), canvas)
+    covered = fit.apply(picture)
+    assert tuple(covered.shape[-2:]) == canvas
+    assert torch.equal(covered, cover(picture, canvas))
+    assert torch.allclose(covered, covered.flip(-1), atol=0.1)  # the middle stays in the middle
+    assert fit.apply(torch.ones(1, 1, 300, 500)).min() > 0.999

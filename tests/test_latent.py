@@ -203,3 +203,79 @@ def test_the_mask_protects_latents():
     )
     last = list(steps)[-1].x_0
     assert torch.allclose(last[..., 4:], Halving().encode(source)[..., 4:])
+
+
+def test_noise_that_a_model_scales_counts_as_that_much_more():
+    scaled = Sigmas((0.5, 0.0), flow=True, noise_scale=2.0)
+    assert scaled.level(0.5) == 2.0
+    x_0, noise = torch.zeros(1, 3, 64, 64), torch.randn(1, 3, 64, 64)
+    x = 0.5 * x_0 + 0.5 * 2.0 * noise
+    assert scaled.scale(0.5) == pytest.approx(math.hypot(0.5, 1.0))
+    x_t, prediction = x / scaled.scale(0.5), LatentDiffusion(lambda x, sigma: x_0, scaled, Halving())
+    schedule = prediction.schedule()
+    assert torch.allclose(schedule.eps_from_xstart(x_t, x_0, 0), noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigmas", [FLOW, NOISE], ids=["flow", "noise"])
+@pytest.mark.parametrize("rule", ["normalized", "variance"])
+def test_a_gradient_through_the_network_is_that_of_the_paper(sigmas, rule):
+    """DDIM with shifted noise (Dhariwal & Nichol 2021) moves the prediction by the same."""
+    losses, x, size = [BoundLoss(Toward(level=0.4, size=50.0))], noise_like(sigmas), 0.3
+    sigma = sigmas.values[0]
+    method = MPGD(step_rule=rule, step_size=size, symmetric=True)
+    guidance = PredictionGuidance(
+        losses, torch.zeros(1, 3, 16, 16), backbone(sigmas), PredictionSettings(method=method)
+    )
+    moved = guidance.guide_through(x, lambda x: smooth(x, sigma), sigma).pred_xstart
+    if rule == "variance":
+        paper = run(sigmas, DiffuseITDDIM(step_rule=rule, step_size=size), losses, x=x)[0].x_0
+        assert torch.allclose(moved, paper, atol=1e-4)
+    leaf = x.clone().requires_grad_()
+    loss = 50.0 * (Halving().decode(smooth(leaf, sigma)) - 0.4).square().mean()
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    step = smooth(x, sigma) - moved
+    assert torch.nn.functional.cosine_similarity(step.flatten(), gradient.flatten(), dim=0) > 0.9999
+    still = guidance.guide(x, smooth(x, sigma), sigma).pred_xstart
+    assert not torch.allclose(moved, still, atol=1e-3)
+
+
+def test_a_network_without_a_graph_gives_no_gradient():
+    guidance = PredictionGuidance(
+        [BoundLoss(Toward(level=0.4))], torch.zeros(1, 3, 16, 16), backbone(FLOW), PredictionSettings()
+    )
+    with pytest.raises(InputError, match="no gradient comes back"):
+        guidance.guide_through(noise_like(FLOW), lambda x: smooth(x, 0.9).detach(), 0.9)
+
+
+def test_balance_makes_the_scale_of_a_loss_no_matter():
+    def moved(size):
+        losses = [BoundLoss(Toward(level=0.4, size=size)), BoundLoss(Toward(level=-0.4, size=1.0))]
+        settings = PredictionSettings(balance="adaptive")
+        guidance = PredictionGuidance(losses, torch.zeros(1, 3, 16, 16), backbone(FLOW), settings)
+        x = noise_like(FLOW)
+        return guidance.guide(x, smooth(x, 0.9), 0.9).pred_xstart
+
+    assert torch.allclose(moved(1.0), moved(1000.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(48, 32), (37, 29), (20, 70)])
+def test_a_shrunken_latent_is_seen_at_the_size_of_the_whole(size):
+    image, x = torch.zeros(1, 3, 2 * size[0], 2 * size[1]), torch.zeros(1, 3, *size)
+    for shrink in (1, 2, 3):
+        latent = backbone(FLOW, view_size=16, shrink=shrink)
+        assert latent.show(x).shape == latent.view(image).shape
+    assert min(latent.show(x).shape[-2:]) == 16
+
+
+def test_the_source_is_encoded_only_if_something_needs_it():
+    class Unasked(Halving):
+        def encode(self, image):
+            raise AssertionError("nothing needs the source's latents")
+
+    latent = LatentDiffusion(smooth, FLOW, Unasked(), channels=3)
+    method = MPGD(step_rule="normalized", symmetric=True, inner_steps=1)
+    guidance = PredictionGuidance(
+        [BoundLoss(Toward(level=0.4))], torch.zeros(1, 3, 16, 16), latent, PredictionSettings(method=method)
+    )
+    x = noise_like(FLOW)
+    assert not torch.equal(guidance.guide(x, smooth(x, 0.9), 0.9).pred_xstart, smooth(x, 0.9))

@@ -1,5 +1,7 @@
 """Networks on ComfyUI's devices, with a fake of ComfyUI; the real one is in tests/comfyui."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from nodes_alone import import_node_module
@@ -103,3 +105,87 @@ def test_networks_that_take_turns_wait_off_the_device_and_can_be_differentiated(
     assert unloaded == "unload_all_models"
     assert loaded == list(resident.patchers)
     assert not any(weight.is_inference() for weight in guest.patchers[0].model.parameters())
+
+
+class Streaming:
+    """A dynamic patcher: where it can, it comes back as `plain`."""
+
+    load_device = offload_device = torch.device("cpu")
+
+    def __init__(self, plain=None, error=None):
+        self.model, self._plain, self._error = network(), plain, error
+
+    def is_dynamic(self):
+        return True
+
+    def clone(self, disable_dynamic=False):
+        if self._error:
+            raise self._error
+        assert disable_dynamic
+        return self._plain
+
+
+def test_a_patcher_that_streams_is_replaced_by_one_that_does_not(devices):
+    plain = devices.manage(network())
+    plain.is_dynamic = lambda: False
+    assert devices.static(plain) is plain
+    assert devices.static(Streaming(plain)) is plain
+
+
+@pytest.mark.parametrize("error", [RuntimeError("from no file"), TypeError("no such option")])
+def test_a_patcher_without_a_file_is_copied(devices, error):
+    streaming = Streaming(error=error)
+    static = devices.static(streaming)
+    weights = [module.state_dict().values() for module in (streaming.model, static.model)]
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    assert static.model is not streaming.model
+
+
+def model_of(parameter, *, dynamic=False, loaded=8):
+    """A MODEL with one weight."""
+    holder = nn.Module()
+    holder.diffusion_model = nn.Module()
+    holder.diffusion_model.weight = parameter
+    sizes = {"loaded_size": lambda: loaded, "model_size": lambda: 8}
+    return SimpleNamespace(model=holder, is_dynamic=lambda: dynamic, **sizes)
+
+
+class Quantized(nn.Parameter):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (model_of(nn.Parameter(torch.ones(2)), dynamic=True), "streams the weights"),
+        (model_of(nn.Parameter(torch.ones(2)), loaded=3), "not on the device as a whole"),
+        (model_of(Quantized(torch.ones(2))), "quantized"),
+        (model_of(nn.Parameter(torch.ones(2, dtype=torch.int8), requires_grad=False)), "quantized"),
+    ],
+)
+def test_no_backward_pass_of_a_model_that_has_none(devices, model, message):
+    with pytest.raises(Exception, match=f"{message}.*leave 'gradient' at 'prediction'"):
+        devices.prepare_backward(model)
+
+
+def test_a_backward_pass_finds_ordinary_weights(devices):
+    with torch.inference_mode():
+        weight = nn.Parameter(torch.ones(2), requires_grad=False)
+    model = model_of(weight)
+    devices.prepare_backward(model)
+    assert not model.model.diffusion_model.weight.is_inference()
+
+
+def test_training_is_on_only_while_a_model_is_differentiated(devices, management):
+    management.in_training = False
+    seen = []
+
+    def fail():
+        with devices.backward_through_models():
+            seen.append(management.in_training)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [True]
+    assert management.in_training is False

@@ -51,6 +51,6 @@ def test_another_clip_is_refused(pack, encode, text):
     module = pack("diffuseit.models.clip")
     other = module.CLIPEnsemble([module.load_clip(tiny_clip_state(), name="tiny")])
     with pytest.raises(
-        ValueError, match="^clip is tiny: connect DiffuseIT Load CLIP with the model 'pocket'$"
+        ValueError, match=r"^clip is tiny: connect DiffuseIT Load CLIP with the model 'pocket'$"
     ):
         encode(other, text)

@@ -84,7 +84,7 @@ def test_a_copy_that_ends_early_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.shutil, "copyfile", full)
-    with pytest.raises(ModelError, match="cannot write in .*diffusion_models: No space left on device"):
+    with pytest.raises(ModelError, match=r"cannot write in .*diffusion_models: No space left on device"):
         copy_files(folders(tmp_path))
     assert there(tmp_path) == {}
 

@@ -35,8 +35,14 @@ def domain(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_all_weights_together_stay_below_25_megabytes() -> None:
-    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 25_000_000
+LATENT = ("taesd", "flux")
+"""The networks whose files are ComfyUI's own, without a config of ours."""
+
+
+def test_the_weights_stay_small() -> None:
+    sizes = {path.stem: path.stat().st_size for path in WEIGHTS.glob("*.safetensors")}
+    assert sum(sizes[name] for name in LATENT) < 20_000_000
+    assert sum(size for name, size in sizes.items() if name not in LATENT) < 25_000_000
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -49,7 +55,7 @@ def test_card_tells_the_truth(name: str) -> None:
     assert card["parameters"] == sum(value.numel() for value in state.values())
     assert card["images"] > 10_000 and card["steps"] > 100 and card["minutes"] > 0
     assert card["figures"]
-    assert json.loads(metadata["config"])
+    assert name in LATENT or json.loads(metadata["config"])
     assert all(value.dtype == torch.float16 and value.isfinite().all() for value in state.values())
 
 
@@ -123,6 +129,8 @@ def test_recipes_run_resume_and_export(name: str, tmp_path: Path, monkeypatch: p
     """Two steps, then two more from the saved state, then weights that hold what was trained."""
     network = NETWORKS[name]
     recipe = replace(network.RECIPE, batch=8)
+    if name in LATENT:
+        monkeypatch.setattr(network, "POOL", 8)
     monkeypatch.setattr("diffuseit.pocket.train.export.evaluate", lambda name, folder: {"none": 0.0})
     torch.manual_seed(0)
     for steps in (2, 4):
@@ -131,4 +139,4 @@ def test_recipes_run_resume_and_export(name: str, tmp_path: Path, monkeypatch: p
     card = export(name, tmp_path, tmp_path)
     assert card["steps"] == 4 and card["images"] == 32
     with safe_open(tmp_path / f"{name}.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["config"])
+        assert name in LATENT or json.loads(file.metadata()["config"])

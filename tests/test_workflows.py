@@ -14,7 +14,21 @@ from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 TITLE = 30  # height of a node's title, which lies above its position
-DOWNLOADS_WANTED = {"full-size"}
+DOWNLOADS_WANTED = {"full-size", "guide-sdxl", "guide-flux"}
+OF_COMFYUI = {
+    "checkpoints",
+    "loras",
+    "diffusion_models",
+    "text_encoders",
+    "vae",
+    "vae_approx",
+}
+"""Folders of models that ComfyUI's own nodes load."""
+
+TINY_VAES = ("taesd", "taesdxl", "taesd3", "taef1")
+"""What Load VAE lists for two files in models/vae_approx, an encoder and a decoder."""
+
+MODEL_FILE = (".pt", ".pth", ".safetensors")
 MAX_THUMBNAIL = 150_000
 NODES_OWN = {"cls_token": "cls"}
 """Inputs with another name than the loss's field. Prompts are no part of a preset."""
@@ -49,6 +63,10 @@ def test_the_promised_workflows_are_there():
         "loss-swap",
         "mask",
         "full-size",
+        "guide-any-model",
+        "guide-latent-sampler",
+        "guide-sdxl",
+        "guide-flux",
     }
 
 
@@ -164,32 +182,48 @@ def test_the_swap_differs_in_the_style_loss_alone():
         assert len(origins) == 1
 
 
+def files_of(value):
+    """The files that a widget's value stands for."""
+    if not isinstance(value, str):
+        return set()
+    if value in TINY_VAES:
+        return {f"{value}_{part}.safetensors" for part in ("encoder", "decoder")}
+    return {value} if value.endswith(MODEL_FILE) else set()
+
+
 @workflows
 def test_no_file_is_needed_but_the_models_offered(path):
-    named = read(path)["nodes"]
-    assert "LoadImage" not in {node["type"] for node in named}
-    offered = {}
-    for node in named:
-        for model in node["properties"].get("models", []):
-            assert set(model) == {"name", "url", "directory"}
-            assert model["directory"] == "diffuseit"
-            assert model["url"].startswith("https://")
-            offered[model["name"]] = node["id"]
-    if offered:
-        known = {entry.file: entry.address for entry in members("paper")}
-        urls = {
-            model["name"]: model["url"] for node in named for model in node["properties"].get("models", [])
-        }
-        assert urls == known
-    wanted = {
-        value: node["id"]
-        for node in named
-        if node["type"].startswith("DiffuseITLoad")
-        for value in node["widgets_values"]
-        if isinstance(value, str) and value.endswith((".pt", ".pth", ".safetensors"))
+    nodes = read(path)["nodes"]
+    assert "LoadImage" not in {node["type"] for node in nodes}
+    wanted = {node["id"]: set().union(*map(files_of, node.get("widgets_values") or [])) for node in nodes}
+    offered = {node["id"]: node["properties"].get("models", []) for node in nodes}
+    assert {node: {model["name"] for model in models} for node, models in offered.items()} == wanted
+    assert any(wanted.values()) == (path.stem in DOWNLOADS_WANTED)
+    known = {entry.file: entry.address for entry in members("paper")}
+    for model in [model for models in offered.values() for model in models]:
+        assert set(model) == {"name", "url", "directory"}
+        if model["directory"] == "diffuseit":
+            assert model["url"] == known[model["name"]]
+        else:
+            # ComfyUI's front end downloads from there without asking further, and only this format.
+            assert model["directory"] in OF_COMFYUI
+            assert re.fullmatch(r"https://huggingface\.co/[\w./-]+\.safetensors", model["url"])
+            assert model["url"].endswith(f"/{model['name']}")
+
+
+def test_the_full_size_example_offers_the_models_of_the_paper():
+    nodes = read(ROOT / "example_workflows" / "full-size.json")["nodes"]
+    names = {model["name"] for node in nodes for model in node["properties"].get("models", [])}
+    assert names == {entry.file for entry in members("paper")}
+
+
+@workflows
+def test_notes_link_to_the_models_offered(path):
+    nodes = read(path)["nodes"]
+    links = {
+        link for node in nodes for link in re.findall(r"\]\((https:[^)]+)\)", str(node.get("widgets_values")))
     }
-    assert wanted == offered
-    assert bool(wanted) == (path.stem in DOWNLOADS_WANTED)
+    assert links == {model["url"] for node in nodes for model in node["properties"].get("models", [])}
 
 
 @workflows

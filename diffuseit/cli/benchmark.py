@@ -46,6 +46,10 @@ def pocket(
             help="The folder for the figures and the contact sheet.",
         ),
     ] = None,
+    task: Annotated[
+        Literal["pixel", "latent"],
+        typer.Option(help="The pixel model and its ablations, or guidance of the latent flow model."),
+    ] = "pixel",
     methods: Annotated[
         str | None,
         typer.Option(
@@ -83,12 +87,19 @@ def pocket(
         check_writable_folder(output)
     if guide != "both" and methods is None:
         raise InputError("--guide goes with --methods: add --methods all")
+    if task == "latent" and (methods is not None or dtype != "float32"):
+        raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     import torch
 
     from ..api import load_models
     from ..pocket.world.seeds import HELD_OUT, TUNING
 
     scenes = HELD_OUT if seeds == "held-out" else TUNING
+    if task == "latent":
+        from ..pocket.benchmark.latent import rows_named, run_latent
+
+        run_latent(n, output, rows=rows_named(rows), seeds=scenes, console=console.results)
+        return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:
         from ..pocket.benchmark.run import ROWS, run_benchmark

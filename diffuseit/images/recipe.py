@@ -67,12 +67,30 @@ class FileRef:
 
 
 @dataclass(frozen=True)
+class CheckpointRef:
+    """A diffusers checkpoint by the name of its folder, the SHA-256 of its configuration, and how it was used.
+
+    There is no path. One of a stranger would lead to weights of the stranger's choice, and the user's own ones are
+    nobody's business. `cfg` is the scale of guidance by the prompt, `resolution` the side of a square image.
+    """
+
+    name: str = text(longest=255)
+    config: str = text(longest=64)
+    cfg: float = number(low=0.0, high=100.0)
+    resolution: int = number(low=1, high=10_000)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides the pixels of a result, and the versions that made it.
 
-    `weights` holds the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used,
-    not only their name, so that later defaults change nothing. Raise `InputError` for values out of bounds and for
-    values that contradict each other.
+    `models` names the networks. `checkpoint` took the place of their diffusion model, if there is one. `weights` holds
+    the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used, not only their
+    name, so that later defaults change nothing. Raise `InputError` for values out of bounds and for values that
+    contradict each other.
     """
 
     models: str
@@ -87,6 +105,7 @@ class Recipe:
     fit: FitMode = "keep"
     size: SizeMode = "model"
     versions: dict[str, str] | None = None
+    checkpoint: CheckpointRef | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -121,6 +140,8 @@ class Recipe:
         roles = self.weights.keys() | other.weights.keys()
         if changed := sorted(role for role in roles if self.weights.get(role) != other.weights.get(role)):
             found.append(f"other weights in {', '.join(changed)}")
+        if self.checkpoint and other.checkpoint and self.checkpoint.config != other.checkpoint.config:
+            found.append(f"another configuration of {self.checkpoint.name}")
         mine, theirs = self.versions or {}, other.versions or {}
         for name in sorted(mine.keys() | theirs.keys()):
             if mine.get(name) != theirs.get(name):

@@ -28,24 +28,35 @@ class Models:
     image_preset: str = "official-image"
 
 
+LATENT_PRESETS = ("latent-text", "latent-image")
+"""The presets that suit a latent diffusion model with any feature networks."""
+
+
 def load_bundle(
-    name: str, folder: str | os.PathLike[str] | None = None, dtype: torch.dtype = torch.float32
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    dtype: torch.dtype = torch.float32,
+    backbone: Backbone | None = None,
 ) -> Models:
     """Return the networks of a bundle of the catalog, from the models folder, with weights cast to `dtype`.
 
-    `folder` defaults to $DIFFUSEIT_MODELS, else the user's cache. Nothing is downloaded. Raise `ModelError` for another
-    name, or if files are missing; it says how to get them.
+    `folder` defaults to $DIFFUSEIT_MODELS, else the user's cache. `backbone`, a latent one, takes the place of the
+    bundle's diffusion model, whose file is not needed then. Nothing is downloaded. Raise `ModelError` for another name,
+    or if files are missing; it says how to get them.
     """
     from .clip import CLIPEnsemble
 
     if name not in bundles():
         raise ModelError(
-            f"there are no models {name!r}: use 'pocket', which ships with the package, or one of the bundles "
-            f"{', '.join(bundles())}"
+            f"there are no models {name!r}: use 'pocket', which ships with the package, one of the bundles "
+            f"{', '.join(bundles())}, or the folder of a diffusers checkpoint"
         )
-    entries = members(name)
-    paths = require_models(entries, folder, asked=name)
+    entries = [entry for entry in members(name) if backbone is None or entry.kind != "ddpm"]
+    paths = require_models(entries, folder, asked=None if backbone else name)
     loaded: dict[str, list[Any]] = {"ddpm": [], "vit": [], "clip": []}
     for entry in entries:
         loaded[entry.kind].append(load_entry(entry, paths[entry.name], dtype=dtype))
-    return Models(loaded["ddpm"][0], loaded["vit"][0], CLIPEnsemble(loaded["clip"]))
+    vit, clip = loaded["vit"][0], CLIPEnsemble(loaded["clip"])
+    if backbone is not None:
+        return Models(backbone, vit, clip, *LATENT_PRESETS)
+    return Models(loaded["ddpm"][0], vit, clip)

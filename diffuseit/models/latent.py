@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Prediction
-from .resize import resize_shorter
+from .resize import output_size, resize
 from .schedule import Schedule
 
 VIEW_SIZE = 512
@@ -168,13 +168,18 @@ class LatentDiffusion:
         return self.autoencoder.decode(x)
 
     def show(self, x: Tensor) -> Tensor:
+        height, width = (side * self.autoencoder.factor for side in x.shape[-2:])
         if self.shrink > 1:
             x = nn.functional.interpolate(x, scale_factor=1 / self.shrink, mode="area")
-        return self.view(self.autoencoder.decode(x))
+        return resize(self.autoencoder.decode(x), self._seen_at(height, width), antialias=True)
 
     def view(self, image: Tensor) -> Tensor:
-        shorter = min(image.shape[-2:])
-        return image if shorter <= self.view_size else resize_shorter(image, self.view_size, antialias=True)
+        return resize(image, self._seen_at(image.shape[-2], image.shape[-1]), antialias=True)
+
+    def _seen_at(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size at which the losses see an image, or a smaller one that stands for it."""
+        small = min(height, width) <= self.view_size
+        return (height, width) if small else output_size(height, width, self.view_size)
 
     def resize_mask(self, mask: Tensor) -> Tensor:
         factor = self.autoencoder.factor

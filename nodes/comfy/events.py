@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management as management
@@ -44,6 +45,26 @@ def executing() -> tuple[str, str]:
     """Return the ids of the running (prompt, node) that the server's events name; empty if nothing runs."""
     context = get_executing_context()
     return ("", "") if context is None else (str(context.prompt_id), str(context.node_id))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The prompt that runs: its id, its nodes by their ids, and what the front end adds to images."""
+
+    id: str = ""
+    nodes: Any = None
+    extra_pnginfo: Any = None
+
+
+def running() -> Queued:
+    """Return the prompt that runs; an empty one if nothing does, or without a server."""
+    prompt, queue = executing()[0], getattr(server(), "prompt_queue", None)
+    with Decoration("what is known of the running prompt"):
+        if queue is not None:
+            for _, id, nodes, extra, *_ in queue.get_current_queue_volatile()[0]:
+                if id == prompt:
+                    return Queued(prompt, nodes, extra.get("extra_pnginfo"))
+    return Queued(prompt)
 
 
 def tell(event: str, data: dict[str, Any]) -> None:

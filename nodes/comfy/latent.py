@@ -25,6 +25,9 @@ _FROM_PICTURES = tuple(
 )
 """What predicts another picture (depth, a larger one), and not the image in its noise."""
 
+_KEPT = 3
+"""How many times the memory of decoding a backward pass needs, about: that of a KL decoder."""
+
 
 @dataclass(frozen=True, eq=False)
 class LatentModel:
@@ -80,7 +83,7 @@ class LatentModel:
         latent_format = _without_inference(self.patcher.get_model_object("latent_format"))
         channels = self.shape[1]
         if vae is None:
-            if channels == 3 and latent_format.spacial_downscale_ratio == 1:
+            if channels == 3 and getattr(latent_format, "spacial_downscale_ratio", None) == 1:
                 return PixelAutoencoder(latent_format)
             raise InputError(
                 "vae is not connected: connect the VAE of the model, or a tiny one (taesd, taesdxl, taef1), to it"
@@ -94,7 +97,7 @@ class LatentModel:
         if vae.output_channels < 3:
             raise InputError("this VAE makes no pictures: losses see pictures only")
         factor = vae.spacial_compression_decode()
-        wanted = latent_format.spacial_downscale_ratio
+        wanted = getattr(latent_format, "spacial_downscale_ratio", factor)
         if factor != wanted and latent_format.latent_channels == channels:
             raise InputError(
                 f"this VAE is for another model: it enlarges latents {factor} times, not {wanted} times"
@@ -157,12 +160,30 @@ class VAEAutoencoder:
 
     def footprint(self, size: tuple[int, int], batch: int, recompute: bool) -> Footprint:
         """Return the bytes of decoding latents of `size`, and of its backward pass."""
-        latents = torch.empty(batch, self._model.shape[1], *size, dtype=self.vae.vae_dtype, device="meta")
-        return decoder_footprint(self._decoder.network, self._decoder.shaped(latents), recompute)
+        latents = self._latents(size, batch)
+        try:
+            return decoder_footprint(self._decoder.network, latents, recompute and self._recomputes)
+        except Exception:
+            logging.info("DiffuseIT: this VAE cannot be measured without running it", exc_info=True)
+            kept = int(_KEPT * self.vae.memory_used_decode(latents.shape, self.vae.vae_dtype))
+            return Footprint(kept, kept)
 
     def release(self, recompute: bool = False) -> None:
-        """Forget what a run has left, and say whether blocks are `recompute`d from now on."""
-        self._decoder.recompute, self._decoder.exact = recompute, None
+        """Forget what a run has left, and say whether blocks are computed again from now on, if they can be."""
+        self._decoder.recompute, self._decoder.exact = recompute and self._recomputes, None
+
+    @property
+    def _recomputes(self) -> bool:
+        """Whether the blocks can be computed again. Those of video VAEs keep features of earlier calls.
+
+        The VAE of Wan and Qwen-Image keeps none of a single frame.
+        """
+        return self.vae.latent_dim == 2 or type(self._decoder.network).__module__ == "comfy.ldm.wan.vae"
+
+    def _latents(self, size: tuple[int, int], batch: int) -> Tensor:
+        """Return latents without contents, as the VAE takes them."""
+        latents = torch.empty(batch, self._model.shape[1], *size, dtype=self.vae.vae_dtype, device="meta")
+        return self._decoder.shaped(latents)
 
 
 class VAEDecoder(nn.Module):

@@ -46,6 +46,10 @@ class Session(Protocol):
         """Return the networks that are on the device beside the model, and the bytes that they need to run."""
         ...
 
+    def begin(self) -> None:
+        """Note that the model is loaded, and that the first step comes next."""
+        ...
+
     def guides(self, sigma: float) -> bool: ...
 
     def guided(self, x: Tensor, denoise: Denoise, sigma: float) -> Tensor:
@@ -112,6 +116,7 @@ def _wrappers(model: Any, latents: LatentModel, session: Session) -> list[tuple[
             load_beside(model, networks, required)
             if session.through:
                 prepare_backward(model)
+            session.begin()
         samples: Tensor = executor(*args, **kwargs)
         return samples
 

@@ -1,5 +1,6 @@
 """The pack inside ComfyUI's process, for tests that call its nodes without a server (`inside.call_inside`)."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def pack() -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules["diffuseit_pack"] = module
         spec.loader.exec_module(module)
+        importlib.import_module("diffuseit_pack.nodes.comfy.folders").register()
     return sys.modules["diffuseit_pack"]
 
 

@@ -268,7 +268,10 @@ class ComfyServer:
                 continue
             event = json.loads(message)
             data = event["data"]
-            if prompt_id not in (data.get("prompt_id"), data.get("prompt")):  # ComfyUI's events, and ours
+            if prompt_id not in (
+                data.get("prompt_id"),
+                data.get("prompt"),
+            ):  # the latter in the pack's events
                 continue
             if _note(outcome, event["type"], data):
                 return outcome

@@ -72,10 +72,12 @@ class _Pool:
 class Loss:
     """Mean squared error of the velocity, at times whose logits are normally distributed, or now and then uniform."""
 
-    def __init__(self, batch: int, device: torch.device, pool: int = POOL, folder: Path = WEIGHTS):
+    def __init__(self, batch: int, device: torch.device, pool: int | None = None, folder: Path = WEIGHTS):
         self.count, self.device = batch // len(DOMAINS), device
         autoencoder = pocket_autoencoder(folder).to(device)
-        self.pools = [_Pool(domain, pool, autoencoder, device) for domain in DOMAINS]
+        self.pools = [
+            _Pool(domain, POOL if pool is None else pool, autoencoder, device) for domain in DOMAINS
+        ]
 
     def __call__(self, network: Flux, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = [pool.draw(self.count, generator) for pool in self.pools]

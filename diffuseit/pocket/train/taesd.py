@@ -52,8 +52,8 @@ def _slopes(images: Tensor) -> tuple[Tensor, Tensor]:
 class Loss:
     """Distance of the images, their slopes and their structure; latents of mean 0 and variance 1 in each channel."""
 
-    def __init__(self, batch: int, device: torch.device, pool: int = POOL):
-        self.batch, self.pool = batch, ImagePool(pool, TRAINING, device)
+    def __init__(self, batch: int, device: torch.device, pool: int | None = None):
+        self.batch, self.pool = batch, ImagePool(POOL if pool is None else pool, TRAINING, device)
 
     def __call__(self, network: TAESD, generator: torch.Generator) -> dict[str, Tensor]:
         images = self.pool.draw(self.batch, generator)

@@ -24,6 +24,9 @@ import { readEstimate } from "./schema.js";
 const ROUTE = "/diffuseit/estimate";
 const QUIET_MS = 600;
 
+/** the inputs for which nodes of others matter too (nodes/estimate.py) */
+const FOREIGN = ["model", "vae"];
+
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 
@@ -58,7 +61,7 @@ async function refresh() {
  * @returns {Promise<Estimate | null>} null if the server does not answer
  */
 async function fetchEstimate(prompt, node) {
-  const body = JSON.stringify({ prompt: ownNodes(prompt), node });
+  const body = JSON.stringify({ prompt: nodesThatMatter(prompt), node });
   const headers = { "Content-Type": "application/json" };
   try {
     const response = await api.fetchApi(ROUTE, { method: "POST", headers, body });
@@ -70,9 +73,20 @@ async function fetchEstimate(prompt, node) {
 
 /**
  * @param {Prompt} prompt
- * @returns {Prompt} the nodes of this pack; the estimate depends on no others
+ * @returns {Prompt} the nodes of this pack, and the loaders of the models that they guide
  */
-function ownNodes(prompt) {
-  const own = Object.entries(prompt).filter(([, node]) => node.class_type?.startsWith("DiffuseIT"));
-  return Object.fromEntries(own);
+function nodesThatMatter(prompt) {
+  /** @type {Prompt} */
+  const found = {};
+  const waiting = Object.keys(prompt).filter((id) => prompt[id]?.class_type?.startsWith("DiffuseIT"));
+  for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
+    const node = prompt[id];
+    if (!node || id in found) continue;
+    found[id] = node;
+    for (const input of FOREIGN) {
+      const link = node.inputs?.[input];
+      if (Array.isArray(link)) waiting.push(String(link[0]));
+    }
+  }
+  return found;
 }

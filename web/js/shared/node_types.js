@@ -3,5 +3,5 @@
 export const SAMPLER = "DiffuseITSampler";
 export const TRANSLATE = "DiffuseITTranslate";
 /** The nodes that show a run. */
-export const RUNNERS = new Set([SAMPLER, TRANSLATE]);
+export const RUNNERS = new Set([SAMPLER, TRANSLATE, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
 export const LOSSES = "DIFFUSEIT_LOSSES";
