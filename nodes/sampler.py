@@ -14,10 +14,9 @@ from .comfy.devices import gradients, to_output
 from .images import to_comfy, to_core
 from .inputs import checked, why_not
 from .options import DEFAULTS, make_settings
-from .run import Run, execute, prepare
+from .run import SIZES, Run, execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
 
-SIZES = ("model", "source")
 NO_OPTIONS = Options()
 
 
@@ -178,10 +177,7 @@ def translated(run: Run, size: str, hidden: Any) -> tuple[Tensor, Result]:
     `hidden` are the node's hidden inputs, `prompt` and `extra_pnginfo`. The node shows the run.
     """
     result, reporter, _ = execute(run, live.workflow_id(hidden.extra_pnginfo))
-    if size == "source":
-        pictures = run.fit.restore(result.pictures, run.original, run.original_mask)
-    else:
-        pictures = run.fit.undo(result.pictures)
+    pictures = run.finished(result, size)
     reporter.result(pictures[0])
     estimate.note(hidden.prompt, reporter.figures())
     return pictures, result

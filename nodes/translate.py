@@ -13,8 +13,8 @@ from .inputs import checked, why_not
 from .model_sets import preset_for
 from .options import DEFAULTS, make_settings
 from .preset import use
-from .run import prepare
-from .sampler import SIZES, translated
+from .run import SIZES, prepare
+from .sampler import translated
 from .types import CATEGORY, MODELS, ModelSet
 
 UNLINKED = object()

@@ -19,5 +19,5 @@ def test_strength_goes_from_one_step_to_all(preset):
 
 @pytest.mark.parametrize("strength", [-0.01, 1.01, float("nan")])
 def test_another_strength_is_refused(strength):
-    with pytest.raises(InputError, match="^the strength is .*: use 0 to 1$"):
+    with pytest.raises(InputError, match=r"^the strength is .*: use 0 to 1$"):
         at_strength(PRESETS["best-text"], strength)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffuseit.losses import SourceAnchorLoss, TextStyleLoss
-from diffuseit.pocket.benchmark.sheet import captioned, contact_sheet
+from diffuseit.images.sheet import captioned, contact_sheet
 from diffuseit.presets import default_loss
 from tools import locales
 from tools.help_pages import DOCS, LANGUAGES, pages

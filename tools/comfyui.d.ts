@@ -46,6 +46,8 @@ interface LGraphNode {
   findInputSlot(name: string): number;
   connect(output: number, target: LGraphNode, input: number): unknown;
   addDOMWidget(name: string, type: string, element: HTMLElement, options: DOMWidgetOptions): DOMWidget;
+  getInputNode(slot: number): LGraphNode | null;
+  onExecuted?(output: Record<string, unknown> | undefined): void;
   onConfigure?(...args: unknown[]): void;
   onRemoved?(...args: unknown[]): void;
 }

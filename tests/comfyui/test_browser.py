@@ -274,3 +274,43 @@ def test_a_translation_expands_to_its_losses(page, renderer):
     page.wait_for_timeout(1500)
     assert page.evaluate(GRAPH) == before
     assert not errors
+
+
+VARIED = """() => {
+    app.graph.clear()
+    const [preset, other, variations, ...samplers] = [
+        ['DiffuseITPreset', 0, 100], ['DiffuseITPreset', 0, 500], ['DiffuseITVariations', 400, 100],
+        ['DiffuseITSampler', 800, 100], ['DiffuseITSampler', 1200, 100],
+    ].map(([type, x, y]) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [x, y]
+        return node
+    })
+    for (const [from, to] of [[preset, variations], [preset, samplers[0]], [other, samplers[1]]])
+        from.connect(0, to, to.findInputSlot('losses'))
+    // As the server tells it after a run; the last one is more than a number of JavaScript can hold.
+    variations.onExecuted({diffuseit_seeds: ['12', '10', '18446744073709551615']})
+    return [variations, ...samplers].map(({id}) => id)
+}"""
+SEED = """id => Object.fromEntries(app.graph.getNodeById(id).widgets.map(({name, value}) => [name, value]))"""
+
+
+def test_a_seed_of_variations_goes_into_the_sampler(page):
+    """Into the one with the same losses, which keeps it."""
+    errors = listen(page)
+    variations, sampler, other = page.evaluate(VARIED)
+    page.evaluate(
+        "app.canvas.ds.scale = 0.9; app.canvas.ds.offset = [100, 0]; app.canvas.setDirty(true, true)"
+    )
+    page.wait_for_timeout(1000)
+    page.mouse.click(*page.evaluate(TITLE_OF, variations), button="right")
+    page.get_by_text("Use the best seed: 12", exact=True).wait_for()
+    assert not page.get_by_text("18446744073709551615").count()
+    page.get_by_text("Use the seed 10", exact=True).click()
+    page.wait_for_timeout(300)
+    assert page.evaluate(SEED, sampler) | {"seed": 10, "control_after_generate": "fixed"} == page.evaluate(
+        SEED, sampler
+    )
+    assert page.evaluate(SEED, other)["seed"] != 10
+    assert not errors

@@ -26,7 +26,7 @@ from diffuseit.losses import (
 )
 from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
-from diffuseit.pocket.benchmark.sheet import captioned
+from diffuseit.images.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength

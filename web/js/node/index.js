@@ -3,18 +3,20 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
-import { LOSSES, RUNNERS } from "../shared/node_types.js";
+import { LOSSES, RUNNERS, VARIATIONS } from "../shared/node_types.js";
 import { SETTINGS } from "../shared/settings.js";
 import { onDisconnect, onPromptEnd, onReconnect } from "./connection.js";
 import { refreshEstimates, watchEstimates } from "./estimate.js";
 import { addLossBar, addRunWidget, handleEvent, restoreRuns } from "./registry.js";
 import { readEvent } from "./schema.js";
+import { keepSeeds, seedItems } from "./seeds.js";
 
 const EVENT = "diffuseit.run";
 
 app.registerExtension({
   name: "DiffuseIT.Live",
   settings: SETTINGS,
+  getNodeMenuItems: seedItems,
 
   setup() {
     loadStyles(new URL("./node.css", import.meta.url));
@@ -34,6 +36,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
+    if (node.comfyClass === VARIATIONS) keepSeeds(node);
     if (RUNNERS.has(node.comfyClass)) addRunWidget(node);
     else if (!node.subgraph && node.outputs?.some(({ type }) => type === LOSSES)) addLossBar(node);
   },

@@ -2,6 +2,13 @@
 
 export const SAMPLER = "DiffuseITSampler";
 export const TRANSLATE = "DiffuseITTranslate";
+export const VARIATIONS = "DiffuseITVariations";
 /** The nodes that show a run. */
-export const RUNNERS = new Set([SAMPLER, TRANSLATE, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
+export const RUNNERS = new Set([
+  SAMPLER,
+  TRANSLATE,
+  VARIATIONS,
+  "DiffuseITGuideModel",
+  "DiffuseITLatentSampler",
+]);
 export const LOSSES = "DIFFUSEIT_LOSSES";
