@@ -38,7 +38,7 @@ export function seedItems(node) {
   const samplers = samplersOf(node);
   if (!samplers.length) return [];
   return (seeds.get(node) ?? []).slice(0, MOST_ITEMS).map((seed, rank) => ({
-    content: t(rank ? "seed.use" : "seed.best", { seed }),
+    content: rank ? t("seed.use", { seed }) : t("seed.best", { seed }),
     callback: () => use(seed, samplers),
   }));
 }
