@@ -13,6 +13,7 @@ MODULES = (
     "options",
     "preset",
     "sampler",
+    "translate",
     "guide_model",
     "latent_sampler",
     "model_options",

@@ -27,6 +27,9 @@ POCKET = "pocket"
 EXAMPLE, EXAMPLE_SIZE = "DiffuseITExamplePicture", (64, 64)
 PRESET = "DiffuseITPreset"
 LOADERS = ("DiffuseITLoadDDPM", "DiffuseITLoadViT", "DiffuseITLoadCLIP")
+MODELS = "models"
+"""The input of DiffuseIT Translate for a whole set of models."""
+
 TEXTS = ("to_text", "from_text", "text")
 MOST_WORDS = 12
 LARGEST_SIDE = 100_000
@@ -114,12 +117,23 @@ def _preset_of(prompt: Prompt, node: str) -> str | None:
 
 def _drawn_scenes(prompt: Prompt, node: str) -> Note | None:
     """Warn of a picture that is no scene of the pocket world."""
-    ddpm, image = linked(prompt, node, "ddpm"), linked(prompt, node, "image")
+    ddpm, image = _ddpm(prompt, node), linked(prompt, node, "image")
     if ddpm is None or image is None or not _is_pocket(prompt, ddpm):
         return None
     if any(prompt[one]["class_type"] == EXAMPLE for one in upstream(prompt, image)):
         return None
     return {"kind": "drawn_scenes"}
+
+
+def _ddpm(prompt: Prompt, node: str) -> str | None:
+    """Return the loader of the diffusion model of a sampler; DiffuseIT Translate takes all models from one."""
+    return linked(prompt, node, "ddpm") or linked(prompt, node, MODELS)
+
+
+def _clip(prompt: Prompt, node: str) -> str | None:
+    """Return the loader of the CLIP models that read the texts of a node, if they count."""
+    own = linked(prompt, node, "clip")
+    return own or (linked(prompt, node, MODELS) if linked(prompt, node, "style_image") is None else None)
 
 
 def _is_pocket(prompt: Prompt, loader: str) -> bool:
@@ -134,7 +148,7 @@ def _unknown_words(prompt: Prompt, own: list[str]) -> Note | None:
 
     words: dict[str, None] = {}
     for one in own:
-        clip, preset = linked(prompt, one, "clip"), _preset_of(prompt, one)
+        clip, preset = _clip(prompt, one), _preset_of(prompt, one)
         if clip is None or not _is_pocket(prompt, clip) or (preset and PRESETS[preset].kind != "text"):
             continue
         texts = [prompt[one]["inputs"].get(name) for name in TEXTS]
@@ -158,7 +172,7 @@ def _empty_mask(prompt: Prompt, node: str) -> Note | None:
 
 def result_size(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the (width, height) of the result of the sampler `node`; None where it is not known."""
-    ddpm, image = linked(prompt, node, "ddpm"), linked(prompt, node, "image")
+    ddpm, image = _ddpm(prompt, node), linked(prompt, node, "image")
     source = None if image is None else _picture_size(prompt, image)
     if ddpm is None or source is None:
         return None
@@ -166,7 +180,8 @@ def result_size(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> tuple
         canvas = _canvas_of(prompt[ddpm]["inputs"].get("model", prompt[ddpm]["inputs"].get("set")))
         if canvas is None:
             return None
-        fit = Fit.of((source[1], source[0]), canvas, settings.get("fit", "keep"))
+        mode = settings.get("fit", prompt[node]["inputs"].get("fit", "keep"))
+        fit = Fit.of((source[1], source[0]), canvas, mode)
     except DiffuseITError:  # what cannot run
         return None
     height, width = fit.window[2:] if prompt[node]["inputs"].get("size") == "source" else fit.content

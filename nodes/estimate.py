@@ -15,7 +15,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.presets import PRESETS
+from ..diffuseit.presets import PRESETS, Preset
 from ..diffuseit.schema import shown
 from .before_run import Prompt, link_of, notes, result_size
 from .comfy.decoration import Decoration
@@ -23,10 +23,15 @@ from .comfy.devices import device_name
 from .comfy.events import executing
 from .inputs import check_inputs
 from .measurements import Figures, Measured, measured
+from .model_sets import SETS, preset_for
 from .options import DEFAULTS, READERS, make_settings, values_of
 
 OURS = "DiffuseIT"
-PICTURES = ("image", "mask", "style_image", "reference")
+TRANSLATE = "DiffuseITTranslate"
+STYLE = "style_image"
+"""The input that matters only by whether it is connected, since it chooses between a text and an image as the guide."""
+
+PICTURES = ("image", "mask", STYLE, "reference")
 FREE = (
     "seed",
     "steps",
@@ -40,6 +45,7 @@ FREE = (
     "to_text",
     "from_text",
     "scene",
+    "strength",
 )
 """Inputs that do not change what a step costs. Every other input is assumed to."""
 
@@ -85,7 +91,8 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
 
 
 def _costs(node: Mapping[str, Any]) -> str:
-    known = {
+    known: dict[str, Any] = {STYLE: True} if link_of(node["inputs"].get(STYLE)) else {}
+    known |= {
         name: value != 0 if name in WEIGHTS else _plain(value)
         for name, value in node["inputs"].items()
         if name not in FREE and isinstance(value, str | bool | int | float)
@@ -104,6 +111,9 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
         return None
     widgets = prompt[node]["inputs"]
     try:
+        if prompt[node]["class_type"] == TRANSLATE:
+            preset = translation(prompt, node)
+            return None if preset is None else len(preset.sampler.timetable)
         options, _ = _options_of(prompt, widgets.get("options"))
         values = {name: widgets[name] for name in DEFAULTS if name in widgets} | options
         if any(isinstance(value, list) for value in values.values()):
@@ -111,6 +121,19 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
         return len(make_settings(values).timetable)
     except (InputError, KeyError):  # what cannot run, and nodes that lack an input
         return None
+
+
+def translation(prompt: Prompt, node: str) -> Preset | None:
+    """Return the preset that DiffuseIT Translate, `node`, will use; None if a link decides it.
+
+    Raise `KeyError` if an input is missing, and `InputError` for values that cannot work.
+    """
+    inputs = prompt[node]["inputs"]
+    loader, strength = link_of(inputs["models"]), inputs["strength"]
+    name = prompt[loader]["inputs"].get("set") if loader and loader in prompt else None
+    if not isinstance(name, str) or name not in SETS or link_of(strength) is not None:
+        return None
+    return preset_for(name, STYLE in inputs, strength)
 
 
 def _options_of(prompt: Prompt, link: Any) -> tuple[dict[str, Any], str | None]:
@@ -150,18 +173,11 @@ def answer(
     `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` if it is not a prompt, or if the nodes
     would refuse a value.
     """
-    prompt, node = _asked(asked)
+    prompt, node = asked_about(asked)
     if prompt[node]["class_type"] not in nodes:
         raise InputError(f"the node {shown(node)} is none of {OURS}'s")
+    check_before(prompt, node, nodes)
     own = list(_before(prompt, node))
-    for one in own:
-        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
-        if kind in nodes:
-            literals = {name: value for name, value in inputs.items() if link_of(value) is None}
-            # A model file that is not here is no error: nothing was measured with it.
-            if isinstance(literals.get("model"), str):
-                del literals["model"]
-            check_inputs(nodes[kind], literals)
     figures = known.find(key_of(prompt, node, device))
     try:
         options, preset = _options_of(prompt, prompt[node]["inputs"].get("options"))
@@ -179,7 +195,19 @@ def answer(
     }
 
 
-def _asked(asked: Any) -> tuple[Prompt, str]:
+def check_before(prompt: Prompt, node: str, nodes: Mapping[str, type[io.ComfyNode]]) -> None:
+    """Raise `InputError` if a node of the pack, up to `node`, would refuse one of its values."""
+    for one in _before(prompt, node):
+        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
+        if kind in nodes:
+            literals = {name: value for name, value in inputs.items() if link_of(value) is None}
+            # A model file that is not here is no error: nothing was measured with it.
+            if isinstance(literals.get("model"), str):
+                del literals["model"]
+            check_inputs(nodes[kind], literals)
+
+
+def asked_about(asked: Any) -> tuple[Prompt, str]:
     """Return the prompt that was asked about, and the id of a node in it."""
     if not isinstance(asked, dict) or not isinstance(prompt := asked.get("prompt"), dict):
         raise InputError('send {"prompt": nodes by their ids, "node": the id of a sampler}')

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..diffuseit.errors import InputError
 from ..diffuseit.losses import TextStyleLoss
-from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
+from ..diffuseit.presets import PRESETS, TEXT_DEFAULT, Preset
 from .images import to_core
 from .inputs import checked, why_not
 from .losses import node_loss, own_id
@@ -93,14 +93,26 @@ class PresetNode(io.ComfyNode):
             raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
         style = to_core(style_image, "style_image") if chosen.kind == "image" else None
         node = str(cls.hidden.unique_id)
-        own = tuple(
-            node_loss(
-                loss.with_prompts(to_text, from_text.strip() or None), node, vit=vit, clip=clip, style=style
-            )
-            for loss in chosen.losses
-        )
-        options = Options(values_of(chosen.sampler), style if chosen.color_match else None)
-        return io.NodeOutput((*(previous or ()), *own), options)
+        losses, options = use(chosen, node, vit, clip, to_text, from_text, style)
+        return io.NodeOutput((*(previous or ()), *losses), options)
+
+
+def use(
+    preset: Preset,
+    node: str,
+    vit: Network,
+    clip: Network | None,
+    to_text: str,
+    from_text: str,
+    style: Tensor | None,
+) -> tuple[Losses, Options]:
+    """Return the losses, which carry the id of `node`, and the options of a preset. `style` is [N, 3, H, W]."""
+    from_ = from_text.strip() or None
+    losses = tuple(
+        node_loss(loss.with_prompts(to_text, from_), node, vit=vit, clip=clip, style=style)
+        for loss in preset.losses
+    )
+    return losses, Options(values_of(preset.sampler), style if preset.color_match else None)
 
 
 def _check_text(preset: str | None, to_text: str | None) -> None:

@@ -21,6 +21,9 @@ from .comfy import devices, events, memory
 from .images import mask_to_core
 from .types import Losses, Network, NodeLoss
 
+SIZES = ("model", "source")
+"""The sizes that a result may have: that of the model, or that of the source."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -50,6 +53,12 @@ class Run:
     def feature_networks(self) -> list[tuple[nn.Module, int]]:
         """Return each feature network with the number of crops that it sees."""
         return feature_networks(self.losses)
+
+    def finished(self, result: Result, size: str) -> Tensor:
+        """Return the images [B, 3, H, W] of a result at one of `SIZES`."""
+        if size == "source":
+            return self.fit.restore(result.pictures, self.original, self.original_mask)
+        return self.fit.undo(result.pictures)
 
     def memory_required(self, options: Execution) -> int:
         """Return the estimated bytes on the device, without the weights that stay there."""

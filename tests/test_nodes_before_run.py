@@ -89,6 +89,37 @@ def kinds(found):
     return [note["kind"] for note in found["notes"]]
 
 
+@pytest.fixture
+def translate():
+    """`translate(inputs)`: a prompt of DiffuseIT Translate with pocket models and a photo."""
+
+    def prompt(**inputs):
+        widgets = {"to_text": "a zeppelin", "from_text": "", "strength": 0.5, "seed": 3, "size": "model"}
+        links = {"models": ["set", 3], "image": ["photo", 0]}
+        nodes = {
+            "set": {"class_type": "DiffuseITLoadModels", "inputs": {"set": "pocket"}},
+            SAMPLER: {"class_type": "DiffuseITTranslate", "inputs": widgets | links | inputs},
+        }
+        return graph() | nodes
+
+    return prompt
+
+
+def test_a_translation_by_a_set_of_models_is_known_as_well(answer, translate):
+    found = answer(translate())
+    assert found["size"] == (72, 54)
+    assert kinds(found) == ["drawn_scenes", "unknown_words"]
+    assert kinds(answer(translate(style_image=["example", 0]))) == ["drawn_scenes"]
+
+
+def test_the_fit_of_variations_decides_the_size_unless_options_do(answer):
+    prompt = graph(sampler={"image": ["photo", 0], "fit": "stretch", "count": 2})
+    prompt[SAMPLER]["class_type"] = "DiffuseITVariations"
+    assert answer(prompt)["size"] == (64, 64)
+    prompt[SAMPLER]["inputs"] |= {"options": ["start", 0], "size": "source"}
+    assert answer(prompt)["size"] == (480, 480)
+
+
 def test_nothing_is_said_of_an_example(answer):
     found = answer(graph())
     assert found["notes"] == [] and found["settings"] == {} and found["preset"] is None

@@ -168,3 +168,11 @@ def test_the_queue_works_after_failures(unloaded):
     refused(unloaded, IN_THE_RUN["alpha"][0])
     refused(unloaded, BEFORE_THE_RUN["empty text"][0])
     assert unloaded.run(text_prompt(seed=501)).outputs["save"]
+
+
+def test_a_set_without_its_files_is_told_before_the_run(server):
+    """In one line, which says where the download is."""
+    prompt = text_prompt() | {"ddpm": ("DiffuseITLoadModels", {"set": "light"})}
+    with pytest.raises(PromptError, match=r"the set light lacks .* \(2.9 GB\)$") as refused:
+        server.run(prompt)
+    assert set(refused.value.node_errors) == {"ddpm"}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
+from diffuseit.images.sheet import captioned
 from diffuseit.losses import (
     ColorStatisticsLoss,
     ImageStyleLoss,
@@ -26,10 +27,9 @@ from diffuseit.losses import (
 )
 from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
-from diffuseit.pocket.benchmark.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
-from diffuseit.presets import PRESETS
+from diffuseit.presets import PRESETS, at_strength
 from tools.help_pictures.networks import crops_of, keys_of_layers
 from tools.help_pictures.settings import (
     IMAGE,
@@ -104,6 +104,10 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
             f"start_color {share:g}": changed(TEXT, None, {"start_color": share, "resample": 4})
             for share in (1.0, 0.5, 0.0)
         },
+    ),
+    "DiffuseITTranslate/strength": Ways(
+        scene("landscape", "summer", "night", 3),
+        {f"strength {strength:g}": at_strength(TEXT, strength) for strength in (0.0, 0.25, 0.5, 1.0)},
     ),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
     "DiffuseITGuidanceOptions/guide_until": Ways(
