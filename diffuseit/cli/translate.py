@@ -58,7 +58,12 @@ def translate(
         ),
     ] = "pocket",
     preset: Annotated[
-        str | None, _how(metavar="NAME", help="Settings by name. `diffuseit presets` lists them.")
+        str | None,
+        _how(
+            metavar="NAME|FILE",
+            help="Settings by name, or a file that DiffuseIT Save Preset has written. `diffuseit presets` lists the "
+            "names.",
+        ),
     ] = None,
     seed: Annotated[
         int, _how(metavar="N", help="Where the random numbers start. Each seed gives another result.")
@@ -154,14 +159,16 @@ def translate(
     import diffuseit
 
     from ..images.recipe import Recipe, current_versions, weights_of
+    from ..preset_files import find_preset, presets_folder
     from ..presets import settle
     from .job import Job
 
+    chosen = None if preset is None else find_preset(preset, presets_folder())
     networks = diffuseit.load_models(models)
     recipe = Recipe(
         models=models,
         weights=weights_of(networks),
-        preset=settle(networks, "text" if style is None else "image", preset, steps, skip, resample),
+        preset=settle(networks, "text" if style is None else "image", chosen, steps, skip, resample),
         seed=seed,
         to=to,
         from_=from_,
@@ -188,12 +195,20 @@ def translate(
 
 def presets() -> None:
     """List the presets that `diffuseit translate --preset` takes."""
+    from ..preset_files import list_presets, presets_folder, read_preset
     from ..presets import PRESETS
 
     table = Table("preset", "what it is")
     for preset in PRESETS.values():
         table.add_row(preset.name, preset.description)
+    for name, file in list_presets(presets_folder()).items():
+        try:
+            description = read_preset(file).description
+        except InputError as error:
+            description = f"cannot be used: {error}"
+        table.add_row(*map(console.plain, (name, description)))
     console.show(table)
+    console.say(f"Folder of saved presets: {presets_folder()}")
 
 
 def _translate_again(
