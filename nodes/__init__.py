@@ -12,6 +12,7 @@ MODULES = (
     "schedule",
     "options",
     "preset",
+    "save_preset",
     "sampler",
     "translate",
     "guide_model",

@@ -12,11 +12,12 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from ..diffuseit.errors import DiffuseITError
+from ..diffuseit.errors import DiffuseITError, InputError
 from ..diffuseit.images.resize import Fit
 from ..diffuseit.models.hub.catalog import Entry, entry_of_file
-from ..diffuseit.presets import PRESETS
+from ..diffuseit.presets import Preset
 from .comfy.folders import input_file, model_paths
+from .saved_presets import preset_by
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """Nodes by id, in the format of ComfyUI's API: `class_type` and `inputs`, in which [id, slot] is a link."""
@@ -103,16 +104,19 @@ def _missing(prompt: Prompt, own: list[str]) -> Note | None:
 def _incomplete_preset(prompt: Prompt, own: list[str]) -> Note | None:
     for one in own:
         preset = _preset_of(prompt, one)
-        needed = {"text": "clip", "image": "style_image"}.get(PRESETS[preset].kind) if preset else None
-        if needed and linked(prompt, one, needed) is None:
-            return {"kind": "preset_needs", "preset": preset, "input": needed}
+        needed = {"text": "clip", "image": "style_image"}.get(preset.kind) if preset else None
+        if preset and needed and linked(prompt, one, needed) is None:
+            return {"kind": "preset_needs", "preset": preset.name, "input": needed}
     return None
 
 
-def _preset_of(prompt: Prompt, node: str) -> str | None:
-    """Return the preset that a preset node names; None if it is no such node, or a link decides it."""
+def _preset_of(prompt: Prompt, node: str) -> Preset | None:
+    """Return the preset that a preset node names; None if it is no such node, a link decides it, or it is no preset."""
     name = prompt[node]["inputs"].get("preset") if prompt[node]["class_type"] == PRESET else None
-    return name if isinstance(name, str) and name in PRESETS else None
+    try:
+        return preset_by(name) if isinstance(name, str) else None
+    except InputError:  # what cannot run
+        return None
 
 
 def _drawn_scenes(prompt: Prompt, node: str) -> Note | None:
@@ -149,7 +153,7 @@ def _unknown_words(prompt: Prompt, own: list[str]) -> Note | None:
     words: dict[str, None] = {}
     for one in own:
         clip, preset = _clip(prompt, one), _preset_of(prompt, one)
-        if clip is None or not _is_pocket(prompt, clip) or (preset and PRESETS[preset].kind != "text"):
+        if clip is None or not _is_pocket(prompt, clip) or (preset and preset.kind != "text"):
             continue
         texts = [prompt[one]["inputs"].get(name) for name in TEXTS]
         words |= dict.fromkeys(
