@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,9 +16,12 @@ from .guidance.settings import SamplerSettings
 from .images.color import match_colors_batch
 from .losses import BoundLoss
 from .models.base import Backbone
-from .models.bundle import Models, load_bundle
+from .models.bundle import Models, load_bundle, load_bundle_features
 from .performance.options import FULL_SPEED, Execution
 from .presets import Preset, Prompts, settle
+
+if TYPE_CHECKING:
+    from .models.bundle import Features
 
 
 @dataclass(frozen=True)
@@ -37,21 +41,35 @@ def load_models(
     name: str = "pocket",
     folder: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
-    backbone: Backbone | None = None,
 ) -> Models:
     """Return a set of networks by name: "pocket", which ships with the package, or a bundle of the catalog.
 
     Bundles ("paper", ...) are read from the models folder (`folder`, else $DIFFUSEIT_MODELS, else the user's cache)
-    and never downloaded. Weights are cast to `dtype`. `backbone`, a latent one such as that of a diffusers checkpoint
-    (`models/diffusers/checkpoint.py`), takes the place of the set's own diffusion model, which is not loaded then.
-    Raise `ModelError` for another name, or if files are missing; it says how to get them.
+    and never downloaded. Weights are cast to `dtype`. Raise `ModelError` for another name, or if files are
+    missing; it says how to get them.
     """
     if name == "pocket":
         # Only the pocket world needs its renderer's packages.
         from .pocket.models import pocket_models
 
-        return pocket_models(dtype=dtype, backbone=backbone)
-    return load_bundle(name, folder, dtype, backbone)
+        return pocket_models(dtype=dtype)
+    return load_bundle(name, folder, dtype)
+
+
+def load_features(
+    name: str = "pocket",
+    folder: str | os.PathLike[str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> "Features":
+    """Return the ViT and the CLIP ensemble of a set of networks, for another diffusion model than the set's own.
+
+    Arguments and errors are those of `load_models`.
+    """
+    if name == "pocket":
+        from .pocket.models import pocket_features
+
+        return pocket_features(dtype=dtype)
+    return load_bundle_features(name, folder, dtype)
 
 
 def translate(
@@ -180,7 +198,8 @@ def vary(
         on_step=on_step,
     )
     losses, device = chosen.build(models, to, from_, style), models.ddpm.device
-    scores = score(result.pictures.to(device), source.to(device), losses, models.ddpm, seed)
+    steps = chosen.sampler.steps
+    scores = score(result.pictures.to(device), source.to(device), losses, models.ddpm, seed, steps=steps)
     return ranked(result.pictures, scores, seed)
 
 

@@ -1,8 +1,20 @@
 """Errors a caller can act on. Everything the library raises on purpose derives from `DiffuseITError`."""
 
+_ABOVE = __name__.removesuffix("diffuseit.errors")
+"""What ComfyUI puts before the names of modules: the path of the pack's folder."""
+
 
 class DiffuseITError(Exception):
-    """Base of all errors raised on purpose; its text says what to do."""
+    """Base of all errors raised on purpose; its text says what to do.
+
+    ComfyUI shows the names of error classes with their modules. Theirs are the same on every machine.
+    """
+
+    __module__ = "diffuseit.errors"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__module__ = cls.__module__.removeprefix(_ABOVE)
 
 
 class InputError(DiffuseITError, ValueError):

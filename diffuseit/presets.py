@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from .losses import (
     bind,
 )
 from .methods import MPGD, DiffuseIT, OfficialAGG
-from .models.bundle import Models
+from .models.bundle import Models, PresetNames
 from .schema import check, shown, text
 
 Prompts = str | Sequence[str]
@@ -214,7 +214,7 @@ _LATENT_IMAGE = Preset(
     description="Latent diffusion models: a style image, with a prompt or without",
     kind="image",
     losses=(
-        ImageStyleLoss(cls=0.3, pixels=0.03),
+        _POCKET_IMAGE_STYLE,
         _LATENT_STRUCTURE,
         _STYLE_COLORS,
         _POCKET_RANGE,
@@ -284,18 +284,8 @@ def at_strength(preset: Preset, strength: float) -> Preset:
     return replace(preset, sampler=replace(preset.sampler, skip=steps - round(taken)))
 
 
-class Suited(Protocol):
-    """What knows the names of the presets that suit it: `Models`, or a checkpoint that becomes a part of them."""
-
-    @property
-    def text_preset(self) -> str: ...
-
-    @property
-    def image_preset(self) -> str: ...
-
-
 def settle(
-    models: Suited,
+    models: Models | PresetNames,
     kind: Kind,
     preset: str | Preset | None = None,
     steps: int | None = None,

@@ -2,7 +2,8 @@
 
 After each run, its seconds per step, its memory, and its network calls are recorded under a key made of everything that
 they depend on: model files, losses, method. The front end sends the prompt that it would queue. It gets the number of
-steps and the recorded figures, or null if there was no such run.
+steps and the recorded figures, or null if there was no such run, with what else is known before the run
+(nodes/before_run.py).
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from comfy_api.latest import io
 from ..diffuseit.errors import InputError
 from ..diffuseit.presets import Preset
 from ..diffuseit.schema import shown
+from .before_run import Prompt, link_of, notes, result_size
 from .comfy.decoration import Decoration
 from .comfy.devices import device_name
 from .comfy.events import executing
@@ -67,9 +69,6 @@ WEIGHTS = (
 )
 """Inputs that matter only by whether they are 0, which leaves a network out."""
 
-Prompt = Mapping[str, Mapping[str, Any]]
-"""Nodes by id, in the format of ComfyUI's API: `class_type` and `inputs`, in which [id, slot] is a link."""
-
 
 def key_of(prompt: Prompt, node: str, device: str) -> str:
     """Return a hash of everything before the sampler `node` that time and memory depend on. Images are left out."""
@@ -92,11 +91,6 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
                 waiting.append(other)
 
 
-def link_of(value: Any) -> str | None:
-    """Return the id of the node that a value of a prompt links to; None if it is no link."""
-    return value[0] if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) else None
-
-
 def _costs(node: Mapping[str, Any]) -> str:
     known: dict[str, Any] = {STYLE: True} if link_of(node["inputs"].get(STYLE)) else {}
     known |= {
@@ -113,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 
 def steps_of(prompt: Prompt, node: str) -> int | None:
-    """Return how many steps the sampler `node` will take; None if a link decides it."""
+    """Return how many steps the sampler `node` will take; None if a link or another node decides it."""
     if prompt[node]["class_type"] in IN_COMFYS_SAMPLING:
         return None
     try:
@@ -182,10 +176,20 @@ def _options_of(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any
     return values
 
 
+def _preset_name(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
+    """Return the name of the preset behind a sampler; None if there is none, or if a link decides it."""
+    names = (inputs["preset"] for kind, inputs in chain if kind == PRESET)
+    return next((name for name in names if isinstance(name, str)), None)
+
+
 def answer(
     asked: Any, nodes: Mapping[str, type[io.ComfyNode]], known: Measured, device: str
 ) -> dict[str, Any]:
-    """Return `steps` and `measured` of the sampler that `asked` names in a prompt, None where unknown.
+    """Return what is known before a run of the node that `asked` names in a prompt.
+
+    `steps`, `measured`, and the `size` of the result are None where unknown. `settings` are the values that options
+    replace, by the names of the node's inputs, None for those that a link decides, and `preset` is where they come
+    from. `notes` are warnings.
 
     `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` if it is not a prompt, or if the nodes
     would refuse a value.
@@ -194,8 +198,23 @@ def answer(
     if prompt[node]["class_type"] not in nodes:
         raise InputError(f"the node {shown(node)} is none of {OURS}'s")
     check_before(prompt, node, nodes)
+    own = list(_before(prompt, node))
     figures = known.find(key_of(prompt, node, device))
-    return {"steps": steps_of(prompt, node), "measured": None if figures is None else asdict(figures)}
+    try:
+        chain = list(_option_nodes(prompt, node))
+        options, preset = _options_of(chain), _preset_name(chain)
+    except (InputError, KeyError):  # what cannot run
+        options, preset = {}, None
+    names = {entry.id for entry in nodes[prompt[node]["class_type"]].define_schema().inputs}
+    settings = {name: None if link_of(value) else value for name, value in options.items() if name in names}
+    return {
+        "steps": steps_of(prompt, node),
+        "measured": None if figures is None else asdict(figures),
+        "size": result_size(prompt, node, options),
+        "settings": settings,
+        "preset": preset if settings else None,
+        "notes": notes(prompt, node, own, settings),
+    }
 
 
 def check_before(prompt: Prompt, node: str, nodes: Mapping[str, type[io.ComfyNode]]) -> None:

@@ -10,7 +10,8 @@ from ..diffuseit.errors import InputError
 from ..diffuseit.losses import Loss
 from ..diffuseit.presets import Preset
 from ..diffuseit.schema import shown
-from .estimate import STYLE, TRANSLATE, asked_about, check_before, link_of, translation
+from .before_run import link_of
+from .estimate import STYLE, TRANSLATE, asked_about, check_before, translation
 from .options import DEFAULTS, WIDGETS, values_of
 
 NODES_OWN = {"cls": "cls_token"}

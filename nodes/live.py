@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..diffuseit.images.io import to_pil
 from ..diffuseit.losses import Loss
 from .comfy.decoration import Decoration
+from .comfy.events import client, is_interruption
 from .comfy.user_files import number_setting
 from .measurements import Figures
 
@@ -30,8 +31,16 @@ THROTTLE = 0.15
 MAX_THROTTLE_MS = 60_000
 LONGEST_ID = 200
 FRAMES = 12
+"""About how many small images of each picture are shown."""
+
+SHOWN_PICTURES = 8
+"""How many pictures of a batch are shown."""
+
 FRAME_SIZE = 256
 LARGE_SIZE = 512
+LONGEST_HISTORY = 10_000
+"""How many steps of a run a page can catch up with."""
+
 MEASUREMENTS = 8
 """How often in a run shares are measured. Each costs one more backward pass of every network that losses share."""
 
@@ -60,7 +69,7 @@ class Facts:
     `workflow` and `node` are the front end's ids of the place that shows the run. `prompt` is the server's id of what
     was queued, and `run` the id of the run. `chain` has each loss with the id of its node. `memory` is the bytes of
     weights and run together. `networks` are by the name under which their calls are counted. `size` is the (width,
-    height) that they work at. `source` is [3, H, W] in [-1, 1].
+    height) that they work at. `source` is [B, 3, H, W] in [-1, 1].
     """
 
     workflow: str
@@ -113,9 +122,12 @@ class Live:
         self._last: Reported | None = None
         self._calls: Counter[str] = Counter()
         self._hooks: list[Any] = []
+        self._history = History(client())
         self._decoration = Decoration("what the page shows of a run")
 
     def __enter__(self) -> "Live":
+        global _latest
+        _latest = self._history
         with self._decoration:
             for name, modules in self._facts.networks.items():
                 self._hooks += [module.register_forward_pre_hook(self._counter(name)) for module in modules]
@@ -125,10 +137,12 @@ class Live:
                 "begin",
                 total=self._facts.total,
                 frame_limit=FRAMES,
+                batch=self._facts.batch,
+                size=size_of(self._facts.source[0]),
                 losses=[{"node": node, "terms": list(loss.labels)} for node, loss in self._facts.chain],
                 terms={name: {"label": label.text, "color": label.color} for name, label in labels.items()},
                 memory=self._facts.memory,
-                source=jpeg(self._facts.source, LARGE_SIZE),
+                sources=large(self._facts.source),
             )
         return self
 
@@ -138,16 +152,20 @@ class Live:
         with self._decoration:
             self._flush()
             self._ended = self._clock()
-            self._tell("end", ok=kind is None, elapsed=self._elapsed(), calls=self._calls_per_step())
+            outcome = "done" if kind is None else "stopped" if is_interruption(kind) else "failed"
+            self._tell("end", outcome=outcome, elapsed=self._elapsed(), calls=self._calls_per_step())
 
-    def step(self, step: Reported, picture: Callable[[], Tensor]) -> None:
-        """Report a step, and show its first image [3, H, W] in [-1, 1], on the CPU, which is asked for if it is due."""
+    def step(self, step: Reported, pictures: Callable[[int], Tensor]) -> None:
+        """Report a step.
+
+        `pictures(n)` returns its first n images [n, 3, H, W] in [-1, 1] on the CPU. It is called if they are due.
+        """
         with self._decoration:
-            self._note(step, picture)
+            self._note(step, pictures)
             if self._clock() - self._told >= self._throttle or step.number == 0:
                 self._flush()
 
-    def _note(self, step: Reported, picture: Callable[[], Tensor]) -> None:
+    def _note(self, step: Reported, pictures: Callable[[int], Tensor]) -> None:
         number, waiting, mark = step.number, self._waiting, self._mark(step)
         if self._last is None:
             self._calls.clear()  # those for source and targets
@@ -159,13 +177,18 @@ class Live:
         waiting["total"] = step.total
         if mark:
             waiting.setdefault("marks", []).append([number, mark])
-        if number >= self._next_frame or number == step.total - 1:
-            waiting.setdefault("frames", []).append([number, jpeg(picture(), FRAME_SIZE)])
-            self._next_frame = number + math.ceil(step.total / FRAMES)
+        shown = step.items[: max(0, SHOWN_PICTURES - step.items.start)]
+        if shown and (number >= self._next_frame or number == step.total - 1):
+            frames = zip(shown, pictures(len(shown)), strict=True)
+            waiting.setdefault("frames", []).extend(
+                [number, item, jpeg(picture, FRAME_SIZE)] for item, picture in frames
+            )
+            # Restarts make the pictures of a batch one after the other.
+            turns = min(SHOWN_PICTURES, self._facts.batch) / len(shown)
+            self._next_frame = number + math.ceil(step.total / (FRAMES * turns))
         if step.shares:
-            waiting["gradients"] = [
-                [n, rounded(norm.mean().item())] for n, norm in sorted(step.shares.items())
-            ]
+            norms = [[n, rounded(norm.mean().item())] for n, norm in sorted(step.shares.items())]
+            waiting.setdefault("gradients", []).append([number, norms])
 
     def figures(self) -> Figures:
         """Return what the run took so far."""
@@ -183,10 +206,13 @@ class Live:
             waiting, self._waiting = self._waiting, {}
             self._tell("steps", **waiting, elapsed=self._elapsed())
 
-    def result(self, picture: Tensor) -> None:
-        """Report the finished first image [3, H, W] in [-1, 1]. It may come after the end."""
+    def result(self, pictures: Tensor, size: tuple[int, int] | None = None) -> None:
+        """Report the finished images [B, 3, H, W] in [-1, 1]. They may come after the end.
+
+        `size` is the (width, height) of the result where it is not that of `pictures`.
+        """
         with self._decoration:
-            self._tell("result", picture=jpeg(picture, LARGE_SIZE))
+            self._tell("result", pictures=large(pictures), size=size or size_of(pictures[0]))
 
     def _mark(self, step: Reported) -> str | None:
         """Return the mark of a step: "restart" after it, "resample" of a level, the next "picture" of the batch."""
@@ -218,12 +244,50 @@ class Live:
         self._told = self._clock()
         facts = self._facts
         place = {"workflow": facts.workflow, "prompt": facts.prompt, "node": facts.node, "run": facts.run}
-        self._send(EVENT, {"kind": kind, **place, **what})
+        event = {"kind": kind, **place, **what}
+        self._history.add(event)
+        self._send(EVENT, event)
+
+
+class History:
+    """The events of a run, for a page that was loaded or lost its connection meanwhile. `client` is its id."""
+
+    def __init__(self, client: str | None):
+        self._client = client
+        self._events: list[dict[str, Any]] = []
+        self._steps = 0
+
+    def add(self, event: dict[str, Any]) -> None:
+        self._steps += len(event.get("values", ()))
+        if self._steps <= LONGEST_HISTORY:
+            self._events.append(event)
+
+    def events(self, client: str) -> list[dict[str, Any]]:
+        """Return the events for the page `client`: all of them, or none if it is not its run or was too long."""
+        return list(self._events) if client == self._client and self._steps <= LONGEST_HISTORY else []
+
+
+_latest: History | None = None
+
+
+def latest(client: str) -> list[dict[str, Any]]:
+    """Return the events of the last run that began, if it is one of the page `client`."""
+    return [] if _latest is None else _latest.events(client)
+
+
+def size_of(picture: Tensor) -> tuple[int, int]:
+    """Return the (width, height) of an image [3, H, W]."""
+    return picture.shape[-1], picture.shape[-2]
 
 
 def rounded(value: float) -> float | None:
     """Return `value` with six digits, more than a screen shows; None if JSON has no number for it."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def large(pictures: Tensor) -> list[str]:
+    """Return those of the images [B, 3, H, W] in [-1, 1] that are shown, as data URLs."""
+    return [jpeg(picture, LARGE_SIZE) for picture in pictures[:SHOWN_PICTURES]]
 
 
 def jpeg(picture: Tensor, size: int) -> str:

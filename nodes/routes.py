@@ -28,6 +28,7 @@ from .comfy.folders import download_folder, find, folder_for, model_paths
 from .estimate import answer
 from .expand import expanded
 from .fetcher import Fetcher, Job
+from .live import latest
 from .measurements import measured
 from .model_sets import local_file
 from .requests import Worker, check_origin, json_body, refusal
@@ -76,6 +77,11 @@ def register(server: Any) -> None:
         except DiffuseITError as error:
             return refusal(409, str(error))
         return web.json_response({"files": [str(path) for path in paths]})
+
+    @routes.get("/diffuseit/run")
+    async def run(request: web.Request) -> web.Response:
+        check_origin(request)
+        return web.json_response({"events": latest(request.query.get("client", ""))})
 
     @routes.post("/diffuseit/estimate")
     async def estimate(request: web.Request) -> web.Response:
@@ -135,6 +141,7 @@ def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, A
         "bytes": entry.size,
         "size": format_size(entry.size),
         "host": urlsplit(entry.address).hostname if entry.address else None,
+        "url": entry.address,
         "manual": entry.manual,
         "present": there is not None,
         "file": there or entry.file,

@@ -181,7 +181,7 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
 
     def on_step(step: Step) -> None:
         progress.update(step.number + 1, step.total, step.pred_xstart[0])
-        reporter.step(step, lambda: run.fit.undo(step.pred_xstart[:1].cpu())[0])
+        reporter.step(step, lambda count: run.fit.undo(step.pred_xstart[:count].cpu()))
 
     with reporter, events.interruptible(run.ddpm.module.children()):
         result = translate_with(
@@ -223,5 +223,5 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         memory=run.total_memory(options),
         networks=live.named([*run.ddpm.module.networks().items(), *networks]),
         size=(run.source.shape[-1], run.source.shape[-2]),
-        source=run.fit.undo(run.source[:1])[0],
+        source=run.fit.undo(run.source[: live.SHOWN_PICTURES]),
     )

@@ -178,7 +178,7 @@ def translated(run: Run, size: str, hidden: Any) -> tuple[Tensor, Result]:
     """
     result, reporter, _ = execute(run, live.workflow_id(hidden.extra_pnginfo))
     pictures = run.finished(result, size)
-    reporter.result(pictures[0])
+    reporter.result(pictures)
     estimate.note(hidden.prompt, reporter.figures())
     return pictures, result
 

@@ -9,7 +9,8 @@ from ..diffuseit.errors import InputError
 from ..diffuseit.losses import ImageStyleLoss, Loss, TextStyleLoss
 from ..diffuseit.preset_files import NameTakenError, write_preset
 from ..diffuseit.presets import Kind, Preset
-from .estimate import Prompt, has_color_match, settings_of
+from .before_run import Prompt
+from .estimate import has_color_match, settings_of
 from .inputs import checked
 from .options import make_settings
 from .saved_presets import folder

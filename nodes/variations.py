@@ -136,10 +136,12 @@ class Variations(io.ComfyNode):
             scores = score(
                 result.pictures.to(device), run.source[:1].to(device), run.losses, ddpm.module, seed, plan
             )
-            found = ranked(run.finished(result, size), scores, seed)
+            finished = run.finished(result, size)
+            found = ranked(finished, scores, seed)
             # In place of the last preview of the run, which is that of the first seed.
             events.Progress(1).update(1, 1, found.pictures[0])
-            reporter.result(found.pictures[0])
+            # In the order of the seeds, as the images of the steps are.
+            reporter.result(finished)
             estimate.note(cls.hidden.prompt, reporter.figures())
             pictures = to_comfy(found.pictures)
             sheet = to_comfy(to_tensor(labeled_grid(found.pictures, labels(found))))

@@ -5,15 +5,27 @@ import process from "node:process";
 import test from "node:test";
 
 import { axisFor } from "../web/js/node/axis.js";
-import { computedTerms, lossShares, startRun, sumAt, updateRun } from "../web/js/node/run.js";
+import {
+  computedTerms,
+  currentPicture,
+  framesOf,
+  lossShares,
+  shownPictures,
+  startRun,
+  sumAt,
+  updateRun,
+} from "../web/js/node/run.js";
 import {
   readEstimate,
   readEvent,
+  readHistory,
+  readMessage,
   readSavedRun,
   readSavedShares,
   savedRun,
   savedShares,
 } from "../web/js/node/schema.js";
+import { fingerprint, relevantPart, upstream } from "../web/js/shared/prompt.js";
 
 const IMAGE = "data:image/jpeg;base64,/9j/4AAQ";
 const PLACE = { workflow: "w", prompt: "p", node: "12:3", run: "r" };
@@ -23,7 +35,9 @@ const BEGIN = {
   total: 8,
   frame_limit: 12,
   memory: 5,
-  source: IMAGE,
+  batch: 1,
+  size: [72, 54],
+  sources: [IMAGE],
   losses: [
     { node: "4", terms: ["self_similarity", "contrastive"] },
     { node: "5", terms: ["range"] },
@@ -42,17 +56,35 @@ const STEPS = {
   elapsed: 1.5,
   values: [{ self_similarity: 1, range: 2 }, { self_similarity: 0.5 }],
   marks: [[1, "resample"]],
-  frames: [[0, IMAGE]],
+  frames: [[0, 0, IMAGE]],
   gradients: [
-    [0, 3],
-    [1, 1],
+    [
+      0,
+      [
+        [0, 3],
+        [1, 1],
+      ],
+    ],
   ],
 };
-const END = { kind: "end", ...PLACE, ok: true, elapsed: 2, calls: { DDPM: 1 } };
+const END = { kind: "end", ...PLACE, outcome: "done", elapsed: 2, calls: { DDPM: 1 } };
+const RESULT = { kind: "result", ...PLACE, pictures: [IMAGE], size: [72, 54] };
 const ESTIMATE = {
   steps: 8,
   measured: { seconds_per_step: 0.5, memory: 7, calls: { DDPM: 1 }, pictures: 1, size: [64, 64] },
+  size: [72, 54],
+  settings: { steps: 100, method: "diffuseit", symmetric: false, skip: null },
+  preset: "official-text",
+  notes: [
+    { kind: "no_steps", steps: 20, skip: 20 },
+    { kind: "missing", models: ["a.pt"], downloads: ["a"] },
+    { kind: "preset_needs", preset: "official-image", input: "style_image" },
+    { kind: "unknown_words", words: ["neon"] },
+    { kind: "drawn_scenes" },
+    { kind: "empty_mask" },
+  ],
 };
+const NODE = "3";
 
 function runOf(...events) {
   const run = startRun(readEvent(BEGIN));
@@ -80,15 +112,134 @@ test("events become a run, and a run in a file is read back", () => {
   const shares = lossShares(run);
   assert.deepEqual([...shares.keys()], ["4", "5"]);
   assert.deepEqual(shares.get("4"), [
-    { term: "self_similarity", label: "self-similarity", color: "#4c8df0", share: 0.75 },
+    { term: "self_similarity", label: "self-similarity", color: "#4c8df0", share: 0.75, last: 0.75 },
   ]);
-  assert.deepEqual(readSavedShares(through(savedShares(shares.get("4")))), shares.get("4"));
+  assert.deepEqual(readSavedShares(through(savedShares(shares.get("4"), NODE)), NODE), shares.get("4"));
 
-  const restored = readSavedRun(through(savedRun(run)));
+  run.inputs = "0123abcd";
+  const restored = readSavedRun(through(savedRun(run, NODE)), NODE);
   assert.deepEqual([...restored.terms], computedTerms(run));
-  for (const name of ["id", "state", "total", "done", "elapsed", "memory", "calls", "steps", "marks"]) {
-    assert.deepEqual(restored[name], run[name], name);
+  const kept = ["id", "state", "inputs", "batch", "size", "total", "done", "elapsed", "memory", "calls"];
+  for (const name of [...kept, "steps", "marks"]) assert.deepEqual(restored[name], run[name], name);
+});
+
+test("a run in a file is that of its node, and not of a copy of the node", () => {
+  const run = runOf(STEPS, END);
+  assert.equal(readSavedRun(through(savedRun(run, NODE)), "4"), null);
+  assert.equal(readSavedShares(through(savedShares(lossShares(run).get("4"), NODE)), "4"), null);
+});
+
+test("two runs share nothing", () => {
+  const [one, other] = [runOf(STEPS), runOf()];
+  assert.equal(one.steps.length, 2);
+  assert.deepEqual([other.steps, other.frames, other.gradients.sum], [[], [], [0, 0]]);
+});
+
+test("shares are those of the whole run, and a loss that is off has none", () => {
+  const measured = (from, ...norms) => ({
+    ...STEPS,
+    from,
+    gradients: [[from, norms.flatMap((norm, loss) => (norm === null ? [] : [[loss, norm]]))]],
+  });
+  const run = runOf(measured(0, 30, 10), measured(2, 3, null), measured(4, 1, 1));
+  const shares = lossShares(run);
+  assert.deepEqual([shares.get("4")[0].share, shares.get("5")[0].share], [34 / 45, 11 / 45]);
+  assert.deepEqual([shares.get("4")[0].last, shares.get("5")[0].last], [0.5, 0.5]);
+  updateRun(run, readEvent(measured(6, 2, null)));
+  assert.deepEqual([lossShares(run).get("4")[0].last, lossShares(run).get("5")[0].last], [1, 0]);
+  const both = { ...STEPS, gradients: [...measured(0, 1, 1).gradients, ...measured(1, 0, 2).gradients] };
+  assert.deepEqual(runOf(both).gradients, { sum: [1, 3], last: [0, 2] });
+  assert.equal(lossShares(runOf(measured(0, 0, 0))).size, 0);
+});
+
+test("each picture of a batch has its images, and its result as the last of them", () => {
+  const begin = readEvent({ ...BEGIN, batch: 3, sources: [IMAGE, IMAGE, IMAGE] });
+  const frames = (step, ...pictures) => ({
+    ...STEPS,
+    from: step,
+    frames: pictures.map((one) => [step, one, IMAGE]),
+  });
+  const together = startRun(begin);
+  for (let step = 0; step < 40; step++) updateRun(together, readEvent(frames(step, 0, 1, 2)));
+  assert.equal(shownPictures(together), 3);
+  assert.equal(currentPicture(together), 0);
+  for (const picture of [0, 1, 2]) {
+    const steps = framesOf(together, picture).map(({ step }) => step);
+    assert.equal(steps.length, BEGIN.frame_limit);
+    assert.deepEqual([steps[0], steps.at(-1)], [0, 39]);
   }
+  const results = [1, 2, 3].map((number) => `data:image/png;base64,AAA${number}`);
+  updateRun(together, readEvent({ ...RESULT, pictures: results }));
+  assert.deepEqual(
+    [0, 1, 2].map((picture) => framesOf(together, picture).at(-1).src),
+    results,
+  );
+
+  const oneByOne = startRun(begin);
+  for (const picture of [0, 1]) updateRun(oneByOne, readEvent(frames(4 * picture, picture)));
+  assert.deepEqual([shownPictures(oneByOne), currentPicture(oneByOne)], [2, 1]);
+  updateRun(oneByOne, readEvent(END));
+  assert.equal(currentPicture(oneByOne), 0);
+});
+
+test("a history is a list of events, all of them good", () => {
+  assert.deepEqual(
+    readHistory({ events: [BEGIN, STEPS, END] }).map(({ kind }) => kind),
+    ["begin", "steps", "end"],
+  );
+  assert.equal(readHistory({ events: [BEGIN, { ...STEPS, elapsed: -1 }] }), null);
+  assert.equal(readHistory([BEGIN]), null);
+});
+
+test("an error is told in one bounded line", () => {
+  assert.equal(readMessage("one\n  two\t"), "one two");
+  assert.ok(readMessage("x".repeat(100_000)).length <= 2000);
+  assert.equal(readMessage({ toString: 3 }), "");
+});
+
+const PROMPT = {
+  1: { class_type: "DiffuseITLoadDDPM", inputs: { model: "pocket" } },
+  2: { class_type: "LoadImage", inputs: { image: "a.png", secret: "x".repeat(5000) } },
+  3: {
+    class_type: "ImageScale",
+    inputs: { image: ["2", 0], width: 100, height: 50, crop: "center", curve: [[0, 1]] },
+  },
+  "9:7": {
+    class_type: "DiffuseITSampler",
+    inputs: { seed: 3, ddpm: ["1", 0], image: ["3", 0], gone: ["8", 0] },
+  },
+  6: { class_type: "PreviewImage", inputs: { images: ["9:7", 0] } },
+};
+
+test("a fingerprint tells what a result depends on", () => {
+  assert.deepEqual(upstream(PROMPT, "9:7").sort(), ["1", "2", "3", "9:7"]);
+  const print = fingerprint(PROMPT, "9:7");
+  const changed = (id, inputs) =>
+    fingerprint({ ...PROMPT, [id]: { ...PROMPT[id], inputs: { ...PROMPT[id].inputs, ...inputs } } }, "9:7");
+  assert.match(print, /^[0-9a-f]{16}$/);
+  assert.equal(changed("6", { images: ["1", 0] }), print);
+  for (const [id, inputs] of [
+    ["9:7", { seed: 4 }],
+    ["1", { model: "other" }],
+    ["2", { image: "b.png" }],
+    ["3", { image: ["1", 0] }],
+  ]) {
+    assert.notEqual(changed(id, inputs), print, id);
+  }
+  const { inputs } = PROMPT["9:7"];
+  const reversed = Object.fromEntries(Object.entries(inputs).reverse());
+  assert.equal(changed("9:7", reversed), print);
+  assert.equal(fingerprint({ ...PROMPT, "9:7": { ...PROMPT["9:7"], inputs: reversed } }, "9:7"), print);
+  const circle = { 1: { class_type: "x", inputs: { a: ["1", 0] } } };
+  assert.equal(fingerprint(circle, "1").length, 16);
+});
+
+test("the server gets what it needs of a prompt, and little of other packs' nodes", () => {
+  const part = relevantPart(PROMPT, "9:7");
+  assert.deepEqual(Object.keys(part).sort(), ["1", "2", "3", "9:7"]);
+  assert.deepEqual(part["9:7"].inputs, PROMPT["9:7"].inputs);
+  assert.deepEqual(part[2].inputs, { image: "a.png" });
+  assert.deepEqual(part[3].inputs, { image: ["2", 0], width: 100, height: 50, crop: "center" });
 });
 
 test("a long run keeps a bounded number of points, marks and images, the last among them", () => {
@@ -97,7 +248,7 @@ test("a long run keeps a bounded number of points, marks and images, the last am
     const numbers = Array.from({ length: 5000 }, (_, i) => from + i);
     const values = numbers.map((range) => ({ range }));
     const marks = numbers.map((step) => [step, "resample"]);
-    updateRun(run, readEvent({ ...STEPS, from, values, marks, frames: [[from, IMAGE]] }));
+    updateRun(run, readEvent({ ...STEPS, from, values, marks, frames: [[from, 0, IMAGE]] }));
   }
   const last = 299_999;
   const { values } = run.terms.get("range");
@@ -106,7 +257,7 @@ test("a long run keeps a bounded number of points, marks and images, the last am
   assert.equal(values.length, run.steps.length);
   assert.ok(run.steps.length <= 2000 && run.marks.length <= 500 && run.frames.length <= 12);
   assert.deepEqual(values, run.steps);
-  assert.ok(readSavedRun(through(savedRun(run))));
+  assert.ok(readSavedRun(through(savedRun(run, NODE)), NODE));
 });
 
 test("names like `constructor` are names", () => {
@@ -116,10 +267,10 @@ test("names like `constructor` are names", () => {
   const term = { label: "x", color: "#000000" };
   const losses = names.map((name) => ({ node: name, terms: [name] }));
   const run = startRun(readEvent({ ...BEGIN, terms: record(term), losses }));
-  const gradients = names.map((_, index) => [index, 1]);
+  const gradients = [[0, names.map((_, index) => [index, 1])]];
   updateRun(run, readEvent({ ...STEPS, values: [record(1)], gradients }));
   updateRun(run, readEvent({ ...END, calls: record(2) }));
-  const restored = readSavedRun(through(savedRun(run)));
+  const restored = readSavedRun(through(savedRun(run, NODE)), NODE);
   assert.deepEqual([...restored.terms.keys()], names);
   assert.deepEqual([...restored.calls.keys()], names);
   assert.equal(lossShares(run).get("__proto__")[0].share, 0.25);
@@ -127,11 +278,15 @@ test("names like `constructor` are names", () => {
 });
 
 test("what breaks a bound is refused", () => {
-  const saved = through(savedRun(runOf(STEPS, END)));
-  const [share] = through(savedShares(lossShares(runOf(STEPS)).get("4")));
+  const saved = through(savedRun(runOf(STEPS, END), NODE));
+  const savedBar = through(savedShares(lossShares(runOf(STEPS)).get("4"), NODE));
+  const [share] = savedBar.shares;
   const [name, term] = Object.entries(saved.terms)[0];
   for (const change of [
-    { version: 2 },
+    { version: 1 },
+    { node: "4" },
+    { outcome: "running" },
+    { size: [1] },
     { total: 1.5 },
     { total: 1e8 },
     { done: -1 },
@@ -144,12 +299,21 @@ test("what breaks a bound is refused", () => {
     { marks: Array.from({ length: 61 }, () => [0, "resample"]) },
     { calls: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [i, 1])) },
   ]) {
-    assert.equal(readSavedRun({ ...saved, ...change }), null, JSON.stringify(change));
+    assert.equal(readSavedRun({ ...saved, ...change }, NODE), null, JSON.stringify(change));
   }
-  for (const change of [{ share: 1.01 }, { share: -0.01 }, { label: 3 }, { color: "#1234567" }]) {
-    assert.equal(readSavedShares([{ ...share, ...change }]), null, JSON.stringify(change));
+  const bar = (shares) => readSavedShares({ ...savedBar, shares }, NODE);
+  assert.notEqual(bar([share]), null);
+  for (const change of [
+    { share: 1.01 },
+    { share: -0.01 },
+    { last: 2 },
+    { label: 3 },
+    { color: "#1234567" },
+  ]) {
+    assert.equal(bar([{ ...share, ...change }]), null, JSON.stringify(change));
   }
-  assert.equal(readSavedShares(Array.from({ length: 65 }, () => share)), null);
+  assert.equal(bar(Array.from({ length: 65 }, () => share)), null);
+  assert.equal(readSavedShares([share], NODE), null);
   for (const source of [
     "",
     "https://example.com/a.png",
@@ -159,10 +323,11 @@ test("what breaks a bound is refused", () => {
     "data:image/png,PHA+",
     `data:image/png;base64,${"A".repeat(4_000_000)}`,
   ]) {
-    assert.equal(readEvent({ ...BEGIN, source }), null, source.slice(0, 40));
-    assert.equal(readEvent({ ...STEPS, frames: [[0, source]] }), null, source.slice(0, 40));
+    assert.equal(readEvent({ ...BEGIN, sources: [source] }), null, source.slice(0, 40));
+    assert.equal(readEvent({ ...STEPS, frames: [[0, 0, source]] }), null, source.slice(0, 40));
+    assert.equal(readEvent({ ...RESULT, pictures: [source] }), null, source.slice(0, 40));
   }
-  for (const change of [{ kind: "other" }, { node: 7 }, { values: {} }, { gradients: [[0, -1]] }]) {
+  for (const change of [{ kind: "other" }, { node: 7 }, { values: {} }, { gradients: [[0, [[0, -1]]]] }]) {
     assert.equal(readEvent({ ...STEPS, ...change }), null, JSON.stringify(change));
   }
 });
@@ -220,15 +385,16 @@ function assertHarmless(data, depth = 0) {
 
 test("mutated data is read within bounds or refused", () => {
   const random = generator(1);
-  const saved = through(savedRun(runOf(STEPS, END)));
-  const shares = through(savedShares(lossShares(runOf(STEPS)).get("4")));
+  const saved = through(savedRun(runOf(STEPS, END), NODE));
+  const shares = through(savedShares(lossShares(runOf(STEPS)).get("4"), NODE));
   const cases = [
     [readEvent, BEGIN],
     [readEvent, STEPS],
     [readEvent, END],
-    [readEvent, { kind: "result", ...PLACE, picture: IMAGE }],
-    [readSavedRun, saved],
-    [readSavedShares, shares],
+    [readEvent, RESULT],
+    [readHistory, { events: [BEGIN, STEPS, END, RESULT] }],
+    [(data) => readSavedRun(data, NODE), saved],
+    [(data) => readSavedShares(data, NODE), shares],
     [readEstimate, ESTIMATE],
   ];
   let refused = 0;

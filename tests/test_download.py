@@ -77,7 +77,7 @@ def test_one_file(server: Server, tmp_path: Path) -> None:
 
 def test_damage_is_found_later(server: Server, tmp_path: Path) -> None:
     """By the published checksum, or by that of the download where none is published."""
-    for sha256 in (SHA, None):
+    for sha256 in (SHA, SHA[:8], None):
         server.acts = [serve(CONTENT)]
         entry = entry_at(server, sha256=sha256)
         path = download_entry(entry, tmp_path)
@@ -89,6 +89,16 @@ def test_damage_is_found_later(server: Server, tmp_path: Path) -> None:
     by_hand.write_bytes(CONTENT)
     (tmp_path / ".w.pt.sha256").unlink()
     assert "damaged" in verify(entry_at(server, sha256=None), by_hand)
+
+
+def test_the_first_digits_of_a_checksum_tell_damage(server: Server, tmp_path: Path) -> None:
+    """torchvision publishes no more, in the names of its files."""
+    server.acts = [serve(CONTENT[:-1] + b"x"), serve(CONTENT)]
+    entry = entry_at(server, sha256=SHA[:8], bytes=None)
+    with pytest.raises(ModelError, match="checksum"):
+        download_entry(entry, tmp_path)
+    assert visible(tmp_path) == []
+    assert download_entry(entry, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_folder_that_cannot_be(server: Server, tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from tools.schemas import node_schemas
 
 ROOT = Path(__file__).parents[1]
 WEB = ROOT / "web" / "js"
-NODE, SIDEBAR = (
+NODE, SIDEBAR, SHARED = (
     {path.stem: path.read_text(encoding="utf-8") for path in (WEB / folder).glob("*.js")}
-    for folder in ("node", "sidebar")
+    for folder in ("node", "sidebar", "shared")
 )
-SECTIONS = ("sidebar", "run")
+SECTIONS = ("sidebar", "download", "run")
 ONLY_TRANSLATED = ("terms", "catalog")
 """The sections of words whose English is elsewhere: with the losses, and in the catalog."""
 
@@ -88,6 +88,7 @@ def keys(source):
 def test_the_sidebar_uses_every_text_and_no_other():
     source = "".join(SIDEBAR.values())
     used, starts = keys(source)
+    assert "title." in starts
     used |= set(re.findall(r'"(help\.\w+)"', source)) | set(
         re.findall(r'translator\("sidebar"\)\("(\w+)"', source)
     )
@@ -99,10 +100,30 @@ def test_the_sidebar_uses_every_text_and_no_other():
 def test_the_nodes_use_every_text_and_no_other():
     source = "".join(NODE.values())
     used, _ = keys(source)
-    (kinds,) = re.findall(r"@typedef \{(.*)\} MarkKind", source)
-    assert "t(kind)" in source and "t(run.state" in source
-    used |= set(re.findall(r'"(\w+)"', kinds)) | {"silent", "failed"}
-    assert set(words("en")["run"]) == used
+    for name, place in (("MarkKind", "t(kind)"), ("Outcome", "t(run.state")):
+        (kinds,) = re.findall(rf'@typedef \{{("\w+"(?: \| "\w+")*)\}} {name}\b', source)
+        assert place in source
+        used |= set(re.findall(r'"(\w+)"', kinds)) - {"done"}
+    assert set(words("en")["run"]) == used | {"silent"}
+
+
+def test_the_question_before_a_download_uses_every_text():
+    used, _ = keys(SHARED["download"])
+    assert set(words("en")["download"]) == used
+
+
+def test_the_server_and_the_page_know_the_same_warnings():
+    server = (ROOT / "nodes" / "before_run.py").read_text(encoding="utf-8")
+    kinds = set(re.findall(r'"kind": "(\w+)"', server))
+    assert kinds == set(re.findall(r'case "(\w+)":', NODE["notes"]))
+    assert kinds | {"drawn_scenes_size"} == {
+        key.removeprefix("note.") for key in words("en")["run"] if key.startswith("note.")
+    }
+
+
+def test_every_node_that_shows_a_run_exists():
+    nodes = set(re.findall(r'"(DiffuseIT\w+)"', SHARED["node_types"]))
+    assert nodes and nodes <= set(node_schemas())
 
 
 def test_the_graphs_use_what_there_is():

@@ -18,7 +18,13 @@ from diffuseit.errors import InputError, ModelError
 from diffuseit.models import configs
 from diffuseit.models.configs import CONFIGS, known_config
 from diffuseit.models.ddpm import DiffusionConfig, PixelDDPM
-from diffuseit.models.ddpm_checkpoint import infer_unet_config, load_ddpm, save_ddpm, unet_signature
+from diffuseit.models.ddpm_checkpoint import (
+    infer_unet_config,
+    load_ddpm,
+    peek_unet_config,
+    save_ddpm,
+    unet_signature,
+)
 from diffuseit.models.unet import UNet, UNetConfig
 
 pytestmark = pytest.mark.numeric
@@ -143,6 +149,20 @@ def test_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
     save_ddpm(build(), tmp_path / "pocket.safetensors")
     model = load_ddpm(tmp_path / "pocket.safetensors", dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+
+
+def test_the_configuration_is_read_without_the_weights(tmp_path: Path) -> None:
+    model, path = build(), tmp_path / "pocket.safetensors"
+    save_ddpm(model, path)
+    assert peek_unet_config(path) == model.unet.config
+    path.write_bytes(path.read_bytes()[:-100])
+    assert peek_unet_config(path) is None
+    assert peek_unet_config(tmp_path / "gone.safetensors") is None
+    save_file({"x": torch.zeros(1)}, path)
+    assert peek_unet_config(path) is None
+    save_file({"x": torch.zeros(1)}, path, {"config": "{}"})
+    with pytest.raises(ModelError, match="the config in its metadata cannot be used"):
+        peek_unet_config(path)
 
 
 def test_explicit_config_wins_over_metadata(tmp_path: Path) -> None:

@@ -144,21 +144,21 @@ def test_what_was_measured_is_found_again(estimate, answer, prompt, tmp_path):
     figures = estimate.Figures({"DDPM": 1.0}, 0.5, 7, 1, (64, 64))
     measured.note(key, figures)
     assert measured.find(key) == figures
-    assert answer(asked) == {
-        "steps": 18,
-        "measured": {
-            "seconds_per_step": 0.5,
-            "memory": 7,
-            "calls": {"DDPM": 1.0},
-            "pictures": 1,
-            "size": (64, 64),
-        },
+    found = answer(asked)
+    assert found["steps"] == 18
+    assert found["measured"] == {
+        "seconds_per_step": 0.5,
+        "memory": 7,
+        "calls": {"DDPM": 1.0},
+        "pictures": 1,
+        "size": (64, 64),
     }
 
 
 def test_nothing_is_known_of_a_model_that_is_not_here(answer, prompt):
     gone = changed(prompt, "1", model="gone.pt")
-    assert answer({"prompt": gone, "node": "9:7"}) == {"steps": 18, "measured": None}
+    found = answer({"prompt": gone, "node": "9:7"})
+    assert found["steps"] == 18 and found["measured"] is None
 
 
 REFUSED = {

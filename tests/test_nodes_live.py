@@ -1,10 +1,12 @@
 """What the front end is told of a run, without a ComfyUI."""
 
 import base64
+import contextlib
 import io
 import json
 import math
 import re
+import sys
 
 import pytest
 import torch
@@ -53,7 +55,7 @@ def step(number, total=8, t=None, items=range(1), **what):
 def told(live):
     """`told(steps, throttle=..., seconds=...)`: the events of a run that takes `seconds` for a step."""
 
-    def run(steps, throttle=0.0, seconds=1.0, network=None):
+    def run(steps, throttle=0.0, seconds=1.0, network=None, batch=1):
         clock, events = Clock(), []
         facts = live.Facts(
             workflow="w",
@@ -61,12 +63,12 @@ def told(live):
             node="12:3",
             run="r",
             total=steps[0].total,
-            batch=1,
+            batch=batch,
             chain=[("4", RangeLoss())],
             memory=5,
             networks={"ViT": [network or nn.Identity()]},
             size=(6, 4),
-            source=torch.full((3, 4, 6), -1.0),
+            source=torch.full((batch, 3, 4, 6), -1.0),
         )
 
         def send(name, data):
@@ -79,7 +81,7 @@ def told(live):
                 if network is not None:
                     network(torch.zeros(1))
                 clock.now += seconds
-                reporter.step(one, lambda one=one: one.pred_xstart[0])
+                reporter.step(one, lambda count, one=one: one.pred_xstart[:count])
         return events
 
     return run
@@ -101,6 +103,7 @@ def test_every_step_is_told_once_in_order_with_its_place(told):
 def test_the_beginning_names_the_terms_of_each_loss(told):
     begin = told([step(0)])[0]
     assert begin["losses"] == [{"node": "4", "terms": ["range"]}]
+    assert (begin["batch"], begin["size"], len(begin["sources"])) == (1, (6, 4), 1)
     assert set(begin["terms"]) == {"range"}
     assert begin["terms"]["range"]["label"] == "range"
     assert re.fullmatch("#[0-9a-f]{6}", begin["terms"]["range"]["color"])
@@ -141,10 +144,65 @@ def test_pictures_are_few_small_and_those_of_both_ends(told):
         frame for event in told([step(n, 100) for n in range(100)]) for frame in event.get("frames", ())
     ]
     assert 8 <= len(frames) <= 14
-    assert [frames[0][0], frames[-1][0]] == [0, 99]
+    assert [frames[0][:2], frames[-1][:2]] == [[0, 0], [99, 0]]
     start = "data:image/jpeg;base64,"
-    assert frames[0][1].startswith(start)
-    assert Image.open(io.BytesIO(base64.b64decode(frames[0][1][len(start) :]))).size == (6, 4)
+    assert frames[0][2].startswith(start)
+    assert Image.open(io.BytesIO(base64.b64decode(frames[0][2][len(start) :]))).size == (6, 4)
+
+
+def frames_by_picture(events):
+    counts = {}
+    for event in events:
+        for _, picture, _ in event.get("frames", ()):
+            counts[picture] = counts.get(picture, 0) + 1
+    return counts
+
+
+def test_each_picture_of_a_batch_has_its_images(told, live):
+    together = frames_by_picture(told([step(n, 100, items=range(3)) for n in range(100)], batch=3))
+    one_by_one = frames_by_picture(
+        told([step(n, 90, items=range(n // 30, n // 30 + 1)) for n in range(90)], batch=3)
+    )
+    for counts in (together, one_by_one):
+        assert set(counts) == {0, 1, 2}
+        assert all(8 <= count <= 14 for count in counts.values())
+    many = frames_by_picture(told([step(n, 50, items=range(20)) for n in range(50)], batch=20))
+    assert set(many) == set(range(live.SHOWN_PICTURES))
+    late = told([step(n, 20, items=range(n, n + 1)) for n in range(20)], batch=20)
+    assert set(frames_by_picture(late)) == set(range(live.SHOWN_PICTURES))
+
+
+def test_a_result_has_its_true_size_and_every_picture_of_the_batch(live):
+    facts = live.Facts("w", "p", "1", "r", 4, 3, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
+    events = []
+    reporter = live.Live(facts, lambda _, data: events.append(data))
+    reporter.result(torch.zeros(3, 3, 600, 1200))
+    reporter.result(torch.zeros(1, 3, 4, 4), (1024, 768))
+    assert [len(event["pictures"]) for event in events] == [3, 1]
+    assert [event["size"] for event in events] == [(1200, 600), (1024, 768)]
+
+
+def test_a_page_can_catch_up_with_its_own_run_only(live, monkeypatch):
+    pages = ["mine"]
+    monkeypatch.setattr(live, "client", lambda: pages[-1])
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
+    assert live.latest("mine") == []
+    events = []
+    with live.Live(facts, lambda _, data: events.append(data), throttle=0) as reporter:
+        reporter.step(step(0), lambda count: torch.zeros(count, 3, 4, 4))
+        assert live.latest("mine") == events
+        assert live.latest("") == live.latest("other") == []
+    assert [event["kind"] for event in live.latest("mine")] == ["begin", "steps", "end"]
+    pages.append(None)
+    with live.Live(facts, lambda *_: None) as reporter:
+        assert live.latest("mine") == live.latest("") == []
+        monkeypatch.setattr(live, "LONGEST_HISTORY", 2)
+        pages.append("mine")
+        with live.Live(facts, lambda *_: None, throttle=0) as long:
+            for number in range(3):
+                assert live.latest("mine")
+                long.step(step(number), lambda count: torch.zeros(count, 3, 4, 4))
+            assert live.latest("mine") == []
 
 
 def test_large_pictures_are_made_smaller(live):
@@ -167,9 +225,10 @@ def test_resampling_restarts_and_the_next_picture_are_marked(told):
     assert marks == [[1, "resample"], [2, "restart"], [5, "picture"]]
 
 
-def test_gradients_are_the_mean_over_the_batch(told):
-    events = told([step(0, 1, shares={1: torch.tensor([1.0, 3.0]), 0: torch.tensor([0.5])})])
-    assert events[1]["gradients"] == [[0, 0.5], [1, 2.0]]
+def test_every_measurement_is_told_with_the_mean_over_the_batch(told):
+    shares = {1: torch.tensor([1.0, 3.0]), 0: torch.tensor([0.5])}
+    events = told([step(0, 4), step(1, 4, shares=shares), step(2, 4, shares={0: torch.ones(1)})], throttle=9)
+    assert events[2]["gradients"] == [[1, [[0, 0.5], [1, 2.0]]], [2, [[0, 1.0]]]]
 
 
 def test_calls_are_counted_per_step_without_those_for_the_source(told):
@@ -180,25 +239,34 @@ def test_calls_are_counted_per_step_without_those_for_the_source(told):
     assert not network._forward_pre_hooks
 
 
-def test_a_run_that_fails_says_so(live):
-    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
-    events = []
+def test_a_run_says_how_it_ended(live):
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
+    interruption = sys.modules["comfy.model_management"].InterruptProcessingException
 
-    def run():
-        with live.Live(facts, lambda _, data: events.append(data), throttle=9.0) as reporter:
+    def events_of(error):
+        events = []
+        reporter = live.Live(facts, lambda _, data: events.append(data), throttle=9.0)
+        with contextlib.suppress(*([] if error is None else [error])), reporter:
             for number in range(2):
-                reporter.step(step(number), lambda: torch.zeros(3, 4, 4))
-            raise KeyboardInterrupt
+                reporter.step(step(number), lambda count: torch.zeros(count, 3, 4, 4))
+            if error is not None:
+                raise error
+        return events
 
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    assert [event["kind"] for event in events] == ["begin", "steps", "steps", "end"]
-    assert events[-1]["ok"] is False
+    for error, outcome in (
+        (None, "done"),
+        (KeyboardInterrupt, "failed"),
+        (ValueError, "failed"),
+        (interruption, "stopped"),
+    ):
+        events = events_of(error)
+        assert [event["kind"] for event in events] == ["begin", "steps", "steps", "end"]
+        assert events[-1]["outcome"] == outcome
 
 
 @pytest.mark.parametrize("place", ["begin", "steps", "end", "result"])
 def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
-    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 4, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
 
     def send(_, data):
         if data["kind"] == place:
@@ -206,8 +274,8 @@ def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
 
     with live.Live(facts, send) as reporter:
         for number in range(4):
-            reporter.step(step(number, 4), lambda: torch.zeros(3, 4, 4))
-    reporter.result(torch.zeros(3, 4, 4))
+            reporter.step(step(number, 4), lambda count: torch.zeros(count, 3, 4, 4))
+    reporter.result(torch.zeros(1, 3, 4, 4))
     assert caplog.text.count("goes on without what the page shows of a run") == 1
     assert reporter.figures().pictures == 1
 
@@ -215,11 +283,11 @@ def test_a_run_goes_on_where_it_cannot_be_told(live, place, caplog):
 def test_a_step_that_cannot_be_shown_counts_all_the_same(live, caplog):
     """Figures of a run are noted for estimates, also where the page was not told of it."""
     clock = Clock()
-    facts = live.Facts("w", "p", "1", "r", 2, 1, [], 0, {}, (4, 4), torch.zeros(3, 4, 4))
+    facts = live.Facts("w", "p", "1", "r", 2, 1, [], 0, {}, (4, 4), torch.zeros(1, 3, 4, 4))
     with live.Live(facts, lambda *_: None, clock=clock) as reporter:
         for number in range(2):
             clock.now += 3
-            reporter.step(step(number, 2), lambda: torch.zeros(0))
+            reporter.step(step(number, 2), lambda count: torch.zeros(0))
     assert reporter.figures().seconds_per_step == 3
     assert "goes on without" in caplog.text
 

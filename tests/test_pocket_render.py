@@ -1,12 +1,13 @@
 """The pocket world: seeded, independent of the batch, geometry apart from style."""
 
 import random
+import re
 
 import pytest
 import torch
 
 from diffuseit.errors import InputError
-from diffuseit.pocket.world.captions import ADJECTIVES, COATS, ENDINGS, caption
+from diffuseit.pocket.world.captions import ADJECTIVES, COATS, ENDINGS, caption, unknown_words, vocabulary
 from diffuseit.pocket.world.render import DOMAINS, SEGMENTS, STYLES, render, sample_geometry, segment
 
 BATCH = 36  # more than one chunk of the renderer
@@ -129,6 +130,23 @@ def test_bad_input_is_named(domain: str) -> None:
         render(geometry, [0], [0, 0])
     with pytest.raises(InputError, match="as many texture seeds"):
         render(geometry, [0, 0], [0])
+
+
+def test_the_vocabulary_has_the_words_of_the_captions_and_no_others() -> None:
+    rng, captions = random.Random(0), []
+    for domain in STYLES:
+        geometry = sample_geometry(domain, range(600))
+        styles = [i % 6 for i in range(600)]
+        captions += caption(geometry, styles, None) + caption(geometry, styles, rng)
+    assert unknown_words(" ".join(captions)) == []
+    said = set(re.findall("[a-z]+", " ".join(captions).lower()))
+    assert vocabulary() <= said
+    assert unknown_words("A neon City by night, neon's glow, 雪の風景") == [
+        "neon",
+        "city",
+        "glow",
+        "雪の風景",
+    ]
 
 
 def test_captions_name_the_style(domain: str) -> None:

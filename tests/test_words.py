@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffuseit.losses import SourceAnchorLoss, TextStyleLoss
 from diffuseit.images.sheet import captioned, contact_sheet
+from diffuseit.losses import SourceAnchorLoss, TextStyleLoss
 from diffuseit.presets import default_loss
 from tools import locales
 from tools.help_pages import DOCS, LANGUAGES, pages

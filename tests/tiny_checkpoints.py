@@ -1,11 +1,9 @@
 """Checkpoints of diffusers with tiny networks of random weights, written in its own layout."""
 
 import json
-import random
 import string
 
 import diffusers
-import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -13,7 +11,6 @@ WIDTH = 32
 LATENTS = 4
 TOKENS = 77
 WORDS = ("photo", "of", "a", "winter", "summer", "landscape", "leopard")
-EOS = len(string.ascii_lowercase) * 2 + len(WORDS) + 1
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 STABLE = {
@@ -115,7 +112,7 @@ def kl_autoencoder(**options):
     )
 
 
-def stable_diffusion(folder, **scheduler):
+def stable_diffusion(folder, scheduler=None):
     """Write a checkpoint in the layout of Stable Diffusion 1 or 2."""
     vocabulary = clip_tokenizer(folder / "tokenizer")
     diffusers.StableDiffusionPipeline(
@@ -123,7 +120,7 @@ def stable_diffusion(folder, **scheduler):
         unet=unet(WIDTH),
         text_encoder=clip_text(vocabulary),
         tokenizer=transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        scheduler=diffusers.EulerDiscreteScheduler(**{**STABLE, **scheduler}),
+        scheduler=scheduler or diffusers.EulerDiscreteScheduler(**STABLE, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -132,6 +129,7 @@ def stable_diffusion(folder, **scheduler):
 
 
 def stable_diffusion_xl(folder):
+    """Write a checkpoint in the layout of Stable Diffusion XL, with a tiny autoencoder."""
     vocabulary = clip_tokenizer(folder / "tokenizer")
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
     diffusers.StableDiffusionXLPipeline(
@@ -157,9 +155,9 @@ def stable_diffusion_xl(folder):
 
 
 def stable_diffusion_3(folder):
+    """Write a checkpoint in the layout of Stable Diffusion 3, without its third text encoder."""
     vocabulary = clip_tokenizer(folder / "tokenizer")
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    words = t5_tokenizer(folder / "tokenizer_3")
     diffusers.StableDiffusion3Pipeline(
         vae=kl_autoencoder(shift_factor=0.06, scaling_factor=1.5),
         transformer=diffusers.SD3Transformer2DModel(
@@ -187,6 +185,7 @@ def stable_diffusion_3(folder):
 
 
 def flux(folder, guided=False):
+    """Write a checkpoint in the layout of Flux.1: dev if it is `guided`, else schnell."""
     vocabulary = clip_tokenizer(folder / "tokenizer")
     words = t5_tokenizer(folder / "tokenizer_2")
     diffusers.FluxPipeline(

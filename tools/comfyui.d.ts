@@ -14,6 +14,8 @@ interface Link {
 interface Widget {
   name: string;
   value: unknown;
+  label?: string; // what is written on it, if not its name
+  disabled?: boolean;
   callback?(value: unknown): void;
 }
 
@@ -23,6 +25,7 @@ interface DOMWidget extends Widget {
 
 interface DOMWidgetOptions {
   serialize: boolean; // false: its value is not sent in the prompt
+  hideInPanel: boolean; // true: it is not among the node's inputs in the panel on the right
   margin: number;
   getMinHeight(): number;
   getMaxHeight(): number;
@@ -39,6 +42,8 @@ interface LGraphNode {
   graph: LGraph | null;
   subgraph?: LGraph;
   properties: Record<string, unknown>;
+  mode: number;
+  inputs?: (Slot & { link?: number | null })[];
   outputs?: Slot[];
   widgets?: Widget[];
   computeSize(): [number, number];
@@ -46,9 +51,10 @@ interface LGraphNode {
   findInputSlot(name: string): number;
   connect(output: number, target: LGraphNode, input: number): unknown;
   addDOMWidget(name: string, type: string, element: HTMLElement, options: DOMWidgetOptions): DOMWidget;
+  onAdded?(...args: unknown[]): void;
   getInputNode(slot: number): LGraphNode | null;
   onExecuted?(output: Record<string, unknown> | undefined): void;
-  onConfigure?(...args: unknown[]): void;
+  onConfigure?(data: { id?: number | string } | undefined, ...args: unknown[]): void;
   onRemoved?(...args: unknown[]): void;
 }
 
@@ -137,10 +143,12 @@ type Prompt = Record<string, { class_type?: string; inputs: Record<string, unkno
 
 interface App {
   canvas: LGraphCanvas;
+  readonly configuringGraph: boolean; // whether nodes are built from a file
   graph: LGraph;
   rootGraph?: LGraph; // missing in older front ends
   extensionManager: {
     setting: { get(name: string): unknown };
+    workflow?: { activeWorkflow: object | null }; // an object for each tab
     dialog: { confirm(question: Question): Promise<boolean | null> };
     toast: { add(message: { severity: "error" | "info"; summary: string; detail: string }): void };
     registerSidebarTab(tab: SidebarTab): void;
@@ -151,6 +159,8 @@ interface App {
 }
 
 interface Api {
+  clientId?: string;
+  queuePrompt(number: number, data: { output?: Prompt }, ...more: unknown[]): Promise<{ prompt_id?: string }>;
   fetchApi(path: string, options?: RequestInit): Promise<Response>;
   addEventListener(type: string, listener: (event: CustomEvent) => void): void;
 }

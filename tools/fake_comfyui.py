@@ -181,6 +181,9 @@ def _folder_paths(base: Path) -> ModuleType:
         get_full_path=full_path,
         get_folder_paths=lambda name: known[name][0],
         get_user_directory=lambda: str(base / "user"),
+        get_input_directory=lambda: str(base / "input"),
+        get_output_directory=lambda: str(base / "output"),
+        get_annotated_filepath=lambda name: str(base / "input" / name),
     )
 
 

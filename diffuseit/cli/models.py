@@ -38,7 +38,12 @@ Folder = Annotated[
 Names = Annotated[
     list[str], typer.Argument(metavar="NAME", help="Models or bundles, by the names that the list shows.")
 ]
-_KINDS = {"ddpm": "Diffusion models", "vit": "Transformers", "clip": "CLIPs"}
+_KINDS = {
+    "ddpm": "Diffusion models",
+    "vit": "Transformers",
+    "clip": "CLIPs",
+    "measure": "For measuring",
+}
 
 
 @app.command("list")

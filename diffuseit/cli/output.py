@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..images.io import READABLE, check_writable, check_writable_folder, save_picture, unread_kinds
+from ..images.folder import images_in
+from ..images.io import READABLE, check_writable, check_writable_folder, save_picture
 from . import console
 from .options import is_folder
 
@@ -118,28 +119,8 @@ def pairs_in(folder: Path, output: Path) -> list[tuple[Path, Path]]:
     The result is STEM.png, or NAME.png where stems are equal: 1.jpg and 1.png become 1.jpg.png and 1.png.png. A name
     that is still not unique, or too long, gets a hash. Raise `InputError` if there are no images.
     """
-    try:
-        sources = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
-        )
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from None
-    if not sources:
-        unread = unread_in(folder)
-        raise InputError(f"There are no images in {folder}{f', but {unread}' if unread else ''}")
+    sources = images_in(folder)
     return list(zip(sources, (output / f"{name}.png" for name in _unique_names(sources)), strict=True))
-
-
-def unread_in(folder: Path) -> str | None:
-    """Return, in words, how many files of which kinds in `folder` are passed over; None if there are none."""
-    kinds = unread_kinds(folder)
-    if not kinds:
-        return None
-    total = sum(kinds.values())
-    files = "1 file of a kind that is" if total == 1 else f"{total} files of kinds that are"
-    return f"{files} not read: {', '.join(f'{kind} ({number})' for kind, number in kinds.items())}"
 
 
 def taken(path: Path) -> bool:

@@ -29,6 +29,7 @@ MOST_VARIATIONS = 64
 # The groups of options in the help.
 _what = partial(typer.Option, rich_help_panel="What the result shows")
 _how = partial(typer.Option, rich_help_panel="How it is made")
+_checkpoint = partial(typer.Option, rich_help_panel="With a diffusers checkpoint")
 _shape = partial(typer.Option, rich_help_panel="Size and shape")
 _results = partial(typer.Option, rich_help_panel="Results")
 
@@ -54,7 +55,8 @@ def translate(
         str,
         _how(
             metavar="NAME",
-            help="The networks: 'pocket' ships with this package, `diffuseit models list` shows other bundles.",
+            help="The networks: 'pocket' ships with this package, `diffuseit models list` shows other bundles. "
+            "Or the folder of a diffusers checkpoint.",
         ),
     ] = "pocket",
     preset: Annotated[
@@ -79,6 +81,33 @@ def translate(
         int | None,
         _how(min=0, metavar="N", help="Visits of the first step. More depart further from SOURCE."),
     ] = None,
+    features: Annotated[
+        str | None,
+        _checkpoint(
+            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models. [default: paper]"
+        ),
+    ] = None,
+    cfg: Annotated[
+        float | None,
+        _checkpoint(
+            min=0,
+            max=100,
+            metavar="X",
+            help="How strongly the model itself follows --to. More gives less variety. [default: 3]",
+        ),
+    ] = None,
+    resolution: Annotated[
+        int | None,
+        _checkpoint(
+            min=32,
+            max=4096,
+            metavar="N",
+            help="Side of a square image in pixels. By default that of its training.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, _how(metavar="NAME", help="Where the networks run, such as 'cuda' or 'mps'.")
+    ] = "cpu",
     fit: Annotated[
         FitMode, _shape(help="Keep the shape of SOURCE, crop its middle to a square, or stretch it to one.")
     ] = "keep",
@@ -114,15 +143,17 @@ def translate(
     If SOURCE is a folder, translate every image in it that OUT does not have yet.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
-    `--again RESULT SOURCE` repeats them and gives the same pixels.
+    `--again RESULT SOURCE` repeats them and gives the same pixels. For a diffusers checkpoint, add --models FOLDER.
     """
     if again is not None:
-        if given := _given(ctx) - {"source", "again", "output", "style", "mask"}:
-            names = ", ".join(f"--{name.rstrip('_')}" for name in sorted(given))
+        given = _given(ctx)
+        if others := given - {"source", "again", "output", "style", "mask", "models", "device"}:
+            names = ", ".join(f"--{name.rstrip('_')}" for name in sorted(others))
             raise InputError(f"--again takes every setting from {again}: leave out {names}")
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
-        _translate_again(again, source, output, style, mask)
+        where = models if "models" in given else None
+        _translate_again(again, source, output, style, mask, where, device)
         return
     if (to is None) == (style is None):
         raise InputError("Say what to translate to: either --to TEXT or --style IMAGE")
@@ -156,19 +187,18 @@ def translate(
     with console.notes():
         style_picture, mask_picture = _read(style), _read(mask)
 
-    import diffuseit
-
-    from ..images.recipe import Recipe, current_versions, weights_of
+    from ..images.recipe import Recipe
     from ..preset_files import find_preset, presets_folder
-    from ..presets import settle
     from .job import Job
+    from .networks import Choice, choose
 
     chosen = None if preset is None else find_preset(preset, presets_folder())
-    networks = diffuseit.load_models(models)
+    choice = Choice(models, features, cfg, resolution, device)
+    networks, settled = choose(choice, to, from_, chosen, steps, skip, resample)
     recipe = Recipe(
-        models=models,
-        weights=weights_of(networks),
-        preset=settle(networks, "text" if style is None else "image", chosen, steps, skip, resample),
+        models=networks.name,
+        weights=networks.weights,
+        preset=settled,
         seed=seed,
         to=to,
         from_=from_,
@@ -176,12 +206,10 @@ def translate(
         mask=_reference(mask, folder),
         fit=fit,
         size=size,
-        versions=current_versions(networks.ddpm.device),
+        versions=networks.versions,
+        checkpoint=networks.checkpoint,
     )
-    # What is wrong with a text is wrong for every image of a folder.
-    for loss in recipe.preset.losses:
-        loss.with_prompts(to, from_)
-    job = Job(recipe, networks, style_picture, mask_picture)
+    job = Job(recipe, networks.models, style_picture, mask_picture)
     if picture is None:
         done, failures = job.folder(todo)
         _say_folder(source, folder, done, len(pairs) - done - len(failures), failures)
@@ -212,11 +240,18 @@ def presets() -> None:
 
 
 def _translate_again(
-    made: Path, source: Path, output: Path | None, style: Path | None, mask: Path | None
+    made: Path,
+    source: Path,
+    output: Path | None,
+    style: Path | None,
+    mask: Path | None,
+    models: str | None,
+    device: str,
 ) -> None:
     """Translate one image with the settings in the metadata of the result `made`.
 
-    `style` and `mask` say where these images are now, if they are no longer where they were.
+    `style` and `mask` say where these images are now, if they are no longer where they were, and `models` where the
+    diffusers checkpoint is.
     """
     from ..images.io import read_picture, read_text
     from .output import target_for
@@ -232,10 +267,9 @@ def _translate_again(
     with console.notes():
         picture = read_picture(source)
 
-    import diffuseit
-
-    from ..images.recipe import FileRef, Recipe, current_versions, weights_of
+    from ..images.recipe import FileRef, Recipe
     from .job import Job
+    from .networks import again
 
     recipe = Recipe.from_text(text, str(made))
     style = _found(made, "style", recipe.style, style)
@@ -243,18 +277,19 @@ def _translate_again(
     target.check_is_none_of({"style image": style, "mask": mask})
     with console.notes():
         style_picture, mask_picture = _read(style), _read(mask)
-    networks = diffuseit.load_models(recipe.models)
+    networks = again(recipe, made, models, device)
     now = replace(
         recipe,
-        weights=weights_of(networks),
-        versions=current_versions(networks.ddpm.device),
+        weights=networks.weights,
+        versions=networks.versions,
+        checkpoint=networks.checkpoint,
         source=FileRef.of(source, folder),
         style=_reference(style, folder),
         mask=_reference(mask, folder),
     )
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
-    Job(now, networks, style_picture, mask_picture).one(source, picture, target)
+    Job(now, networks.models, style_picture, mask_picture).one(source, picture, target)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:
@@ -278,7 +313,7 @@ def _found(made: Path, name: str, reference: FileRef | None, given: Path | None)
 
 
 def _say_folder(source: Path, output: Path, done: int, there: int, failures: dict[Path, str]) -> None:
-    from .output import unread_in
+    from ..images.folder import unread_in
 
     console.say(f"{done} translated into {output}, {there} there already, {len(failures)} failed")
     if unread := unread_in(source):

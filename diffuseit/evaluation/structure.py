@@ -12,11 +12,15 @@ from ..losses.structure import self_similarity, self_similarity_loss
 from ..models.vit import ViT
 
 
+def distance_of_keys(keys: Tensor, source_keys: Tensor) -> Tensor:
+    """Return the distance [N] of keys [N, tokens, D]."""
+    return self_similarity_loss(keys, self_similarity(source_keys))
+
+
 @torch.no_grad()
 def structure_distance(vit: ViT, results: Tensor, sources: Tensor) -> Tensor:
     """Return the distance [N] of pictures [N, 3, H, W] in [-1, 1]; 0 for equal ones."""
-    similarity = self_similarity(vit(sources).keys)
-    return self_similarity_loss(vit(results).keys, similarity)
+    return distance_of_keys(vit(results).keys, vit(sources).keys)
 
 
 @torch.no_grad()

@@ -54,17 +54,19 @@ def score(
     backbone: Backbone,
     seed: int = 0,
     options: Execution = FULL_SPEED,
+    steps: int = 1,
 ) -> Tensor:
     """Return the weighted sum of the losses, as at the end of a run, of images [k, 3, H, W]: [k] on the CPU.
 
-    All images are translations of `source` [1, 3, H, W].
+    All images are translations of `source` [1, 3, H, W]. `steps` matters to backbones that know one number of steps.
     """
     sources = source.expand_as(pictures).contiguous()
     rng = _SameCrops(seed, len(pictures))
-    guidance = Guidance(losses, sources, backbone, SamplerSettings(steps=1, skip=0), rng, options=options)
+    guidance = Guidance(losses, sources, backbone, SamplerSettings(steps=steps, skip=0), rng, options=options)
     # The inversion of a source ends at the source.
     guidance.anchors[0] = guidance.x_0
-    found = guidance.evaluate({"pred_xstart": pictures, "noised": pictures}, _END, differentiate=False)
+    shown = backbone.view(pictures)
+    found = guidance.evaluate({"pred_xstart": shown, "noised": shown}, _END, differentiate=False)
     return sum(found.terms.values(), pictures.new_zeros(len(pictures))).float().cpu()
 
 

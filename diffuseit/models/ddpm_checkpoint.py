@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -78,6 +78,21 @@ def load_ddpm(
     require_numbers(state, expected, source)
     model.unet.load_state_dict({key: owned(value, dtype) for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def peek_unet_config(path: str | os.PathLike[str]) -> UNetConfig | None:
+    """Return the configuration that `save_ddpm` wrote into a file, without reading its weights.
+
+    None if it is no such file. Raise `ModelError` if its configuration cannot be used.
+    """
+    source = printable(str(path))
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    found = read_config(_FileConfig, metadata, source)
+    return None if found is None else found.unet
 
 
 def save_ddpm(model: PixelDDPM, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:

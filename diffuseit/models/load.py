@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Network = Union["PixelDDPM", "ViT", "CLIP"]
 
 LAYOUTS = {"ddpm": "adm-unet", "vit": "vit", "clip": "clip-openai"}
-"""The kinds of the catalog as `checkpoint.describe` names them."""
+"""The kinds of the catalog that can guide, as `checkpoint.describe` names them."""
 
 
 def load_model(name: str, folder: str | os.PathLike[str] | None = None, **options: Any) -> Network:
@@ -34,6 +34,8 @@ def load_model(name: str, folder: str | os.PathLike[str] | None = None, **option
 
 def load_entry(entry: Entry, path: Path, **options: Any) -> Network:
     """Return the network of `entry` from the file at `path`, which may be a converted one."""
+    if entry.kind == "measure":
+        raise InputError(f"{entry.name} only measures results: `diffuseit evaluate` reads its file")
     if entry.kind == "ddpm":
         from .ddpm_checkpoint import load_ddpm
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..models.base import Backbone
-from ..models.bundle import LATENT_PRESETS, Models
+from ..models.bundle import Models
 from ..models.clip import CLIPEnsemble, load_clip, normalize
 from ..models.ddpm import PixelDDPM
 from ..models.ddpm_checkpoint import load_ddpm
@@ -50,14 +49,14 @@ def text_embeddings(clip: CLIPEnsemble, texts: Sequence[str]) -> Tensor:
     return embeddings * embeddings.shape[1] ** 0.5
 
 
-def pocket_models(
-    folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32, backbone: Backbone | None = None
-) -> Models:
-    """All that a translation needs. `backbone`, a latent one, takes the place of the diffusion model."""
-    features = pocket_vit(folder, dtype), pocket_clip(folder, dtype)
-    if backbone is not None:
-        return Models(backbone, *features, *LATENT_PRESETS)
-    return Models(pocket_ddpm(folder, dtype), *features, TEXT_DEFAULT, IMAGE_DEFAULT)
+def pocket_features(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> tuple[ViT, CLIPEnsemble]:
+    """The networks that the losses look through."""
+    return pocket_vit(folder, dtype), pocket_clip(folder, dtype)
+
+
+def pocket_models(folder: Path = WEIGHTS, dtype: torch.dtype = torch.float32) -> Models:
+    """All that a translation needs."""
+    return Models(pocket_ddpm(folder, dtype), *pocket_features(folder, dtype), TEXT_DEFAULT, IMAGE_DEFAULT)
 
 
 def pocket_judge(folder: Path = WEIGHTS) -> Judge:

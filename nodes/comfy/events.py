@@ -47,6 +47,11 @@ def executing() -> tuple[str, str]:
     return ("", "") if context is None else (str(context.prompt_id), str(context.node_id))
 
 
+def client() -> str | None:
+    """Return the id of the page that queued the running prompt; None if a script did, or nothing runs."""
+    return getattr(server(), "client_id", None)
+
+
 @dataclass(frozen=True)
 class Queued:
     """The prompt that runs: its id, its nodes by their ids, and what the front end adds to images."""
@@ -72,9 +77,9 @@ def tell(event: str, data: dict[str, Any]) -> None:
 
     If a prompt has no client id, nothing is sent, since the server would send it to every open page.
     """
-    prompt_server = server()
-    if prompt_server is not None and prompt_server.client_id is not None:
-        prompt_server.send_sync(event, data, prompt_server.client_id)
+    prompt_server, page = server(), client()
+    if prompt_server is not None and page is not None:
+        prompt_server.send_sync(event, data, page)
 
 
 def show_text(text: str) -> None:
@@ -89,6 +94,11 @@ def show_text(text: str) -> None:
 def check_interruption() -> None:
     """Raise ComfyUI's interruption if the user asked for it."""
     management.throw_exception_if_processing_interrupted()
+
+
+def is_interruption(kind: type[BaseException]) -> bool:
+    """Return whether an exception of this class ends a run because the user asked for it."""
+    return issubclass(kind, management.InterruptProcessingException)
 
 
 @contextmanager

@@ -57,3 +57,14 @@ def find(kind: str, name: str) -> Path | None:
     """Return the file that ComfyUI's own loaders of this kind take by `name`."""
     path = folder_paths.get_full_path(kind, name)
     return None if path is None else Path(path)
+
+
+def input_file(name: str) -> Path | None:
+    """Return the file that Load Image takes by `name`; None if it is not in ComfyUI's folders of images."""
+    folders = [folder_paths.get_input_directory(), folder_paths.get_output_directory()]
+    try:
+        path = Path(folder_paths.get_annotated_filepath(name)).resolve()
+        inside = any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+        return path if inside and path.is_file() else None
+    except (OSError, ValueError):
+        return None

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_sampling
 import torch
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from ...diffuseit.errors import InputError
 from ...diffuseit.models.latent import Sigmas
-from ...diffuseit.performance.memory import Footprint, decoder_footprint
 from ...diffuseit.performance.recompute import recomputed_blocks
 from ..types import Network
 from .devices import static
+
+# This module brings timm and open_clip, which must not be loaded with the pack.
+if TYPE_CHECKING:
+    from ...diffuseit.performance.memory import Footprint
 
 _FROM_PICTURES = tuple(
     getattr(comfy.model_sampling, name)
@@ -124,8 +127,10 @@ class PixelAutoencoder:
     def networks(self) -> Mapping[str, nn.Module]:
         return {}
 
-    def footprint(self, size: tuple[int, int], batch: int, recompute: bool) -> Footprint:
+    def footprint(self, size: tuple[int, int], batch: int, recompute: bool) -> "Footprint":
         """Return the bytes of decoding latents of `size`."""
+        from ...diffuseit.performance.memory import Footprint
+
         return Footprint(0, 0)
 
     def release(self, recompute: bool = False) -> None:
@@ -158,8 +163,10 @@ class VAEAutoencoder:
     def networks(self) -> Mapping[str, nn.Module]:
         return {"VAE": self._decoder}
 
-    def footprint(self, size: tuple[int, int], batch: int, recompute: bool) -> Footprint:
+    def footprint(self, size: tuple[int, int], batch: int, recompute: bool) -> "Footprint":
         """Return the bytes of decoding latents of `size`, and of its backward pass."""
+        from ...diffuseit.performance.memory import Footprint, decoder_footprint
+
         latents = self._latents(size, batch)
         try:
             return decoder_footprint(self._decoder.network, latents, recompute and self._recomputes)

@@ -743,3 +743,84 @@ def test_nothing_is_clipped_at_twice_the_size(visit, shoot, server, renderer):
         assert clipped(page, ".diffuseit-node")
     finally:
         server.post("/settings/Comfy.Locale", "en")
+
+
+GUIDED = {
+    "1": ("DiffuseITLoadPocketLatent", {}),
+    "2": ("DiffuseITLoadCLIP", {"model": "pocket"}),
+    "3": ("DiffuseITLoadViT", {"model": "pocket", "layer": -1}),
+    "4": ("DiffuseITExamplePicture", {"picture": "summer landscape", "scene": 0}),
+    "5": (
+        "DiffuseITStructureLoss",
+        {"vit": ["3", 0], "self_similarity": 1.0, "contrastive": 0.1, "detail": 1.0},
+    ),
+    "6": ("DiffuseITRangeLoss", {"weight": 0.2, "previous": ["5", 0]}),
+    "7": (
+        "DiffuseITGuideModel",
+        {
+            **{"model": ["1", 0], "image": ["4", 0], "losses": ["6", 0], "vae": ["1", 1]},
+            **{"step_size": 1.0, "start": 0.0, "end": 0.85},
+        },
+    ),
+    "8": ("DiffuseITPocketText", {"clip": ["2", 0], "text": "winter landscape"}),
+    "9": ("DiffuseITPocketText", {"clip": ["2", 0], "text": ""}),
+    "10": ("VAEEncode", {"pixels": ["4", 0], "vae": ["1", 1]}),
+    "11": (
+        "KSampler",
+        {
+            **{"model": ["7", 0], "positive": ["8", 0], "negative": ["9", 0], "latent_image": ["10", 0]},
+            **{"seed": 1, "steps": 6, "cfg": 2.0, "denoise": 0.7},
+            **{"sampler_name": "euler_ancestral", "scheduler": "simple"},
+        },
+    ),
+    "12": ("VAEDecode", {"samples": ["11", 0], "vae": ["1", 1]}),
+    "13": ("PreviewImage", {"images": ["12", 0]}),
+    "14": (
+        "DiffuseITLatentSampler",
+        {
+            **{"image": ["4", 0], "losses": ["6", 0], "vae": ["1", 1]},
+            **{"method": "mpgd", "resample": 2, "step_size": 1.0},
+        },
+    ),
+    "15": ("RandomNoise", {"noise_seed": 2}),
+    "16": ("CFGGuider", {"model": ["1", 0], "positive": ["8", 0], "negative": ["9", 0], "cfg": 2.0}),
+    "17": ("BasicScheduler", {"model": ["1", 0], "scheduler": "simple", "steps": 6, "denoise": 0.7}),
+    "18": (
+        "SamplerCustomAdvanced",
+        {
+            **{"noise": ["15", 0], "guider": ["16", 0], "sampler": ["14", 0]},
+            **{"sigmas": ["17", 0], "latent_image": ["10", 0]},
+        },
+    ),
+    "19": ("VAEDecode", {"samples": ["18", 0], "vae": ["1", 1]}),
+    "20": ("PreviewImage", {"images": ["19", 0]}),
+}
+"""Guide Model before core's sampler, and Latent Sampler in SamplerCustomAdvanced."""
+
+
+@pytest.mark.parametrize("renderer", SEEDS)
+def test_the_nodes_that_guide_models_show_what_the_samplers_of_comfyui_do(visit, shoot, renderer):
+    page = visit(renderer)
+    nodes = {id: {"class_type": kind, "inputs": inputs} for id, (kind, inputs) in GUIDED.items()}
+    nodes["11"]["inputs"]["seed"] = nodes["15"]["inputs"]["noise_seed"] = SEEDS[renderer][0]
+    page.evaluate("nodes => app.loadApiJson(nodes, 'guided')", nodes)
+    page.wait_for_function("app.graph.getNodeById(20)", timeout=START_MS)
+    page.wait_for_timeout(1500)
+    page.get_by_test_id("queue-button").click()
+    guided = {"7": 6, "14": 6 + 1}
+    page.wait_for_function(
+        "ids => ids.every(id => app.graph.getNodeById(id).properties.diffuseit_run)",
+        arg=list(guided),
+        timeout=RUN_MS,
+    )
+    page.wait_for_timeout(2000)
+    for node, steps in guided.items():
+        run = page.evaluate("id => app.graph.getNodeById(id).properties.diffuseit_run", node)
+        assert run["total"] == steps
+        assert {"self-similarity", "contrastive", "range"} <= set(legend(page, node))
+        assert panel(page, node).locator(".diffuseit-filmstrip button").count() == steps
+        assert "per step" in panel(page, node).inner_text()
+    told = shares(page)
+    assert set(told) == {"5", "6"}
+    shoot(page, f"{renderer}-guided-models")
+    assert not page.said

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
+from diffuseit.images.sheet import captioned
 from diffuseit.losses import (
     ColorStatisticsLoss,
     ImageStyleLoss,
@@ -26,7 +27,6 @@ from diffuseit.losses import (
 )
 from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
-from diffuseit.images.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength

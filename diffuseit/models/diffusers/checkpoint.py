@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ...errors import InputError, ModelError
 from ...schema import printable, shown
-from ..bundle import LATENT_PRESETS
 from ..checkpoint import misfit, owned, require_numbers, signature, without_memory
 from ..latent import LatentDiffusion, LatentFormat
 from .denoiser import Call, Run, flux_multiple, run_flux, run_sd3, run_unet, sd3_multiple, unet_multiple
@@ -33,7 +32,6 @@ from .text import (
     encode_sd,
     encode_sd3,
     encode_sdxl,
-    require_prompt,
 )
 
 CFG = 3.0
@@ -196,21 +194,13 @@ class Checkpoint:
 
     name: str
     config: str
-    networks: Mapping[str, nn.Module]
+    networks: Mapping[str, Any]
     tokenizers: Mapping[str, Any]
     layout: Layout
     pipeline: str
     options: Mapping[str, bool]
     process: Process
     factor: int
-
-    @property
-    def text_preset(self) -> str:
-        return LATENT_PRESETS[0]
-
-    @property
-    def image_preset(self) -> str:
-        return LATENT_PRESETS[1]
 
     @property
     def device(self) -> torch.device:
@@ -246,7 +236,6 @@ class Checkpoint:
         (default: that of the training) is the side in pixels of a square image; others have as many pixels.
         Raise `InputError` for numbers that cannot work, and `ModelError` if the text encoders fail.
         """
-        require_prompt(prompt)
         scale = self.default_cfg(prompt) if cfg is None else cfg
         if not 0 <= scale <= LARGEST_CFG:
             raise InputError(f"cfg is {shown(scale)}: use 0 to {LARGEST_CFG:g}")
@@ -329,7 +318,7 @@ def load_checkpoint(
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or pipeline not in LAYOUTS:
         raise ModelError(
-            f"{folder} is a {shown(pipeline)}, which is not supported: use one of {', '.join(LAYOUTS)}"
+            f"{folder} has the pipeline {shown(pipeline)}, which is not supported: use one of {', '.join(LAYOUTS)}"
         )
     layout = LAYOUTS[pipeline]
     vae_class = _class_of(index, "vae", _AUTOENCODERS, folder)
@@ -345,7 +334,7 @@ def load_checkpoint(
     vae_config, config = vae_part.config(), part.config()
     factor = _try_on(folder, layout, vae_class, vae_config, config, {k: t.config for k, t in texts.items()})
 
-    networks: dict[str, nn.Module] = {
+    networks: dict[str, Any] = {
         "vae": _load(vae_class, vae_part, vae_config, dtype),
         layout.part: _load(layout.network, part, config, dtype),
     }

@@ -20,7 +20,8 @@ def require_libraries() -> None:
             import_module(name)
         except ImportError as error:
             raise ModelError(
-                f"a diffusers checkpoint needs the package {name}, which is not installed: {EXTRA}"
+                f"a diffusers checkpoint needs the package {name}, which is not installed: run `{EXTRA}`, "
+                "with Python 3.11 or newer"
             ) from error
 
 
@@ -30,7 +31,7 @@ def library_class(library: str, name: str) -> Any:
         return getattr(import_module(library), name)
     except (ImportError, AttributeError, RuntimeError) as error:
         reason = printable(" ".join(str(error).split())[:200])
-        raise ModelError(f"{library} has no {name} here ({reason}): {EXTRA} --upgrade") from error
+        raise ModelError(f"{library} has no {name} here ({reason}): run `{EXTRA} --upgrade`") from error
 
 
 @contextmanager

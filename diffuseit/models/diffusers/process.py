@@ -13,6 +13,7 @@ from ...errors import InputError, ModelError
 from ...schema import check, number, shown
 from ..latent import Sigmas
 from .folder import Folder
+from .library import library_class
 
 CONFIG = "scheduler_config.json"
 
@@ -49,7 +50,7 @@ class Ladder:
 
 @dataclass(frozen=True)
 class NoiseProcess:
-    """x = x_0 + sigma * noise, for networks that predict the noise or v. The fields are those of the file."""
+    """x = x_0 + sigma * noise, for networks that predict the noise or v. Fields are those of the file."""
 
     num_train_timesteps: int = number(1000, low=1, high=10_000)
     beta_start: float = number(1e-4, low=0.0, high=1.0)
@@ -67,10 +68,8 @@ class NoiseProcess:
 
     def ladder(self, steps: int, tokens: int) -> Ladder:
         """Return `steps` levels over the whole process. Raise `InputError` for more than the process has."""
-        from diffusers import EulerDiscreteScheduler
-
         _require_steps(steps, self.num_train_timesteps)
-        scheduler = EulerDiscreteScheduler(**asdict(self))
+        scheduler = library_class("diffusers", "EulerDiscreteScheduler")(**asdict(self))
         scheduler.set_timesteps(steps)
         sigmas = (*scheduler.sigmas.tolist()[:steps], 0.0)
         return Ladder(Sigmas(sigmas), tuple(scheduler.timesteps.tolist()))
@@ -87,7 +86,7 @@ class NoiseProcess:
 
 @dataclass(frozen=True)
 class FlowProcess:
-    """x = (1 - sigma) * x_0 + sigma * noise, for networks that predict noise - x_0. The fields are those of the file."""
+    """x = (1 - sigma) * x_0 + sigma * noise, for networks that predict noise - x_0. Fields are those of the file."""
 
     num_train_timesteps: int = number(1000, low=1, high=10_000)
     shift: float = number(1.0, low=0.01, high=100.0)
@@ -105,16 +104,14 @@ class FlowProcess:
 
     def ladder(self, steps: int, tokens: int) -> Ladder:
         """Return `steps` levels over the whole process, for images of `tokens` positions of the transformer."""
-        from diffusers import FlowMatchEulerDiscreteScheduler
-
         _require_steps(steps, self.num_train_timesteps)
-        scheduler = FlowMatchEulerDiscreteScheduler(**asdict(self))
+        scheduler = library_class("diffusers", "FlowMatchEulerDiscreteScheduler")(**asdict(self))
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=self._mu(tokens))
         sigmas = (*scheduler.sigmas.tolist()[:steps], 0.0)
         return Ladder(Sigmas(sigmas, flow=True), tuple(scheduler.timesteps.tolist()))
 
     def _mu(self, tokens: int) -> float | None:
-        """Return how much the noisy levels gain in large images: a line through two points, as Flux's authors draw it."""
+        """Return how much the noisy levels gain in large images, by Flux's line through two points."""
         if not self.use_dynamic_shifting:
             return None
         low, high = self.base_shift or 0.0, self.max_shift or 0.0
@@ -138,7 +135,7 @@ def read_process(folder: Folder, flow: bool) -> Process:
     known = _FLOW if flow else _NOISE
     if name not in known:
         raise ModelError(f"{folder} has the scheduler {shown(name)}: use one of {', '.join(sorted(known))}")
-    return folder.settings(FlowProcess if flow else NoiseProcess, CONFIG)
+    return folder.settings(FlowProcess, CONFIG) if flow else folder.settings(NoiseProcess, CONFIG)
 
 
 def _require_steps(steps: int, most: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, ModelError
+from ...errors import ModelError
 from ...schema import check, number, printable
 from ..checkpoint import owned, require_numbers, without_memory
 from .folder import Folder
@@ -75,6 +75,11 @@ class T5Text:
         """Return the numbers of each token."""
         return self.d_model
 
+    @property
+    def summary(self) -> int:
+        """Return 0: there is none of a text as a whole."""
+        return 0
+
 
 TextConfig = CLIPText | T5Text
 
@@ -114,9 +119,10 @@ class TextEncoder:
     def load(self, dtype: torch.dtype) -> nn.Module:
         """Return the frozen network. Raise `ModelError` unless the weights fit the configuration."""
         network_class = library_class("transformers", self.kind)
-        config = library_class("transformers", _CONFIGS[self.kind][1])(**asdict(self.config))
+        config_class = library_class("transformers", _CONFIGS[self.kind][1])
         state = self.folder.weights()
         with quiet(), failures(f"{self.folder} does not fit its config.json"):
+            config = config_class(**asdict(self.config))
             expected = sum(
                 value.numel() for value in without_memory(lambda: network_class(config)).parameters()
             )
@@ -180,9 +186,3 @@ def encode_flux(pipeline: Any, prompt: str, device: torch.device) -> tuple[Condi
     context, pooled, _ = pipeline.encode_prompt(prompt, None, device=device)
     empty, empty_pooled, _ = pipeline.encode_prompt("", None, device=device)
     return Condition(context, pooled), Condition(empty, empty_pooled)
-
-
-def require_prompt(prompt: str) -> None:
-    """Raise `InputError` for a prompt of blanks, which would mean no prompt."""
-    if prompt and not prompt.strip():
-        raise InputError("the prompt is empty: say in a few words what the image should become")

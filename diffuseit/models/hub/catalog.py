@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 from ...errors import InputError, ModelError
 from ...schema import shown
 
-Kind = Literal["ddpm", "vit", "clip"]
+Kind = Literal["ddpm", "vit", "clip", "measure"]
 FOLDER_VARIABLE = "DIFFUSEIT_MODELS"
 PRECISIONS = ("fp16", "bf16")
 """What `convert` writes."""
@@ -55,8 +55,9 @@ class Entry:
     - `terms`: the license in a word or two; `limits`: what it forbids.
     - `file`: its name in the models folder.
     - `config`: a name of `models.configs.CONFIGS` (ddpm), the fields of a `ViTConfig` (vit), or open_clip's
-      architecture and tag (clip).
-    - `sha256` and `bytes`: None if its publisher does not say.
+      architecture and tag (clip), or the row's own name (measure: networks that only measure results).
+    - `sha256` and `bytes`: None if its publisher does not say. Where the publisher gives only the first digits of the
+      checksum, in the file's name, these are all: they tell damage, and no more.
     - `tokenizer`: further files of the hub repository.
     """
 

@@ -83,7 +83,8 @@ What it raises ends the download and comes out of it unchanged; the bytes that c
 class Source:
     """What is fetched, and what is known of it before.
 
-    `most` bounds a file whose `size` is not known. A person finds the file at `page` (None: at `url`) as `name`.
+    `sha256` may be its first digits. `most` bounds a file whose `size` is not known. A person finds the file at `page`
+    (None: at `url`) as `name`.
     """
 
     url: str
@@ -168,7 +169,7 @@ class _Transfer:
         for last in (False, True):
             self._complete()
             digest = sha256_of(self.part, lambda: self._report("checking the file"))
-            if self.source.sha256 in (None, digest):
+            if self.source.sha256 is None or digest.startswith(self.source.sha256):
                 with writing(self.target):
                     self.part.replace(self.target)
                     self.note.unlink(missing_ok=True)

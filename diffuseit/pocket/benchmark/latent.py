@@ -75,7 +75,7 @@ ROWS = (
     *(Row(f"sdedit-{at}", strength=at, cfg=2.0, resample=1) for at in (0.3, 0.4, 0.5, 0.6, 0.75)),
     Row("text-both", preset="latent-text", cfg=2.0),
     Row("text-losses", preset="fast-text", strength=0.75),
-    Row("image-losses", preset="fast-image", strength=0.75),
+    Row("image-losses", preset="latent-image", strength=0.75),
     Row("image-both", preset="latent-image", cfg=2.0),
     Row("text-both-euler", "euler", preset="latent-text", cfg=2.0, method=_FOLLOWS),
     Row("text-both-one-visit", preset="latent-text", cfg=2.0, resample=1),

@@ -1,7 +1,9 @@
 """Captions that name the style and the content of an image, for training the small CLIP."""
 
 import random
+import re
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -35,6 +37,36 @@ COATS = {
     "polar bear": ("polar bear", "white polar bear", "white bear", "arctic bear"),
     "zebra": ("zebra", "zebra with stripes", "striped zebra", "black and white zebra"),
 }
+
+_TEMPLATES = (
+    "a an the and of with from in at by on under landscape side view facing looking left right head's face close-up "
+    "mountains round pine tree trees lake house path clouds"
+)
+"""The words that `caption` puts around and between the others."""
+
+
+def unknown_words(text: str) -> list[str]:
+    """Return the words of `text`, in lower case and each once, that no caption has."""
+    return [word for word in dict.fromkeys(_words(text)) if word not in vocabulary()]
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Return the words of all captions, in lower case."""
+    varied = [*ADJECTIVES.values(), *ENDINGS.values(), *COATS.values()]
+    phrases = [
+        *MEDIA,
+        *SCENES,
+        *landscape.STYLES,
+        *animals.STYLES,
+        *(text for texts in varied for text in texts),
+    ]
+    return frozenset(_words(" ".join([*phrases, _TEMPLATES])))
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of `text` without the ending 's."""
+    return re.findall(r"[^\W_]+", re.sub(r"['\u2019]s\b", "", text.lower()))
 
 
 def caption(geometry: Geometry, styles: Sequence[int] | Tensor, rng: random.Random | None) -> list[str]:

@@ -26,12 +26,13 @@ export class Filmstrip {
 
   /**
    * @param {Run} run
+   * @param {number} count of images that there are
    * @param {number} width
    * @returns {number} in pixels; a run that goes on needs room for the images to come
    */
-  static height(run, width) {
-    const expected = isActive(run) ? Math.min(run.frameLimit, run.total) : 0;
-    return GRID.height(width, Math.max(expected, run.frames.length));
+  static height(run, count, width) {
+    const expected = isActive(run) && !run.isLate ? Math.min(run.frameLimit, run.total) : 0;
+    return GRID.height(width, Math.max(expected, count));
   }
 
   /**
@@ -50,6 +51,11 @@ export class Filmstrip {
       if (frame === current) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     }
+  }
+
+  /** @param {Frame} frame */
+  focus(frame) {
+    this.#buttons.get(frame)?.focus();
   }
 
   /**

@@ -54,3 +54,18 @@ function pathsTo(graph, outer, path) {
 export function allNodes(graph = rootGraph()) {
   return graph.nodes.flatMap((node) => (node.subgraph ? [node, ...allNodes(node.subgraph)] : [node]));
 }
+
+/**
+ * @returns {string} everything that a prompt of the open workflow is made of, in short: it changes if the prompt would
+ */
+export function graphSignature() {
+  return JSON.stringify(
+    allNodes().map((node) => [
+      node.id,
+      node.type,
+      node.mode,
+      node.widgets?.map(({ value }) => (typeof value === "object" ? null : value)),
+      node.inputs?.map(({ link }) => link ?? null),
+    ]),
+  );
+}

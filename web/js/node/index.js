@@ -3,15 +3,32 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
-import { LOSSES, RUNNERS, VARIATIONS } from "../shared/node_types.js";
+import { showsRun, showsShares, VARIATIONS } from "../shared/node_types.js";
 import { SETTINGS } from "../shared/settings.js";
 import { onDisconnect, onPromptEnd, onReconnect } from "./connection.js";
 import { refreshEstimates, watchEstimates } from "./estimate.js";
-import { addLossBar, addRunWidget, handleEvent, restoreRuns } from "./registry.js";
+import { addLossBar, addRunWidget, catchUp, handleEvent, restoreAll, showCached } from "./registry.js";
 import { readEvent } from "./schema.js";
 import { keepSeeds, seedItems } from "./seeds.js";
+import { watchQueue } from "./tabs.js";
 
 const EVENT = "diffuseit.run";
+const OUTCOMES = /** @type {const} */ ({
+  execution_success: "done",
+  execution_error: "failed",
+  execution_interrupted: "stopped",
+});
+/** ComfyUI says which tab is open only some time after it has built the tab's graph. */
+const TAB_DELAYS_MS = [0, 100, 500];
+
+// ComfyUI may receive events before `setup`, and complains if nobody listens.
+api.addEventListener(EVENT, ({ detail }) => {
+  const event = readEvent(detail);
+  if (!event) return;
+  handleEvent(event);
+  // The server has measured another run.
+  if (event.kind === "result") refreshEstimates();
+});
 
 app.registerExtension({
   name: "DiffuseIT.Live",
@@ -20,29 +37,26 @@ app.registerExtension({
 
   setup() {
     loadStyles(new URL("./node.css", import.meta.url));
-    api.addEventListener(EVENT, ({ detail }) => {
-      const event = readEvent(detail);
-      if (!event) return;
-      handleEvent(event);
-      // The server has measured another run.
-      if (event.kind === "result") refreshEstimates();
-    });
+    watchQueue();
     api.addEventListener("reconnecting", onDisconnect);
     api.addEventListener("reconnected", () => void onReconnect());
-    for (const type of ["execution_success", "execution_error", "execution_interrupted"]) {
-      api.addEventListener(type, ({ detail }) => onPromptEnd(detail.prompt_id, type === "execution_success"));
+    for (const [type, outcome] of Object.entries(OUTCOMES)) {
+      api.addEventListener(type, ({ detail }) => onPromptEnd(outcome, detail));
     }
+    api.addEventListener("execution_cached", ({ detail }) => showCached(detail.prompt_id, detail.nodes));
+    app.canvas.canvas.addEventListener("litegraph:set-graph", restoreAll);
     watchEstimates();
+    void catchUp();
   },
 
   nodeCreated(node) {
     if (node.comfyClass === VARIATIONS) keepSeeds(node);
-    if (RUNNERS.has(node.comfyClass)) addRunWidget(node);
-    else if (!node.subgraph && node.outputs?.some(({ type }) => type === LOSSES)) addLossBar(node);
+    if (showsRun(node)) addRunWidget(node);
+    else if (showsShares(node)) addLossBar(node);
   },
 
   afterConfigureGraph() {
-    restoreRuns();
+    for (const delay of TAB_DELAYS_MS) setTimeout(restoreAll, delay);
     refreshEstimates();
   },
 });

@@ -1,9 +1,10 @@
-/** The bar on a loss node: how much of the last measured gradient comes from it. */
+/** The bar on a loss node: how much of the gradient comes from it, over the whole run. */
 
 import { forwardToCanvas } from "../shared/canvas_events.js";
 import { html } from "../shared/dom.js";
 import { onSettingsChange, showsRuns } from "../shared/settings.js";
 import { translate, translator } from "../shared/words.js";
+import { mount } from "./mounting.js";
 
 /** @typedef {import("./run.js").Share} Share */
 
@@ -16,10 +17,17 @@ export class LossBar {
   #node;
   /** @type {Share[] | null} one for each loss of the node */
   #shares = null;
+  /** the id of the requested animation frame; 0: none */
+  #request = 0;
   #track = html("div", { class: "track" });
   #number = html("span", { class: "value" });
-  #element = html("div", { class: "diffuseit-node diffuseit-share", role: "img" }, this.#track, this.#number);
-  #stopListening = onSettingsChange(() => this.#draw());
+  #element = html(
+    "div",
+    { class: "diffuseit-node diffuseit-share", "data-widget": "share", role: "img" },
+    this.#track,
+    this.#number,
+  );
+  #stopListening = onSettingsChange(() => this.#drawSoon());
 
   /** @param {LGraphNode} node */
   constructor(node) {
@@ -29,6 +37,7 @@ export class LossBar {
     const height = () => (this.#isVisible ? HEIGHT + 2 * MARGIN : 0);
     const widget = node.addDOMWidget("diffuseit_share", "diffuseit_share", this.#element, {
       serialize: false, // in the prompt
+      hideInPanel: true,
       margin: MARGIN,
       getMinHeight: height,
       getMaxHeight: height,
@@ -44,10 +53,19 @@ export class LossBar {
   /** @param {Share[] | null} shares */
   show(shares) {
     this.#shares = shares;
-    this.#draw();
+    this.#drawSoon();
+  }
+
+  /** Draws once before the screen's next frame. */
+  #drawSoon() {
+    this.#request ||= requestAnimationFrame(() => {
+      this.#request = 0;
+      this.#draw();
+    });
   }
 
   #draw() {
+    mount(this.#node, this.#element);
     const wasHidden = this.#element.hidden;
     this.#element.hidden = !this.#isVisible;
     if (wasHidden !== this.#element.hidden) this.#node.graph?.setDirtyCanvas(true, true);
@@ -60,11 +78,13 @@ export class LossBar {
     const each = shares.map(
       ({ term, label, share }) => `${translate("terms", term, label)} ${percent(share)}`,
     );
-    this.#element.title = [text, ...(each.length > 1 ? each : []), t("shareHelp")].join("\n");
+    const last = t("shareOfLast", { share: percent(shares.reduce((sum, part) => sum + part.last, 0)) });
+    this.#element.title = [text, ...(each.length > 1 ? each : []), last, t("shareHelp")].join("\n");
   }
 
   remove() {
     this.#stopListening();
+    cancelAnimationFrame(this.#request);
   }
 }
 

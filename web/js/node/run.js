@@ -7,12 +7,19 @@
  * @property {(number | null)[]} values the weighted loss at each of the run's `steps`; null where it was not computed
  *
  * @typedef {{ node: string, terms: string[] }} Loss the execution id of its node, the names of its terms
- * @typedef {{ term: string, label: string, color: string, share: number }} Share how much of the gradient comes from a
- *   loss, 0 to 1; name, label and color are those of its first term
- * @typedef {{ step: number, src: string }} Frame a small image of a step
+ * @typedef {object} Share how much of the gradient comes from a loss
+ * @property {string} term the name of its first term; label and color are those of the term
+ * @property {string} label
+ * @property {string} color
+ * @property {number} share 0 to 1, over all measurements of the run
+ * @property {number} last 0 to 1, of the last measurement
+ *
+ * @typedef {{ step: number, picture: number, src: string }} Frame a small image of a step; `picture` counts the batch
  * @typedef {"restart" | "resample" | "picture"} MarkKind
  * @typedef {{ step: number, kind: MarkKind }} Mark
- * @typedef {"running" | "silent" | "done" | "failed"} RunState silent: the connection was lost while it was running
+ * @typedef {{ width: number, height: number }} Size
+ * @typedef {"done" | "failed" | "stopped"} Outcome stopped: by the user
+ * @typedef {"running" | "silent" | Outcome} RunState silent: the connection was lost while it was running
  *
  * @typedef {object} Place where a run is shown
  * @property {string} workflow the id of the workflow that was queued; "" if unknown
@@ -24,11 +31,15 @@
  * @property {"begin"} kind
  * @property {Place} place
  * @property {number} total steps
- * @property {number} frameLimit how many images are shown
+ * @property {number} frameLimit how many images of each picture are shown
+ * @property {number} batch pictures
+ * @property {Size} size of the pictures
  * @property {number} memory bytes
- * @property {string} source data URL of the image before the run
+ * @property {string[]} sources data URLs of the images before the run
  * @property {Loss[]} losses
  * @property {Map<string, { label: string, color: string }>} terms
+ *
+ * @typedef {{ loss: number, norm: number }} Gradient the norm of a loss's gradient, by its place in `losses`
  *
  * @typedef {object} StepsEvent
  * @property {"steps"} kind
@@ -39,30 +50,37 @@
  * @property {Map<string, number | null>[]} values of each step, by term
  * @property {Mark[]} marks
  * @property {Frame[]} frames
- * @property {{ loss: number, norm: number }[]} gradients the norm of each loss's gradient, by its place in `losses`
+ * @property {Gradient[][]} gradients of each measurement; a loss that was off is not in it
  *
- * @typedef {{ kind: "end", place: Place, ok: boolean, elapsed: number, calls: Map<string, number> }} EndEvent
- * @typedef {{ kind: "result", place: Place, picture: string }} ResultEvent
+ * @typedef {{ kind: "end", place: Place, outcome: Outcome, elapsed: number, calls: Map<string, number> }} EndEvent
+ * @typedef {{ kind: "result", place: Place, pictures: string[], size: Size }} ResultEvent
  * @typedef {BeginEvent | StepsEvent | EndEvent | ResultEvent} RunEvent
  *
  * @typedef {object} Run
  * @property {string} id
  * @property {Place | null} place null for a run from a workflow file
  * @property {RunState} state
+ * @property {string} error why it failed, in the server's words; "" if unknown
+ * @property {boolean} isLate whether its beginning was missed
+ * @property {boolean} isCached whether its result was asked for again, and came from ComfyUI's cache
+ * @property {string} inputs the fingerprint of what it was made from; "" if unknown
  * @property {number} total steps expected
  * @property {number} done steps taken
  * @property {number} elapsed seconds
  * @property {number} memory bytes
+ * @property {number} batch pictures
+ * @property {Size | null} size of the pictures; null if unknown
  * @property {Map<string, number>} calls network calls per step
  * @property {Loss[]} losses
- * @property {number[]} gradients the norm of each loss's gradient when it was last measured
+ * @property {{ sum: number[], last: number[] }} gradients the norm of each loss's gradient over all measurements, and
+ *   in the last one
  * @property {number[]} steps the numbers of the steps that the terms have values for
  * @property {Map<string, Term>} terms
  * @property {Mark[]} marks
  * @property {number} frameLimit
  * @property {Frame[]} frames
- * @property {string} source data URL of the image before the run; "" if unknown
- * @property {string} result data URL of the image after the run; "" if unknown
+ * @property {string[]} sources data URLs of the images before the run; empty if unknown
+ * @property {string[]} results data URLs of the images after the run; empty if unknown
  */
 
 /** A plot is about 300 pixels wide: more points and marks than these only slow it down. */
@@ -70,29 +88,57 @@ const MAX_POINTS = 2000;
 const MAX_MARKS = 500;
 
 /**
+ * @param {string} id
+ * @param {Place | null} place
+ * @param {Partial<Run>} [known]
+ * @returns {Run} of which nothing else is known
+ */
+export function bareRun(id, place, known = {}) {
+  return {
+    id,
+    place,
+    state: "running",
+    error: "",
+    isLate: false,
+    isCached: false,
+    inputs: "",
+    total: 0,
+    done: 0,
+    elapsed: 0,
+    memory: 0,
+    batch: 1,
+    size: null,
+    calls: new Map(),
+    losses: [],
+    gradients: { sum: [], last: [] },
+    steps: [],
+    terms: new Map(),
+    marks: [],
+    frameLimit: 2,
+    frames: [],
+    sources: [],
+    results: [],
+    ...known,
+  };
+}
+
+/**
  * @param {BeginEvent} event
  * @returns {Run}
  */
-export function startRun({ place, total, frameLimit, memory, source, losses, terms }) {
-  return {
-    id: place.run,
-    place,
-    state: "running",
+export function startRun({ place, total, frameLimit, batch, size, memory, sources, losses, terms }) {
+  const none = losses.map(() => 0);
+  return bareRun(place.run, place, {
     total,
-    done: 0,
-    elapsed: 0,
     memory,
-    calls: new Map(),
+    batch,
+    size,
     losses,
-    gradients: losses.map(() => 0),
-    steps: [],
+    gradients: { sum: none, last: none },
     terms: new Map([...terms].map(([name, term]) => [name, { ...term, values: [] }])),
-    marks: [],
     frameLimit,
-    frames: [],
-    source,
-    result: "",
-  };
+    sources,
+  });
 }
 
 /**
@@ -103,11 +149,12 @@ export function updateRun(run, event) {
   if (event.kind === "steps") {
     addSteps(run, event);
   } else if (event.kind === "end") {
-    run.state = event.ok ? "done" : "failed";
+    run.state = event.outcome;
     run.elapsed = event.elapsed;
     run.calls = event.calls;
   } else {
-    run.result = event.picture;
+    run.results = event.pictures;
+    run.size = event.size;
   }
 }
 
@@ -126,10 +173,33 @@ function addSteps(run, event) {
   }
   if (run.steps.length > MAX_POINTS) keepPoints(run, MAX_POINTS / 2);
   run.marks = thin([...run.marks, ...event.marks], MAX_MARKS);
-  run.frames = thin([...run.frames, ...event.frames], run.frameLimit);
-  for (const { loss, norm } of event.gradients) {
-    if (loss < run.losses.length) run.gradients[loss] = norm;
-  }
+  if (event.frames.length) addFrames(run, event.frames);
+  for (const measurement of event.gradients) addMeasurement(run, measurement);
+}
+
+/**
+ * @param {Run} run
+ * @param {Frame[]} frames
+ */
+function addFrames(run, frames) {
+  const all = [...run.frames, ...frames];
+  const pictures = [...new Set(all.map(({ picture }) => picture))];
+  run.frames = pictures.flatMap((picture) =>
+    thin(
+      all.filter((frame) => frame.picture === picture),
+      run.frameLimit,
+    ),
+  );
+}
+
+/**
+ * @param {Run} run
+ * @param {Gradient[]} measurement
+ */
+function addMeasurement(run, measurement) {
+  const norms = new Map(measurement.map(({ loss, norm }) => [loss, norm]));
+  const last = run.losses.map((_, index) => norms.get(index) ?? 0);
+  run.gradients = { sum: last.map((norm, index) => norm + run.gradients.sum[index]), last };
 }
 
 /**
@@ -191,7 +261,9 @@ export function sumAt(run, position) {
  * @returns {Map<string, Share[]>} by the execution id of the loss's node; empty before the first measurement
  */
 export function lossShares(run) {
-  const total = run.gradients.reduce((sum, norm) => sum + norm, 0);
+  const { sum, last } = run.gradients;
+  const total = sum.reduce((whole, norm) => whole + norm, 0);
+  const lastTotal = last.reduce((whole, norm) => whole + norm, 0);
   /** @type {Map<string, Share[]>} */
   const shares = new Map();
   if (!(total > 0)) return shares;
@@ -199,8 +271,45 @@ export function lossShares(run) {
     const term = run.terms.get(terms[0]);
     if (!term) continue;
     const { label, color } = term;
-    const share = { term: terms[0], label, color, share: run.gradients[index] / total };
+    const share = {
+      term: terms[0],
+      label,
+      color,
+      share: sum[index] / total,
+      last: lastTotal > 0 ? last[index] / lastTotal : 0,
+    };
     shares.set(node, [...(shares.get(node) ?? []), share]);
   }
   return shares;
+}
+
+/**
+ * @param {Run} run
+ * @returns {number} how many pictures of its batch have images
+ */
+export function shownPictures(run) {
+  return Math.max(run.results.length, 1 + Math.max(-1, ...run.frames.map(({ picture }) => picture)));
+}
+
+/**
+ * @param {Run} run
+ * @param {number} picture of the batch
+ * @returns {Frame[]} its images; the last of them is the result in full size, if the run has one
+ */
+export function framesOf(run, picture) {
+  const frames = run.frames.filter((frame) => frame.picture === picture);
+  const src = run.results[picture];
+  if (!src) return frames;
+  const step = Math.max(0, run.done - 1);
+  return [...frames.filter((frame) => frame.step !== step), { step, picture, src }];
+}
+
+/**
+ * @param {Run} run
+ * @returns {number} the picture that is being made; 0 if all are made together or none any more
+ */
+export function currentPicture(run) {
+  if (!isActive(run)) return 0;
+  const latest = Math.max(...run.frames.map(({ step }) => step));
+  return run.frames.find(({ step }) => step === latest)?.picture ?? 0;
 }

@@ -1,25 +1,33 @@
-/** What a sampler node shows of its run: two lines of text, the curves, their names, and small images. */
+/** What a sampler node shows of its run: lines of text, the curves, their names, and small images. */
 
 import { app } from "../../../../scripts/app.js";
+import { catalog } from "../shared/catalog.js";
 import { forwardToCanvas } from "../shared/canvas_events.js";
 import { html, iconButton } from "../shared/dom.js";
 import { onSettingsChange, showsRuns, startsLogarithmic } from "../shared/settings.js";
 import { translator } from "../shared/words.js";
 import { Filmstrip } from "./filmstrip.js";
 import { Legend } from "./legend.js";
+import { MeasuredHeight } from "./measured_height.js";
+import { mount } from "./mounting.js";
+import { NoteLines } from "./note_lines.js";
+import { linesOf } from "./notes.js";
+import { PictureChoice } from "./picture_choice.js";
 import { MAX_HEIGHT, MIN_HEIGHT, Plot } from "./plot.js";
+import { computedTerms, currentPicture, framesOf, shownPictures } from "./run.js";
 import { detailsText, statusText, tooltipText } from "./status.js";
 import { openViewer } from "./viewer.js";
 
 /** @typedef {import("./run.js").Run} Run */
+/** @typedef {import("./run.js").Frame} Frame */
 /** @typedef {import("./estimate.js").Estimate} Estimate */
 
 const COMPARE = "M8 2v12M3 4h10v8H3z";
 const DEFAULT_WIDTH = 320;
 const MARGIN = 8;
 const GAP = 6;
-const ONE_LINE = 20;
-const TWO_LINES = 34;
+const BUTTON_HEIGHT = 20;
+const LINE_HEIGHT = 15;
 const t = translator("run");
 
 /** The widget on one sampler node. */
@@ -31,6 +39,8 @@ export class RunWidget {
   #estimate = null;
   /** @type {boolean | null} what the button chose; null: as in the settings */
   #chosenScale = null;
+  /** @type {number | null} what the arrows chose; null: the picture that is being made */
+  #chosenPicture = null;
   /** @type {Set<string>} names of curves */
   #hidden = new Set();
   /** the id of the requested animation frame; 0: none */
@@ -39,26 +49,28 @@ export class RunWidget {
   #drawnHeight = 0;
   #plot = new Plot(() => this.#drawLegend());
   #legend = new Legend((name) => this.#toggle(name));
+  #pictures = new PictureChoice((by) => this.#choosePicture(this.#picture + by));
   #filmstrip = new Filmstrip((frame) => this.#run && openViewer(this.#run, frame, 0));
   #status = html("span", { class: "status", role: "status", "aria-live": "off" });
-  #details = html("span", { class: "status" });
+  #details = html("span", { class: "status details" });
+  #lines = html("div", { class: "lines" }, this.#status, this.#details);
+  #notes = new NoteLines();
   #scaleButton = this.#makeScaleButton();
-  #compareButton = iconButton(t("compare"), COMPARE, () => this.#run && openViewer(this.#run, null, 50));
-  #header = html(
-    "header",
-    {},
-    html("div", { class: "lines" }, this.#status, this.#details),
-    this.#scaleButton,
-    this.#compareButton,
-  );
+  #compareButton = iconButton(t("compare"), COMPARE, () => this.#compare());
+  #header = html("header", {}, this.#lines, this.#scaleButton, this.#compareButton);
   #element = html(
     "div",
-    { class: "diffuseit-node" },
+    { class: "diffuseit-node", "data-widget": "run" },
     this.#header,
+    this.#notes.element,
     this.#plot.element,
     this.#legend.element,
+    this.#pictures.element,
     this.#filmstrip.element,
   );
+  #linesHeight = new MeasuredHeight(this.#lines, 2 * LINE_HEIGHT, () => this.#updateHeight());
+  #notesHeight = new MeasuredHeight(this.#notes.element, LINE_HEIGHT, () => this.#updateHeight());
+  #controller = new AbortController();
   #stopListening = onSettingsChange(() => this.#drawSoon());
 
   /** @param {LGraphNode} node */
@@ -70,11 +82,13 @@ export class RunWidget {
     node.size[0] = Math.max(node.size[0], DEFAULT_WIDTH);
     const widget = node.addDOMWidget("diffuseit_run", "diffuseit_run", this.#element, {
       serialize: false, // in the prompt
+      hideInPanel: true, // which would give it the panel's width for good
       margin: MARGIN,
       getMinHeight: () => this.#height,
-      getMaxHeight: () => this.#height + (this.#run ? MAX_HEIGHT - MIN_HEIGHT : 0),
+      getMaxHeight: () => this.#height + (this.#hasCurves ? MAX_HEIGHT - MIN_HEIGHT : 0),
     });
     widget.serialize = false; // in the workflow
+    catalog.addEventListener("change", () => this.#drawSoon(), { signal: this.#controller.signal });
     this.#draw();
   }
 
@@ -94,8 +108,18 @@ export class RunWidget {
     return this.#chosenScale ?? startsLogarithmic();
   }
 
+  get #hasCurves() {
+    return this.#run !== null && computedTerms(this.#run).length > 0;
+  }
+
+  /** @returns {number} the picture of the batch that is shown */
+  get #picture() {
+    return this.#chosenPicture ?? (this.#run ? currentPicture(this.#run) : 0);
+  }
+
   /** @param {Run | null} run */
   show(run) {
+    if (run?.id !== this.#run?.id) this.#chosenPicture = null;
     this.#run = run;
     this.#drawSoon();
   }
@@ -120,26 +144,58 @@ export class RunWidget {
     });
   }
 
+  /** @param {number} picture of the batch */
+  #choosePicture(picture) {
+    this.#chosenPicture = picture;
+    this.#drawSoon();
+  }
+
+  #compare() {
+    const frame = this.#run && framesOf(this.#run, this.#picture).at(-1);
+    if (this.#run && frame) openViewer(this.#run, frame, 50);
+  }
+
   #draw() {
     const run = this.#run;
+    mount(this.#node, this.#element);
     this.#element.hidden = !showsRuns();
+    this.#drawTexts();
+    for (const part of [this.#plot.element, this.#legend.element, this.#scaleButton]) {
+      part.toggleAttribute("hidden", !this.#hasCurves);
+    }
+    const frames = this.#frames;
+    this.#pictures.show(this.#picture, run ? shownPictures(run) : 0, run?.batch ?? 1);
+    this.#filmstrip.element.hidden = !frames.length;
+    this.#compareButton.hidden = !frames.length || !run?.sources[this.#picture];
+    this.#scaleButton.setAttribute("aria-pressed", String(this.#isLogarithmic));
+    if (run && this.#hasCurves) {
+      this.#plot.show(run, this.#isLogarithmic, this.#hidden);
+      this.#drawLegend();
+    }
+    this.#filmstrip.show(frames);
+    this.#updateHeight();
+  }
+
+  #drawTexts() {
+    const run = this.#run;
     this.#status.textContent = statusText(run, this.#estimate);
     this.#details.textContent = detailsText(run, this.#estimate);
     this.#details.hidden = !this.#details.textContent;
-    this.#header.style.minHeight = `${this.#headerHeight}px`;
     this.#status.title = this.#details.title = tooltipText(run, this.#estimate);
-    for (const part of [this.#plot.element, this.#legend.element, this.#scaleButton]) {
-      part.toggleAttribute("hidden", !run);
-    }
-    this.#filmstrip.element.hidden = !run?.frames.length;
-    this.#compareButton.hidden = !run?.frames.length || !run.source;
-    this.#scaleButton.setAttribute("aria-pressed", String(this.#isLogarithmic));
-    if (run) {
-      this.#plot.show(run, this.#isLogarithmic, this.#hidden);
-      this.#drawLegend();
-      this.#filmstrip.show(run.frames);
-    }
-    this.#updateHeight();
+    this.#notes.show(linesOf(run, this.#estimate, (name) => this.#labelOf(name)));
+  }
+
+  /**
+   * @param {string} name of a widget of the node
+   * @returns {string} what is written on it
+   */
+  #labelOf(name) {
+    return this.#node.widgets?.find((widget) => widget.name === name)?.label || name;
+  }
+
+  /** @returns {Frame[]} the small images of the picture that is shown */
+  get #frames() {
+    return this.#run?.frames.filter(({ picture }) => picture === this.#picture) ?? [];
   }
 
   #drawLegend() {
@@ -154,23 +210,24 @@ export class RunWidget {
     app.graph.setDirtyCanvas(true, true);
   }
 
-  get #headerHeight() {
-    return this.#details.hidden ? ONE_LINE : TWO_LINES;
-  }
-
   /** @returns {number} the least height of the widget, its margin included; ComfyUI asks for it before the layout */
   get #height() {
     if (!showsRuns()) return 0;
     const run = this.#run;
     const width = this.#node.size[0] - 2 * MARGIN;
-    const parts = [this.#headerHeight];
-    if (run) parts.push(MIN_HEIGHT, Legend.height(run, width));
-    if (run?.frames.length) parts.push(Filmstrip.height(run, width));
+    const parts = [Math.max(BUTTON_HEIGHT, this.#linesHeight.height)];
+    if (!this.#notes.element.hidden) parts.push(this.#notesHeight.height);
+    if (run && this.#hasCurves) parts.push(MIN_HEIGHT, Legend.height(run, width));
+    if (!this.#pictures.element.hidden) parts.push(PictureChoice.HEIGHT);
+    if (run && this.#frames.length) parts.push(Filmstrip.height(run, this.#frames.length, width));
     return parts.reduce((sum, part) => sum + part) + (parts.length - 1) * GAP + 2 * MARGIN;
   }
 
   remove() {
     this.#plot.remove();
+    this.#linesHeight.remove();
+    this.#notesHeight.remove();
+    this.#controller.abort();
     this.#stopListening();
     cancelAnimationFrame(this.#request);
   }

@@ -4,16 +4,20 @@
  * Either may come from a stranger. A reader returns data within `LIMITS`, or null: it repairs nothing.
  */
 
-import { computedTerms, thin } from "./run.js";
+import { bareRun, computedTerms, isActive, thin } from "./run.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./run.js").RunEvent} RunEvent */
 /** @typedef {import("./run.js").Share} Share */
 /** @typedef {import("./estimate.js").Estimate} Estimate */
+/** @typedef {import("./notes.js").Note} Note */
 
 const LIMITS = {
   text: 200, // characters of a name, a label or an id
+  message: 2000, // characters of an error
   picture: 4_000_000, // characters of a data URL
+  batch: 1e6, // pictures
+  results: 16, // pictures of a batch that are shown
   terms: 32,
   losses: 64,
   networks: 16,
@@ -23,13 +27,18 @@ const LIMITS = {
   value: 1e300,
   frames: 100, // of a run, and in an event
   eventSteps: 10_000, // in an event
+  historyEvents: 100_000,
+  notes: 16,
+  words: 64, // in a note
+  settings: 64,
   savedPoints: 120, // of a curve in a file
   savedMarks: 60,
 };
 const SAVED_DIGITS = 4;
-const VERSION = 1;
+const VERSION = 2;
 const COLOR = /^#[0-9a-f]{6}$/i;
 const PICTURE = /^data:image\/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
+const OUTCOMES = /** @type {const} */ (["done", "failed", "stopped"]);
 const MARK_KINDS = /** @type {const} */ (["restart", "resample", "picture"]);
 
 /** The reason for which a reader returns null. */
@@ -44,19 +53,29 @@ export function readEvent(data) {
 }
 
 /**
- * @param {unknown} data what `savedRun` returned
- * @returns {Run | null}
+ * @param {unknown} data the server's answer
+ * @returns {RunEvent[] | null} the events of a run so far
  */
-export function readSavedRun(data) {
-  return orNull(() => run(fields(data)));
+export function readHistory(data) {
+  return orNull(() => list(fields(data).events, LIMITS.historyEvents, (item) => event(fields(item))));
+}
+
+/**
+ * @param {unknown} data what `savedRun` returned
+ * @param {string} node the id of the node in whose properties it is
+ * @returns {Run | null} null also for a run of another node, from which this one was copied
+ */
+export function readSavedRun(data, node) {
+  return orNull(() => run(fields(data), node));
 }
 
 /**
  * @param {unknown} data what `savedShares` returned
- * @returns {Share[] | null}
+ * @param {string} node the id of the node in whose properties it is
+ * @returns {Share[] | null} null also for those of another node
  */
-export function readSavedShares(data) {
-  return orNull(() => list(data, LIMITS.losses, (item) => share(fields(item))));
+export function readSavedShares(data, node) {
+  return orNull(() => shares(fields(data), node));
 }
 
 /**
@@ -69,9 +88,10 @@ export function readEstimate(data) {
 
 /**
  * @param {Run} finished
+ * @param {string} node the id of the node that shows it
  * @returns {Record<string, unknown>} for a workflow file: curves of few points and digits, no images
  */
-export function savedRun(finished) {
+export function savedRun(finished, node) {
   const kept = thin([...finished.steps.keys()], LIMITS.savedPoints);
   const terms = computedTerms(finished).map(([name, { label, color, values }]) => [
     name,
@@ -79,8 +99,12 @@ export function savedRun(finished) {
   ]);
   return {
     version: VERSION,
+    node,
     run: finished.id,
-    ok: finished.state === "done",
+    outcome: isActive(finished) ? "failed" : finished.state,
+    inputs: finished.inputs,
+    batch: finished.batch,
+    size: finished.size && [finished.size.width, finished.size.height],
     total: finished.total,
     done: finished.done,
     elapsed: shortened(finished.elapsed),
@@ -93,11 +117,14 @@ export function savedRun(finished) {
 }
 
 /**
- * @param {Share[]} shares
- * @returns {Share[]} for a workflow file
+ * @param {Share[]} parts
+ * @param {string} node the id of the node that shows them
+ * @returns {Record<string, unknown>} for a workflow file
  */
-export function savedShares(shares) {
-  return shares.map((part) => ({ ...part, share: Number(part.share.toFixed(3)) }));
+export function savedShares(parts, node) {
+  const rounded = (/** @type {number} */ value) => Number(value.toFixed(3));
+  const short = parts.map((part) => ({ ...part, share: rounded(part.share), last: rounded(part.last) }));
+  return { version: VERSION, node, shares: short };
 }
 
 /**
@@ -142,8 +169,10 @@ function event(data) {
         place,
         total: whole(data.total, LIMITS.steps),
         frameLimit: Math.max(2, whole(data.frame_limit, LIMITS.frames)),
+        batch: Math.max(1, whole(data.batch, LIMITS.batch)),
+        size: size(data.size),
         memory: number(data.memory, 0, LIMITS.bytes),
-        source: picture(data.source),
+        sources: list(data.sources, LIMITS.results, picture),
         losses: list(data.losses, LIMITS.losses, (item) => loss(fields(item))),
         terms: record(data.terms, LIMITS.terms, (item) => term(fields(item))),
       };
@@ -157,18 +186,23 @@ function event(data) {
         values: list(data.values, LIMITS.eventSteps, (item) => record(item, LIMITS.terms, valueOrNull)),
         marks: list(data.marks ?? [], LIMITS.eventSteps, mark),
         frames: list(data.frames ?? [], LIMITS.frames, frame),
-        gradients: list(data.gradients ?? [], LIMITS.losses, gradient),
+        gradients: list(data.gradients ?? [], LIMITS.eventSteps, measurement),
       };
     case "end":
       return {
         kind: "end",
         place,
-        ok: data.ok === true,
+        outcome: oneOf(OUTCOMES, data.outcome),
         elapsed: number(data.elapsed, 0, LIMITS.seconds),
         calls: calls(data.calls),
       };
     case "result":
-      return { kind: "result", place, picture: picture(data.picture) };
+      return {
+        kind: "result",
+        place,
+        pictures: list(data.pictures, LIMITS.results, picture),
+        size: size(data.size),
+      };
     default:
       throw new Invalid();
   }
@@ -176,30 +210,26 @@ function event(data) {
 
 /**
  * @param {Fields} data
+ * @param {string} node whose run it must be
  * @returns {Run}
  */
-function run(data) {
-  if (data.version !== VERSION) throw new Invalid();
+function run(data, node) {
+  if (data.version !== VERSION || data.node !== node) throw new Invalid();
   const steps = list(data.steps, LIMITS.savedPoints, (item) => whole(item, LIMITS.steps));
-  return {
-    id: text(data.run),
-    place: null,
-    state: data.ok === true ? "done" : "failed",
+  return bareRun(text(data.run), null, {
+    state: oneOf(OUTCOMES, data.outcome),
+    inputs: text(data.inputs),
+    batch: Math.max(1, whole(data.batch, LIMITS.batch)),
+    size: data.size === null ? null : size(data.size),
     total: whole(data.total, LIMITS.steps),
     done: whole(data.done, LIMITS.steps),
     elapsed: number(data.elapsed, 0, LIMITS.seconds),
     memory: number(data.memory, 0, LIMITS.bytes),
     calls: calls(data.calls),
-    losses: [],
-    gradients: [],
     steps,
     terms: record(data.terms, LIMITS.terms, (item) => curve(fields(item), steps.length)),
     marks: list(data.marks, LIMITS.savedMarks, mark),
-    frameLimit: 0,
-    frames: [],
-    source: "",
-    result: "",
-  };
+  });
 }
 
 /**
@@ -235,7 +265,22 @@ function loss(data) {
  * @returns {Share}
  */
 function share(data) {
-  return { term: text(data.term), ...term(data), share: number(data.share, 0, 1) };
+  return {
+    term: text(data.term),
+    ...term(data),
+    share: number(data.share, 0, 1),
+    last: number(data.last, 0, 1),
+  };
+}
+
+/**
+ * @param {Fields} data
+ * @param {string} node whose shares they must be
+ * @returns {Share[]}
+ */
+function shares(data, node) {
+  if (data.version !== VERSION || data.node !== node) throw new Invalid();
+  return list(data.shares, LIMITS.losses, (item) => share(fields(item)));
 }
 
 /**
@@ -243,21 +288,73 @@ function share(data) {
  * @returns {Estimate}
  */
 function estimate(data) {
-  const steps = data.steps === null ? null : whole(data.steps, LIMITS.steps);
-  if (data.measured === null) return { steps, measured: null };
-  const measured = fields(data.measured);
-  const [width, height] = pair(measured.size);
   return {
-    steps,
-    measured: {
-      secondsPerStep: number(measured.seconds_per_step, 0, LIMITS.seconds),
-      memory: number(measured.memory, 0, LIMITS.bytes),
-      calls: calls(measured.calls),
-      pictures: whole(measured.pictures, LIMITS.steps),
-      width: whole(width, LIMITS.steps),
-      height: whole(height, LIMITS.steps),
-    },
+    steps: data.steps === null ? null : whole(data.steps, LIMITS.steps),
+    measured: data.measured === null ? null : figures(fields(data.measured)),
+    size: data.size === null ? null : size(data.size),
+    settings: record(data.settings, LIMITS.settings, setting),
+    preset: data.preset === null ? null : text(data.preset),
+    notes: list(data.notes, LIMITS.notes, (item) => note(fields(item))),
   };
+}
+
+/**
+ * @param {Fields} data
+ * @returns {import("./estimate.js").Figures}
+ */
+function figures(data) {
+  return {
+    secondsPerStep: number(data.seconds_per_step, 0, LIMITS.seconds),
+    memory: number(data.memory, 0, LIMITS.bytes),
+    calls: calls(data.calls),
+    pictures: whole(data.pictures, LIMITS.steps),
+    ...size(data.size),
+  };
+}
+
+/**
+ * @param {unknown} data
+ * @returns {import("./estimate.js").Value}
+ */
+function setting(data) {
+  if (data === null || typeof data === "boolean") return data;
+  return typeof data === "string" ? text(data) : number(data, -LIMITS.value, LIMITS.value);
+}
+
+/**
+ * @param {Fields} data
+ * @returns {Note}
+ */
+function note(data) {
+  const words = (/** @type {unknown} */ items) => list(items, LIMITS.words, text);
+  switch (data.kind) {
+    case "no_steps":
+      return {
+        kind: data.kind,
+        steps: whole(data.steps, LIMITS.steps),
+        skip: whole(data.skip, LIMITS.steps),
+      };
+    case "missing":
+      return { kind: data.kind, models: words(data.models), downloads: words(data.downloads) };
+    case "preset_needs":
+      return { kind: data.kind, preset: text(data.preset), input: text(data.input) };
+    case "unknown_words":
+      return { kind: data.kind, words: words(data.words) };
+    case "drawn_scenes":
+    case "empty_mask":
+      return { kind: data.kind };
+    default:
+      throw new Invalid();
+  }
+}
+
+/**
+ * @param {unknown} data
+ * @returns {import("./run.js").Size}
+ */
+function size(data) {
+  const [width, height] = pair(data);
+  return { width: whole(width, LIMITS.steps), height: whole(height, LIMITS.steps) };
 }
 
 /**
@@ -273,10 +370,8 @@ function calls(data) {
  * @returns {import("./run.js").Mark}
  */
 function mark(data) {
-  const [step, name] = pair(data);
-  const kind = MARK_KINDS.find((known) => known === name);
-  if (!kind) throw new Invalid();
-  return { step: whole(step, LIMITS.steps), kind };
+  const [step, kind] = pair(data);
+  return { step: whole(step, LIMITS.steps), kind: oneOf(MARK_KINDS, kind) };
 }
 
 /**
@@ -284,13 +379,23 @@ function mark(data) {
  * @returns {import("./run.js").Frame}
  */
 function frame(data) {
-  const [step, src] = pair(data);
-  return { step: whole(step, LIMITS.steps), src: picture(src) };
+  const [step, item, src] = list(data, 3, (part) => part);
+  return { step: whole(step, LIMITS.steps), picture: whole(item, LIMITS.results - 1), src: picture(src) };
+}
+
+/**
+ * @param {unknown} data of a step: the norm of each loss's gradient
+ * @returns {import("./run.js").Gradient[]}
+ */
+function measurement(data) {
+  const [step, norms] = pair(data);
+  whole(step, LIMITS.steps);
+  return list(norms, LIMITS.losses, gradient);
 }
 
 /**
  * @param {unknown} data
- * @returns {{ loss: number, norm: number }}
+ * @returns {import("./run.js").Gradient}
  */
 function gradient(data) {
   const [index, norm] = pair(data);
@@ -341,6 +446,18 @@ function pair(data) {
 }
 
 /**
+ * @template {string} Choice
+ * @param {readonly Choice[]} choices
+ * @param {unknown} data
+ * @returns {Choice}
+ */
+function oneOf(choices, data) {
+  const found = choices.find((choice) => choice === data);
+  if (found === undefined) throw new Invalid();
+  return found;
+}
+
+/**
  * @param {unknown} data
  * @param {number} low
  * @param {number} high
@@ -367,6 +484,14 @@ function whole(data, high) {
  */
 function valueOrNull(data) {
   return data === null ? null : number(data, -LIMITS.value, LIMITS.value);
+}
+
+/**
+ * @param {unknown} data what ComfyUI tells of a node that failed
+ * @returns {string} in one line of bounded length; "" if it tells nothing
+ */
+export function readMessage(data) {
+  return typeof data === "string" ? data.slice(0, LIMITS.message).replace(/\s+/g, " ").trim() : "";
 }
 
 /**

@@ -3,6 +3,8 @@
 import { html, iconButton } from "../shared/dom.js";
 import { translator } from "../shared/words.js";
 import { Filmstrip } from "./filmstrip.js";
+import { PictureChoice } from "./picture_choice.js";
+import { framesOf, shownPictures } from "./run.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./run.js").Frame} Frame */
@@ -10,41 +12,68 @@ import { Filmstrip } from "./filmstrip.js";
 const CLOSE = "M4 4l8 8M12 4l-8 8";
 const LEFT = "M10 3l-5 5 5 5";
 const RIGHT = "M6 3l5 5-5 5";
+const STEPS = new Map([
+  ["ArrowLeft", -1],
+  ["ArrowRight", 1],
+]);
 const t = translator("run");
 
 /**
- * Opens the dialog. Escape, its button or a click beside it closes it.
+ * Opens the dialog. Escape, its button or a click beside it closes it. The arrow keys change the step, or move the
+ * divider where that has the focus.
  * @param {Run} run
- * @param {Frame | null} frame null: the result
- * @param {number} split how much of the source shows, in percent
+ * @param {Frame} frame
+ * @param {number} split how much of the source shows, in percent; with 0 the focus is on the images
  */
 export function openViewer(run, frame, split) {
-  new Viewer(run, split).open(frame);
+  new Viewer(run, frame, split).open();
 }
 
 /** One dialog. */
 class Viewer {
   #run;
+  /** @type {Frame} */
+  #frame;
+  /** @type {Frame[]} of the picture that is shown */
   #frames;
-  /** @type {Frame | null} */
-  #frame = null;
   #title = html("h2");
-  #image = html("img", { class: "after", alt: t("after") });
-  #stage = html("div", { class: "stage" }, this.#image);
+  #after = html("img", { class: "after", alt: t("after") });
+  #before = html("img", { class: "before", alt: t("before") });
+  #divider = html("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": t("divider") });
+  #comparison = [
+    this.#before,
+    html("span", { class: "line" }),
+    html("span", { class: "word left", "aria-hidden": "true" }, t("before")),
+    html("span", { class: "word right", "aria-hidden": "true" }, t("after")),
+    this.#divider,
+  ];
+  #stage = html("div", { class: "stage" }, this.#after, ...this.#comparison);
+  #pictures = new PictureChoice((by) => this.#choosePicture(this.#frame.picture + by));
   #filmstrip = new Filmstrip((frame) => this.#show(frame));
-  #dialog = html("dialog", { class: "diffuseit-viewer" }, this.#header(), this.#stage);
-  /** @type {HTMLInputElement | null} */
-  #divider;
+  #dialog = html(
+    "dialog",
+    { class: "diffuseit-viewer" },
+    this.#header(),
+    this.#stage,
+    this.#pictures.element,
+    this.#filmstrip.element,
+  );
 
   /**
    * @param {Run} run
+   * @param {Frame} frame
    * @param {number} split
    */
-  constructor(run, split) {
+  constructor(run, frame, split) {
     this.#run = run;
-    this.#frames = framesWithResult(run);
-    this.#divider = run.source ? this.#addDivider(run.source, split) : null;
-    this.#dialog.append(this.#filmstrip.element);
+    this.#frame = frame;
+    this.#frames = framesOf(run, frame.picture);
+    const place = () => this.#stage.style.setProperty("--split", `${this.#divider.value}%`);
+    this.#divider.value = String(split);
+    this.#divider.addEventListener("input", place);
+    place();
+    // The small image of the last step gives way to the result in full size.
+    this.#show(this.#frames.find(({ step }) => step === frame.step) ?? frame);
   }
 
   /** @returns {HTMLElement} */
@@ -59,48 +88,48 @@ class Viewer {
     );
   }
 
-  /**
-   * @param {string} source
-   * @param {number} split
-   * @returns {HTMLInputElement}
-   */
-  #addDivider(source, split) {
-    const divider = html("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": t("divider") });
-    divider.value = String(split);
-    const place = () => this.#stage.style.setProperty("--split", `${divider.value}%`);
-    divider.addEventListener("input", place);
-    place();
-    this.#stage.append(
-      html("img", { class: "before", src: source, alt: t("before") }),
-      html("span", { class: "line" }),
-      html("span", { class: "word left", "aria-hidden": "true" }, t("before")),
-      html("span", { class: "word right", "aria-hidden": "true" }, t("after")),
-      divider,
-    );
-    return divider;
+  /** @param {number} picture of the batch */
+  #choosePicture(picture) {
+    this.#frames = framesOf(this.#run, picture);
+    const same = this.#frames.find(({ step }) => step === this.#frame.step);
+    const frame = same ?? this.#frames.at(-1);
+    if (frame) this.#show(frame);
   }
 
   /** @param {Frame} frame */
   #show(frame) {
     this.#frame = frame;
-    this.#image.src = frame.src;
-    this.#title.textContent = t("step", { step: frame.step + 1, total: this.#run.total });
-    this.#dialog.setAttribute("aria-label", this.#title.textContent);
+    this.#after.src = frame.src;
+    const source = this.#run.sources[frame.picture];
+    if (source) this.#before.src = source;
+    for (const part of this.#comparison) part.hidden = !source;
+    const step = t("step", { step: frame.step + 1, total: this.#run.total });
+    this.#title.textContent = step;
+    this.#dialog.setAttribute("aria-label", step);
+    this.#pictures.show(frame.picture, shownPictures(this.#run), this.#run.batch);
     this.#filmstrip.show(this.#frames, frame);
   }
 
   /** @param {number} by how many frames */
   #move(by) {
-    const current = this.#frames.findIndex((frame) => frame === this.#frame);
+    const current = this.#frames.indexOf(this.#frame);
     this.#show(this.#frames[Math.min(this.#frames.length - 1, Math.max(0, current + by))]);
   }
 
-  /** @param {Frame | null} frame null: the last one */
-  open(frame) {
-    this.#show(frame ?? this.#frames[this.#frames.length - 1]);
-    const focused = document.activeElement;
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
     // ComfyUI has shortcuts for many keys.
-    this.#dialog.addEventListener("keydown", (event) => event.stopPropagation());
+    event.stopPropagation();
+    const by = STEPS.get(event.key);
+    if (by === undefined || event.target === this.#divider) return;
+    event.preventDefault();
+    this.#move(by);
+    this.#filmstrip.focus(this.#frame);
+  }
+
+  open() {
+    const focused = document.activeElement;
+    this.#dialog.addEventListener("keydown", (event) => this.#onKey(event));
     this.#dialog.addEventListener("pointerdown", (event) => {
       if (event.target === this.#dialog) this.#dialog.close();
     });
@@ -110,16 +139,7 @@ class Viewer {
     });
     document.body.append(this.#dialog);
     this.#dialog.showModal();
-    this.#divider?.focus();
+    if (this.#divider.value === "0") this.#filmstrip.focus(this.#frame);
+    else this.#divider.focus();
   }
-}
-
-/**
- * @param {Run} run
- * @returns {Frame[]} the last of them is the result in full size, if the run has one
- */
-function framesWithResult(run) {
-  if (!run.result) return run.frames;
-  const step = Math.max(0, run.done - 1);
-  return [...run.frames.filter((frame) => frame.step !== step), { step, src: run.result }];
 }

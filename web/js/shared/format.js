@@ -1,6 +1,6 @@
 /** Numbers as people read them. */
 
-import { locale } from "./words.js";
+import { language } from "./words.js";
 
 /**
  * @param {number} seconds
@@ -19,7 +19,7 @@ export function formatDuration(seconds) {
  */
 function inUnit(value, unit) {
   const style = /** @type {const} */ ({ style: "unit", unitDisplay: "short", maximumSignificantDigits: 2 });
-  return new Intl.NumberFormat(locale(), { ...style, unit }).format(value);
+  return new Intl.NumberFormat(language(), { ...style, unit }).format(value);
 }
 
 /**

@@ -3,7 +3,9 @@
 export const SAMPLER = "DiffuseITSampler";
 export const TRANSLATE = "DiffuseITTranslate";
 export const VARIATIONS = "DiffuseITVariations";
-/** The nodes that show a run. */
+export const LOSSES = "DIFFUSEIT_LOSSES";
+
+/** The nodes that show a run: curves, images, and what is known before it. */
 export const RUNNERS = new Set([
   SAMPLER,
   TRANSLATE,
@@ -11,4 +13,19 @@ export const RUNNERS = new Set([
   "DiffuseITGuideModel",
   "DiffuseITLatentSampler",
 ]);
-export const LOSSES = "DIFFUSEIT_LOSSES";
+
+/**
+ * @param {LGraphNode} node
+ * @returns {boolean} whether it shows a run
+ */
+export function showsRun(node) {
+  return RUNNERS.has(node.comfyClass);
+}
+
+/**
+ * @param {LGraphNode} node
+ * @returns {boolean} whether it shows the share of its losses
+ */
+export function showsShares(node) {
+  return !node.subgraph && !showsRun(node) && (node.outputs?.some(({ type }) => type === LOSSES) ?? false);
+}

@@ -22,14 +22,13 @@ async function load(name) {
   }
 }
 
-/** @returns {string} the language that ComfyUI is set to, as in "en" or "zh-TW" */
-export function locale() {
-  return String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
-}
-
-/** @returns {string} the language of our texts: ComfyUI's if there are words in it, else English */
+/**
+ * @returns {string} the language of our texts and numbers: ComfyUI's if the pack speaks it, else English. A variant such
+ * as "zh-TW" counts as another language: ComfyUI shows the names of our nodes in English then.
+ */
 export function language() {
-  return LANGUAGES.find((known) => locale() === known || locale().startsWith(`${known}-`)) ?? "en";
+  const chosen = String(app.extensionManager.setting.get("Comfy.Locale"));
+  return LANGUAGES.includes(chosen) ? chosen : "en";
 }
 
 /**

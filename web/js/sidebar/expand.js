@@ -3,9 +3,9 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { executionIds, findNode } from "../node/graph.js";
+import { messageOf } from "../shared/catalog.js";
 import { TRANSLATE } from "../shared/node_types.js";
 import { translator } from "../shared/words.js";
-import { messageOf } from "./catalog.js";
 import { insertGraph } from "./insert_graph.js";
 
 /** @typedef {import("./starter_graphs.js").NodePlan} NodePlan */

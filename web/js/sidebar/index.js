@@ -3,7 +3,7 @@
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
 import { translator } from "../shared/words.js";
-import { catalog } from "./catalog.js";
+import { catalog } from "../shared/catalog.js";
 import { menuItems } from "./expand.js";
 import { openPanel } from "./panel.js";
 

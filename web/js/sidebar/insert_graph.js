@@ -1,8 +1,9 @@
 /** Inserts a planned graph into the open one: wired, arranged in a group where there is room, as one step to undo. */
 
 import { app } from "../../../../scripts/app.js";
-import { RUNNERS } from "../shared/node_types.js";
-import { catalog } from "./catalog.js";
+import { catalog } from "../shared/catalog.js";
+import { showsRun, showsShares } from "../shared/node_types.js";
+import { translator } from "../shared/words.js";
 import { arrange, findFreePlace, NODE_TITLE } from "./layout.js";
 
 /** @typedef {import("./starter_graphs.js").Graph} Graph */
@@ -14,10 +15,13 @@ const GROUP_COLOR = "#3f789e";
 /** pixels at the edges of the canvas that ComfyUI's menus cover */
 const MENUS = 64;
 const LEAST_READABLE_SCALE = 0.4;
-/** the height that a run adds to a sampler */
+/** the heights that a run adds to a sampler, and to a loss */
 const RUN_HEIGHT = 400;
+const SHARE_HEIGHT = 40;
+const MODELS_FOLDER = "diffuseit";
 const SETTLE_CHECK_MS = 100;
 const MAX_SETTLE_CHECKS = 15;
+const t = translator("sidebar");
 
 /**
  * @param {Graph} graph
@@ -69,12 +73,14 @@ export async function insertGraph({ columns }, title, panel, { known = new Map()
  */
 function createNode(graph, plan) {
   const node = LiteGraph.createNode(plan.type);
-  if (plan.title) node.title = plan.title;
+  if (plan.title) node.title = t(`title.${plan.title}`);
   graph.add(node);
   const files = Object.entries(plan.files ?? {}).map(([widget, name]) => [
     widget,
     catalog.model(name)?.file ?? name,
   ]);
+  const models = Object.values(plan.files ?? {}).flatMap((name) => downloadOf(name));
+  if (models.length) node.properties.models = models;
   for (const [name, value] of [...Object.entries(plan.widgets ?? {}), ...files]) {
     const widget = node.widgets?.find((known) => known.name === name);
     if (!widget) continue;
@@ -84,6 +90,15 @@ function createNode(graph, plan) {
   const [, height] = node.computeSize();
   node.setSize([plan.width, Math.max(height, plan.height ?? 0)]);
   return node;
+}
+
+/**
+ * @param {string} name of a model in the catalog
+ * @returns {{ name: string, url: string, directory: string }[]} what ComfyUI offers to download if the file is missing
+ */
+function downloadOf(name) {
+  const model = catalog.model(name);
+  return model?.url ? [{ name: model.file, url: model.url, directory: MODELS_FOLDER }] : [];
 }
 
 /**
@@ -198,11 +213,11 @@ function drawnSize({ size, boundingRect }) {
 
 /**
  * @param {LGraphNode} node
- * @returns {Pair} the size that it needs in its group; a sampler grows with its run
+ * @returns {Pair} the size that it needs in its group; samplers and losses grow with a run
  */
 function neededSize(node) {
   const [width, height] = drawnSize(node);
-  return [width, RUNNERS.has(node.type) ? height + RUN_HEIGHT : height];
+  return [width, height + (showsRun(node) ? RUN_HEIGHT : showsShares(node) ? SHARE_HEIGHT : 0)];
 }
 
 /**

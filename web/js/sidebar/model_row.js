@@ -3,10 +3,10 @@
 import { html, link } from "../shared/dom.js";
 import { formatBytes } from "../shared/format.js";
 import { catalogText, translator } from "../shared/words.js";
-import { catalog, messageOf } from "./catalog.js";
-import { download } from "./download.js";
+import { catalog, messageOf } from "../shared/catalog.js";
+import { download } from "../shared/download.js";
 
-/** @typedef {import("./catalog.js").Model} Model */
+/** @typedef {import("../shared/catalog.js").Model} Model */
 
 const ACTIVE = ["waiting", "running", "stopping"];
 const t = translator("sidebar");
@@ -19,7 +19,15 @@ export class ModelRow {
   #state = html("span", { class: "diffuseit-state" });
   #progress = html("progress", { max: 100 });
   #button = html("button", { type: "button", class: "diffuseit-button" });
+  #note = html("p", { class: "diffuseit-facts" });
   #error = html("p", { class: "diffuseit-error", role: "alert" });
+  #detailsText = html("p", { class: "diffuseit-facts" });
+  #details = html(
+    "details",
+    { class: "diffuseit-details" },
+    html("summary", {}, t("failed.details")),
+    this.#detailsText,
+  );
   /** @type {HTMLElement} the button, or how to get the model without it */
   #action;
 
@@ -42,7 +50,9 @@ export class ModelRow {
         this.#action,
       ),
       this.#progress,
+      this.#note,
       this.#error,
+      this.#details,
     );
     this.update(model);
   }
@@ -63,9 +73,14 @@ export class ModelRow {
     this.#state.textContent = t(`state.${state}`, { percent });
     this.#progress.hidden = !isActive;
     this.#progress.value = percent;
-    const error = job?.state === "failed" ? job.error : this.#refusal;
+    this.#note.textContent = (isActive && job.note) || "";
+    this.#note.hidden = !this.#note.textContent;
+    const hasFailed = job?.state === "failed";
+    const error = hasFailed ? job.error : this.#refusal;
     this.#error.hidden = !error;
     this.#error.textContent = error ? t("failed", { error }) : "";
+    this.#detailsText.textContent = (hasFailed && job.details) || "";
+    this.#details.hidden = !this.#detailsText.textContent;
     this.#updateButton(isActive, job?.state === "failed" || job?.state === "stopped");
     const isFocused = this.#action.contains(document.activeElement);
     this.#action.hidden = model.present;

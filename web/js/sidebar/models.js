@@ -3,14 +3,14 @@
 import { html } from "../shared/dom.js";
 import { formatBytes } from "../shared/format.js";
 import { catalogText, translator } from "../shared/words.js";
-import { catalog, downloadable, messageOf, totalBytes } from "./catalog.js";
-import { download } from "./download.js";
+import { catalog, downloadable, messageOf, totalBytes } from "../shared/catalog.js";
+import { download } from "../shared/download.js";
 import { ModelRow } from "./model_row.js";
 import { PocketFiles } from "./pocket_files.js";
 
-/** @typedef {import("./catalog.js").Bundle} Bundle */
+/** @typedef {import("../shared/catalog.js").Bundle} Bundle */
 
-const KINDS = /** @type {const} */ (["ddpm", "vit", "clip"]);
+const KINDS = /** @type {const} */ (["ddpm", "vit", "clip", "measure"]);
 const t = translator("sidebar");
 
 /** The lists of bundles and models. */

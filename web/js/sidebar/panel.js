@@ -2,7 +2,7 @@
 
 import { html, link } from "../shared/dom.js";
 import { language, translator } from "../shared/words.js";
-import { catalog, messageOf } from "./catalog.js";
+import { catalog, messageOf } from "../shared/catalog.js";
 import { Models } from "./models.js";
 import { Starters } from "./starters.js";
 
@@ -54,7 +54,7 @@ function sections(announcement, signal) {
     models.update();
   };
   const onChange = (/** @type {Event} */ event) => {
-    const { name, state } = /** @type {CustomEvent<import("./catalog.js").Job>} */ (event).detail;
+    const { name, state } = /** @type {CustomEvent<import("../shared/catalog.js").Job>} */ (event).detail;
     models.update();
     if (state !== "running") announcement.textContent = t(`announce.${state}`, { name });
   };

@@ -2,7 +2,7 @@
 
 import { html } from "../shared/dom.js";
 import { translator } from "../shared/words.js";
-import { catalog, messageOf } from "./catalog.js";
+import { catalog, messageOf } from "../shared/catalog.js";
 
 const t = translator("sidebar");
 

@@ -9,7 +9,7 @@
  * @property {string} type
  * @property {number} width
  * @property {number} [height]
- * @property {string} [title]
+ * @property {string} [title] the end of a key of words
  * @property {Record<string, [string, number]>} [inputs] the node, and the number of its output, for each input
  * @property {Record<string, string | number | boolean>} [widgets]
  * @property {Record<string, string>} [files] the widgets that take the file of a model in the catalog
@@ -112,7 +112,13 @@ function enlargedPreview() {
  * @returns {NodePlan}
  */
 function example(id, picture, scene) {
-  return { id, type: "DiffuseITExamplePicture", width: WIDTH, widgets: { picture, scene } };
+  return {
+    id,
+    type: "DiffuseITExamplePicture",
+    width: WIDTH,
+    title: id,
+    widgets: { picture, scene },
+  };
 }
 
 /**
@@ -120,7 +126,7 @@ function example(id, picture, scene) {
  * @returns {NodePlan}
  */
 function photo(id) {
-  return { id, type: "LoadImage", width: WIDTH, height: 320 };
+  return { id, type: "LoadImage", width: WIDTH, height: 320, title: id };
 }
 
 /** @type {[string, number]} */

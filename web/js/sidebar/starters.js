@@ -4,7 +4,7 @@ import { app } from "../../../../scripts/app.js";
 import { html } from "../shared/dom.js";
 import { formatBytes } from "../shared/format.js";
 import { translator } from "../shared/words.js";
-import { catalog, downloadable, totalBytes } from "./catalog.js";
+import { catalog, downloadable, totalBytes } from "../shared/catalog.js";
 import { insertGraph } from "./insert_graph.js";
 import { GRAPHS } from "./starter_graphs.js";
 

@@ -9,16 +9,19 @@ import { app } from "../../../../scripts/app.js";
  * @property {"waiting" | "running" | "stopping" | "stopped" | "failed" | "done"} state
  * @property {number} done bytes
  * @property {number} total bytes; 0 if unknown
- * @property {string | null} error
+ * @property {string | null} note what a running download does while it receives no bytes, in English
+ * @property {string | null} error one sentence, in English
+ * @property {string | null} details what the libraries said of the error
  *
  * @typedef {object} Model
  * @property {string} name
- * @property {"ddpm" | "vit" | "clip"} kind
+ * @property {"ddpm" | "vit" | "clip" | "measure"} kind
  * @property {string} purpose in English
  * @property {string} terms the license, in English
  * @property {string} limits what the license asks for, in English
  * @property {number} bytes
  * @property {string | null} host that serves the file
+ * @property {string | null} url of the file
  * @property {string | null} manual how to get it, if it cannot be downloaded
  * @property {boolean} present
  * @property {string} file its name in the folder
