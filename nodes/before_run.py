@@ -17,6 +17,10 @@ from ..diffuseit.images.resize import Fit
 from ..diffuseit.models.hub.catalog import Entry, entry_of_file
 from ..diffuseit.presets import Preset
 from .comfy.folders import input_file, model_paths
+<<<<<<< HEAD
+=======
+from .model_sets import POCKET, SETS, missing_of
+>>>>>>> w-first
 from .saved_presets import preset_by
 
 Prompt = Mapping[str, Mapping[str, Any]]
@@ -24,10 +28,10 @@ Prompt = Mapping[str, Mapping[str, Any]]
 
 Note = dict[str, Any]
 
-POCKET = "pocket"
 EXAMPLE, EXAMPLE_SIZE = "DiffuseITExamplePicture", (64, 64)
 PRESET = "DiffuseITPreset"
 LOADERS = ("DiffuseITLoadDDPM", "DiffuseITLoadViT", "DiffuseITLoadCLIP")
+LOAD_SET = "DiffuseITLoadModels"
 MODELS = "models"
 """The input of DiffuseIT Translate for a whole set of models."""
 
@@ -89,16 +93,15 @@ def _missing(prompt: Prompt, own: list[str]) -> Note | None:
     """Return the models that are not on this machine, and which of them can be downloaded, by the catalog's names."""
     asked = [prompt[one]["inputs"].get("model") for one in own if prompt[one]["class_type"] in LOADERS]
     names = dict.fromkeys(name for name in asked if isinstance(name, str) and name != POCKET)
-    files = model_paths() if names else {}
-    missing = [name for name in names if name not in files]
+    sets = [prompt[one]["inputs"].get("set") for one in own if prompt[one]["class_type"] == LOAD_SET]
+    files = model_paths() if names or sets else {}
+    missing = {name: entry_of_file(Path(name).name) for name in names if name not in files}
+    for name in sets:
+        missing |= {entry.name: entry for entry in (missing_of(name, files) if name in SETS else [])}
     if not missing:
         return None
-    entries = [entry for name in missing if (entry := entry_of_file(Path(name).name))]
-    return {
-        "kind": "missing",
-        "models": missing,
-        "downloads": [one.name for one in entries if not one.manual],
-    }
+    entries = [entry for entry in missing.values() if entry is not None and not entry.manual]
+    return {"kind": "missing", "models": list(missing), "downloads": [entry.name for entry in entries]}
 
 
 def _incomplete_preset(prompt: Prompt, own: list[str]) -> Note | None:
@@ -111,11 +114,19 @@ def _incomplete_preset(prompt: Prompt, own: list[str]) -> Note | None:
 
 
 def _preset_of(prompt: Prompt, node: str) -> Preset | None:
+<<<<<<< HEAD
     """Return the preset that a preset node names; None if it is no such node, a link decides it, or it is no preset."""
     name = prompt[node]["inputs"].get("preset") if prompt[node]["class_type"] == PRESET else None
     try:
         return preset_by(name) if isinstance(name, str) else None
     except InputError:  # what cannot run
+=======
+    """Return the preset that a preset node names; None if it is no such node, or the preset is not known."""
+    name = prompt[node]["inputs"].get("preset") if prompt[node]["class_type"] == PRESET else None
+    try:
+        return preset_by(name) if isinstance(name, str) else None
+    except DiffuseITError:
+>>>>>>> w-first
         return None
 
 

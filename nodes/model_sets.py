@@ -49,12 +49,16 @@ def files_of(name: str) -> SetFiles:
     """Return the files of the set `name`. Raise `InputError` that says how to get what is missing."""
     if name == POCKET:
         return SetFiles(POCKET, POCKET, (POCKET,))
-    files, bundle = model_paths(), bundles()[name]
-    found = {entry.name: local_file(entry, files) for entry in members(name)}
-    if missing := [entry for entry in members(name) if found[entry.name] is None]:
+    files = model_paths()
+    if missing := missing_of(name, files):
         raise InputError(_how_to_get(name, missing))
-    ddpm, vit, *clip = (str(found[member]) for member in bundle.members)
+    ddpm, vit, *clip = (str(local_file(entry, files)) for entry in members(name))
     return SetFiles(ddpm, vit, tuple(clip))
+
+
+def missing_of(name: str, files: Mapping[str, Path]) -> list[Entry]:
+    """Return the checkpoints of the set `name` that are not among `files`, those of `model_paths`."""
+    return [] if name == POCKET else [entry for entry in members(name) if local_file(entry, files) is None]
 
 
 def local_file(entry: Entry, files: Mapping[str, Path]) -> str | None:

@@ -7,7 +7,12 @@ import pytest
 from nodes_alone import import_node_module
 from PIL import Image
 
+<<<<<<< HEAD
 from diffuseit.preset_files import presets_folder, write_preset
+=======
+from diffuseit.models.hub.catalog import members
+from diffuseit.preset_files import write_preset
+>>>>>>> w-first
 from diffuseit.presets import PRESETS
 from tools import fake_comfyui
 
@@ -215,6 +220,26 @@ def test_missing_models_say_which_can_be_downloaded(answer, base):
     (base / "models" / "diffuseit").mkdir(parents=True)
     (base / "models" / "diffuseit" / "mine.safetensors").write_bytes(b"x")
     assert "missing" not in kinds(answer(graph(clip={"model": "mine.safetensors"})))
+
+
+def test_the_models_of_a_set_are_missing_too(answer):
+    prompt = graph(sampler={"ddpm": ["set", 0]})
+    loader = {"class_type": "DiffuseITLoadModels", "inputs": {"set": "paper-faces"}}
+    (note,) = (note for note in answer(prompt | {"set": loader})["notes"] if note["kind"] == "missing")
+    assert note["models"] == [entry.name for entry in members("paper-faces")]
+    assert note["downloads"] == note["models"][1:]  # the first one comes by hand
+    assert "missing" not in kinds(answer(prompt | {"set": loader | {"inputs": {"set": "pocket"}}}))
+
+
+def test_a_saved_preset_counts_as_one(answer, base):
+    folder = base / "user" / "default" / "diffuseit" / "presets"
+    write_preset(replace(PRESETS["official-image"], name="mine"), folder)
+    found = answer(
+        graph(preset={"preset": "mine"}, sampler={"losses": ["preset", 0], "options": ["preset", 1]})
+    )
+    assert {"kind": "preset_needs", "preset": "mine", "input": "style_image"} in found["notes"]
+    assert found["preset"] == "mine"
+    assert found["settings"]["steps"] == PRESETS["official-image"].sampler.steps
 
 
 def test_a_preset_that_lacks_an_input_is_seen(answer):
