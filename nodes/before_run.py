@@ -12,15 +12,12 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from ..diffuseit.errors import DiffuseITError, InputError
+from ..diffuseit.errors import DiffuseITError
 from ..diffuseit.images.resize import Fit
 from ..diffuseit.models.hub.catalog import Entry, entry_of_file
 from ..diffuseit.presets import Preset
 from .comfy.folders import input_file, model_paths
-<<<<<<< HEAD
-=======
 from .model_sets import POCKET, SETS, missing_of
->>>>>>> w-first
 from .saved_presets import preset_by
 
 Prompt = Mapping[str, Mapping[str, Any]]
@@ -114,19 +111,11 @@ def _incomplete_preset(prompt: Prompt, own: list[str]) -> Note | None:
 
 
 def _preset_of(prompt: Prompt, node: str) -> Preset | None:
-<<<<<<< HEAD
-    """Return the preset that a preset node names; None if it is no such node, a link decides it, or it is no preset."""
-    name = prompt[node]["inputs"].get("preset") if prompt[node]["class_type"] == PRESET else None
-    try:
-        return preset_by(name) if isinstance(name, str) else None
-    except InputError:  # what cannot run
-=======
     """Return the preset that a preset node names; None if it is no such node, or the preset is not known."""
     name = prompt[node]["inputs"].get("preset") if prompt[node]["class_type"] == PRESET else None
     try:
         return preset_by(name) if isinstance(name, str) else None
     except DiffuseITError:
->>>>>>> w-first
         return None
 
 

@@ -181,17 +181,10 @@ def _options_of(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any
     return values
 
 
-<<<<<<< HEAD
 def _preset_in(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
     """Return the name of the preset among option nodes; None if there is none, or if a link decides it."""
     names = [inputs["preset"] for kind, inputs in chain if kind == PRESET]
     return names[0] if names and link_of(names[0]) is None else None
-=======
-def _preset_name(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
-    """Return the name of the preset behind a sampler; None if there is none, or if a link decides it."""
-    names = (inputs["preset"] for kind, inputs in chain if kind == PRESET)
-    return next((name for name in names if isinstance(name, str)), None)
->>>>>>> w-first
 
 
 def answer(
@@ -214,11 +207,7 @@ def answer(
     figures = known.find(key_of(prompt, node, device))
     try:
         chain = list(_option_nodes(prompt, node))
-<<<<<<< HEAD
         options, preset = _options_of(chain), _preset_in(chain)
-=======
-        options, preset = _options_of(chain), _preset_name(chain)
->>>>>>> w-first
     except (InputError, KeyError):  # what cannot run
         options, preset = {}, None
     names = {entry.id for entry in nodes[prompt[node]["class_type"]].define_schema().inputs}
