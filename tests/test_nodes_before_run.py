@@ -7,12 +7,8 @@ import pytest
 from nodes_alone import import_node_module
 from PIL import Image
 
-<<<<<<< HEAD
-from diffuseit.preset_files import presets_folder, write_preset
-=======
 from diffuseit.models.hub.catalog import members
-from diffuseit.preset_files import write_preset
->>>>>>> w-first
+from diffuseit.preset_files import presets_folder, write_preset
 from diffuseit.presets import PRESETS
 from tools import fake_comfyui
 
