@@ -550,8 +550,9 @@ HOSTILE_EVENTS = """place => {
     send(begin)
     send(steps)
     for (const change of [
-        {frames: [[0, 0, svg]]}, {frames: [[0, 0, "https://example.com/b.png"]]}, {marks: many(200000)}, {marks: [[0, "x"]]},
-        {values: Array(200000).fill({})}, {values: [{constructor: "x"}]}, {gradients: [[0, [[0, -1]]]]}, {elapsed: null},
+        {frames: [[0, 0, svg]]}, {frames: [[0, 0, "https://example.com/b.png"]]}, {marks: many(200000)},
+        {marks: [[0, "x"]]}, {values: Array(200000).fill({})}, {values: [{constructor: "x"}]},
+        {gradients: [[0, [[0, -1]]]]}, {elapsed: null},
     ]) send({...steps, ...change, from: 1})
     send({kind: "result", ...place, pictures: [svg], size: [4, 4]})
     return new Promise(resolve => setTimeout(() => resolve([refused, shown().innerHTML]), 500))
