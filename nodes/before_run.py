@@ -88,7 +88,9 @@ def _no_steps(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> Note | 
 
 def _missing(prompt: Prompt, own: list[str]) -> Note | None:
     """Return the models that are not on this machine, and which of them can be downloaded, by the catalog's names."""
-    asked = [prompt[one]["inputs"].get("model") for one in own if prompt[one]["class_type"] in LOADERS]
+    loaders = [one for one in own if prompt[one]["class_type"] in LOADERS]
+    loaders.sort(key=lambda one: LOADERS.index(prompt[one]["class_type"]))
+    asked = [prompt[one]["inputs"].get("model") for one in loaders]
     names = dict.fromkeys(name for name in asked if isinstance(name, str) and name != POCKET)
     sets = [prompt[one]["inputs"].get("set") for one in own if prompt[one]["class_type"] == LOAD_SET]
     files = model_paths() if names or sets else {}

@@ -164,11 +164,16 @@ def _option_nodes(prompt: Prompt, node: str) -> Iterator[tuple[str, Mapping[str,
 
 
 def _options_of(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Return the settings of option nodes and of a preset, read as their nodes read them. A link stays a link."""
+    """Return the settings of option nodes and of a preset, read as their nodes read them.
+
+    A link stays a link. Other nodes have no settings.
+    """
     values: dict[str, Any] = {}
     for kind, inputs in reversed(chain):
         if kind in READERS:
             values |= READERS[kind]({name: inputs[name] for name in inputs.keys() - {"previous"}})
+        elif kind != PRESET:
+            continue
         elif link_of(inputs["preset"]) is not None:
             values["steps"] = inputs["preset"]
         else:
@@ -176,10 +181,10 @@ def _options_of(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any
     return values
 
 
-def _preset_name(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
-    """Return the name of the preset behind a sampler; None if there is none, or if a link decides it."""
-    names = (inputs["preset"] for kind, inputs in chain if kind == PRESET)
-    return next((name for name in names if isinstance(name, str)), None)
+def _preset_in(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
+    """Return the name of the preset among option nodes; None if there is none, or if a link decides it."""
+    names = [inputs["preset"] for kind, inputs in chain if kind == PRESET]
+    return names[0] if names and link_of(names[0]) is None else None
 
 
 def answer(
@@ -202,7 +207,7 @@ def answer(
     figures = known.find(key_of(prompt, node, device))
     try:
         chain = list(_option_nodes(prompt, node))
-        options, preset = _options_of(chain), _preset_name(chain)
+        options, preset = _options_of(chain), _preset_in(chain)
     except (InputError, KeyError):  # what cannot run
         options, preset = {}, None
     names = {entry.id for entry in nodes[prompt[node]["class_type"]].define_schema().inputs}

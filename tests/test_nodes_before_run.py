@@ -8,7 +8,7 @@ from nodes_alone import import_node_module
 from PIL import Image
 
 from diffuseit.models.hub.catalog import members
-from diffuseit.preset_files import write_preset
+from diffuseit.preset_files import presets_folder, write_preset
 from diffuseit.presets import PRESETS
 from tools import fake_comfyui
 
@@ -245,6 +245,24 @@ def test_a_preset_that_lacks_an_input_is_seen(answer):
     assert answer(lacking)["notes"] == [
         {"kind": "preset_needs", "preset": "official-image", "input": "style_image"}
     ]
+
+
+def test_a_saved_preset_is_known_as_those_of_the_package(answer, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFUSEIT_PRESETS", str(tmp_path / "presets"))
+    image = PRESETS["fast-image"]
+    own = replace(image, name="mine", sampler=replace(image.sampler, steps=7, skip=2))
+    write_preset(own, presets_folder())
+    found = answer(
+        graph(preset={"preset": "mine"}, sampler={"losses": ["preset", 0], "options": ["preset", 1]})
+    )
+    assert found["preset"] == "mine" and found["settings"]["steps"] == 7
+    assert found["steps"] == len(own.sampler.timetable)
+    assert found["notes"] == [{"kind": "preset_needs", "preset": "mine", "input": "style_image"}]
+
+
+def test_a_preset_that_a_link_decides_leaves_the_steps_open(answer):
+    found = answer(graph(preset={"preset": ["style", 0]}, sampler={"options": ["preset", 1]}))
+    assert found["steps"] is None and found["preset"] is None and found["settings"] == {"steps": None}
 
 
 def test_values_that_options_replace_are_told_with_the_preset(answer):

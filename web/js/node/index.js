@@ -43,7 +43,7 @@ app.registerExtension({
     for (const [type, outcome] of Object.entries(OUTCOMES)) {
       api.addEventListener(type, ({ detail }) => onPromptEnd(outcome, detail));
     }
-    api.addEventListener("execution_cached", ({ detail }) => showCached(detail.prompt_id, detail.nodes));
+    api.addEventListener("execution_cached", ({ detail }) => void showCached(detail.prompt_id, detail.nodes));
     app.canvas.canvas.addEventListener("litegraph:set-graph", restoreAll);
     watchEstimates();
     void catchUp();
