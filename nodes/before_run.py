@@ -167,13 +167,15 @@ def _unknown_words(prompt: Prompt, own: list[str]) -> Note | None:
 
 
 def _empty_mask(prompt: Prompt, node: str) -> Note | None:
-    """Warn of the mask of a loaded image that has no transparent parts."""
+    """Warn of the mask of a loaded image: one without transparency has none, one without transparent parts is empty."""
     link = prompt[node]["inputs"].get("mask")
     mask = linked(prompt, node, "mask")
     if mask is None or prompt[mask]["class_type"] != "LoadImage" or link[1] != 1:
         return None
     facts = _facts_of(prompt, mask)
-    return {"kind": "empty_mask"} if facts is not None and facts.opaque else None
+    if facts is None or not facts.opaque:
+        return None
+    return {"kind": "empty_mask"} if facts.has_alpha else {"kind": "no_mask"}
 
 
 def result_size(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -227,9 +229,10 @@ def _canvas_of(model: Any) -> Any | None:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What an image file says: (width, height), and whether nothing in it is transparent."""
+    """What an image file says: (width, height), whether it has an alpha channel, and whether nothing is transparent."""
 
     size: tuple[int, int]
+    has_alpha: bool
     opaque: bool
 
 
@@ -247,9 +250,10 @@ def _facts(path: Path, _changed: int) -> _Facts | None:
     """Return what ComfyUI's Load Image finds in a file; None if it is no image."""
     try:
         with Image.open(path) as image:
-            opaque = "A" not in image.getbands()
-            if not opaque and math.prod(image.size) <= LARGEST_ALPHA:
+            has_alpha = "A" in image.getbands()
+            opaque = not has_alpha
+            if has_alpha and math.prod(image.size) <= LARGEST_ALPHA:
                 opaque = image.getchannel("A").getextrema() == (255, 255)
-            return _Facts(ImageOps.exif_transpose(image).size, opaque)
+            return _Facts(ImageOps.exif_transpose(image).size, has_alpha, opaque)
     except Exception:  # Pillow raises anything for files that are no images
         return None

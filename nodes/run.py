@@ -111,7 +111,7 @@ def prepare(
     check_source(x_src, ddpm.module)
     # The schedule refuses more steps than the network was trained on.
     ddpm.module.schedule(settings.steps)
-    original_mask = None if mask is None else mask_to_core(mask, source)
+    original_mask = None if mask is None else _mask(mask, source, "mask")
     return Run(
         ddpm,
         tuple(fitted(one, fitting, source) for one in chain),
@@ -143,10 +143,16 @@ def fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
                     f"{len(value)} style images for {len(source)} sources: give one, or one for each"
                 )
             inputs[name] = cover(value, fit.canvas)
-    mask = one.bound.mask
-    if mask is not None:
-        mask = fit.apply(mask_to_core(mask, source, "a loss's mask"))
-    return replace(one.bound, inputs=inputs, mask=mask)
+    mask = None if one.bound.mask is None else _mask(one.bound.mask, source, "a loss's mask")
+    return replace(one.bound, inputs=inputs, mask=None if mask is None else fit.apply(mask))
+
+
+def _mask(mask: Tensor, source: Tensor, name: str) -> Tensor | None:
+    """Return a MASK of ComfyUI as `mask_to_core` does. If it counts as none, the node says so."""
+    found = mask_to_core(mask, source, name)
+    if found is None:
+        events.show_text(f"{name}: empty, as Load Image gives it without transparency, so it counts as none")
+    return found
 
 
 def execute(run: Run, workflow: str = "") -> tuple[Result, live.Live, Execution]:

@@ -66,8 +66,8 @@ class Variations(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the image may change (white). Elsewhere the source stays as it is. The mask must "
-                    "have the size of the image.",
+                    tooltip="Where the image may change (white). Elsewhere the source stays as it is. A mask of "
+                    "another size is scaled if it has the shape of the image.",
                 ),
                 io.Combo.Input(
                     "size",

@@ -5,7 +5,7 @@
  *   | { kind: "missing", models: string[], downloads: string[] }
  *   | { kind: "preset_needs", preset: string, input: string }
  *   | { kind: "unknown_words", words: string[] }
- *   | { kind: "drawn_scenes" | "empty_mask" }} Note a warning from the server (nodes/before_run.py)
+ *   | { kind: "drawn_scenes" | "empty_mask" | "no_mask" }} Note a warning from the server (nodes/before_run.py)
  *
  * @typedef {object} Line
  * @property {string} text
@@ -60,6 +60,8 @@ function textOf(note, estimate) {
       return estimate?.size ? t("note.drawn_scenes_size", { ...estimate.size }) : t("note.drawn_scenes");
     case "empty_mask":
       return t("note.empty_mask");
+    case "no_mask":
+      return t("note.no_mask");
   }
 }
 
