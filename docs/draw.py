@@ -3,7 +3,8 @@
     python docs/draw.py                    # docs/icon.png and docs/banner.png
     python docs/draw.py OUTPUT/DiffuseIT   # example_workflows/*.jpg, of what a ComfyUI saved when it ran them
 
-The picture of full-size.json is one of a run with 'pocket' in its loaders and 'pocket-text' in its preset.
+The picture of full-size.json is one of a run with 'pocket' in its loaders and 'pocket-text' in its preset. So are those
+of guide-sdxl.json and guide-flux.json, with the latent pocket model in place of SDXL and Flux, at 64x64.
 """
 
 import sys
@@ -25,6 +26,7 @@ SHOWN = (
     ("animal", "lion", "tiger", 23),
     ("landscape", "summer", "night", 12),
 )
+IN_PLACE = ("full-size", "guide-sdxl", "guide-flux")  # of larger models
 COLUMNS = (0, 1, 2, 3, 6, -1)  # visits whose prediction the banner shows, after the source
 
 
@@ -87,8 +89,8 @@ def thumbnail(name: str, pictures: list[Image.Image]) -> Image.Image:
         picture.paste("white", (THUMBNAIL - side - 16, THUMBNAIL - side - 16, THUMBNAIL - 8, THUMBNAIL - 8))
         picture.paste(style.resize((side, side), NEAREST), (THUMBNAIL - side - 12, THUMBNAIL - side - 12))
         return picture
-    picture = split([pictures[0], pictures[-1]] if name == "mask" else pictures, THUMBNAIL)
-    if name == "full-size":
+    picture = split(pictures if name == "loss-swap" else [pictures[0], pictures[-1]], THUMBNAIL)
+    if name in IN_PLACE:
         draw, font = ImageDraw.Draw(picture), ImageFont.load_default(24)
         draw.rectangle((0, THUMBNAIL - 48, THUMBNAIL, THUMBNAIL), fill="black")
         where = (THUMBNAIL / 2, THUMBNAIL - 24)
@@ -103,9 +105,9 @@ def main() -> None:
         save_picture(banner(ways), ROOT / "docs" / "banner.png")
         return
     for workflow in sorted((ROOT / "example_workflows").glob("*.json")):
-        saved = sorted(Path(sys.argv[1]).glob(f"{workflow.stem}_*.png"))
-        picture = thumbnail(workflow.stem, panels(saved[-1]))
-        picture.save(workflow.with_suffix(".jpg"), quality=88, optimize=True)
+        if saved := sorted(Path(sys.argv[1]).glob(f"{workflow.stem}_*.png")):
+            picture = thumbnail(workflow.stem, panels(saved[-1]))
+            picture.save(workflow.with_suffix(".jpg"), quality=88, optimize=True)
 
 
 if __name__ == "__main__":

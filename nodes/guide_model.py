@@ -9,8 +9,9 @@ from .comfy.devices import gradients
 from .comfy.sampling import with_guidance
 from .images import to_core
 from .inputs import checked
-from .latent_run import PredictionSession, Wanted, prepare
+from .latent_run import Wanted, prepare
 from .model_options import make_prediction, model_guidance
+from .prediction_session import PredictionSession
 from .run import check_chain
 from .types import CATEGORY, LOSSES, OPTIONS, Losses, Options
 

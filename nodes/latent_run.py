@@ -1,23 +1,15 @@
-"""Guidance of one run of ComfyUI's sampling: checks, memory, what the losses move, and what is shown."""
+"""One run of ComfyUI's sampling that losses guide: its checks, its memory plans, and what shows it."""
 
 import logging
-import math
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
-from types import TracebackType
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.guidance.loop import sample
-from ..diffuseit.guidance.prediction import Guided, PredictionGuidance, PredictionSettings
-from ..diffuseit.guidance.rng import Seeded
-from ..diffuseit.guidance.settings import SamplerSettings
 from ..diffuseit.images.resize import Fit
 from ..diffuseit.losses import BoundLoss
 from ..diffuseit.models.base import Backbone
@@ -26,7 +18,7 @@ from . import estimate, live
 from .comfy import devices, events, memory
 from .comfy.latent import PixelAutoencoder, VAEAutoencoder
 from .comfy.memory import LatentPlan
-from .comfy.sampling import Denoise, SamplerCall, Sampling
+from .comfy.sampling import Sampling
 from .run import check_chain, feature_networks, fitted, named_features
 from .types import Losses, Network
 
@@ -173,199 +165,7 @@ def with_less_memory(plans: list[LatentPlan], attempt: Callable[[LatentPlan], Fo
     raise AssertionError("there is always a plan")
 
 
-@dataclass(frozen=True)
-class _Look:
-    """A step of ComfyUI's sampler, for `live.Live`."""
-
-    number: int
-    total: int
-    t: int
-    items: range
-    terms: Mapping[str, Tensor]
-    shares: Mapping[int, Tensor]
-    restarted: bool = field(default=False, init=False)
-
-
-class PredictionSession:
-    """Moves the predictions of one run. It is a context, which ends what the run has begun, however it ends."""
-
-    def __init__(self, run: LatentRun, settings: PredictionSettings, through: bool):
-        self.run, self.settings, self.through = run, settings, through
-        self._plans = run.plans()
-        self._rng = Seeded(run.sampling.seed, len(run.source))
-        self._guidance = with_less_memory(self._plans, self._bound)
-        steps = run.sigmas.steps
-        self._reporter = run.reporter(self._plans[0], steps)
-        self._measured = math.ceil(steps / live.MEASUREMENTS)
-        self._reported, self._last_step = 0, -1
-        self._last: Tensor | None = None
-        self._open = ExitStack()
-
-    def __enter__(self) -> "PredictionSession":
-        self._open.enter_context(self.run.interruptible())
-        return self
-
-    def begin(self) -> None:
-        self._open.enter_context(self._reporter)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._open.__exit__(kind, error, trace)
-            if kind is None and self._last is not None:
-                self._reporter.result(self._last, self.run.size)
-                self.run.note(self._reporter)
-        finally:
-            self.run.autoencoder.release()
-
-    def guests(self) -> tuple[list[Network[Any]], int]:
-        return self.run.guests(self._plans[0]), self.run.required(self._plans[0])
-
-    def guides(self, sigma: float) -> bool:
-        return self._guidance.guides(sigma)
-
-    def guided(self, x: Tensor, denoise: Denoise, sigma: float) -> Tensor:
-        step = self.run.sigmas.at(sigma)
-        first = step > self._last_step
-        measure = first and self._reported % self._measured == 0
-        states = [generator.get_state() for generator in self._rng.generators]
-
-        def attempt(plan: LatentPlan) -> Guided:
-            if plan is not self._plans[0]:
-                self._give_way(plan, states)
-            if self.through:
-                return self._guidance.guide_through(x, denoise, sigma, measure)
-            return self._guidance.guide(x, denoise(x), sigma, measure)
-
-        found = with_less_memory(self._plans, attempt)
-        if first:
-            self._last_step = step
-            self._report(step, found)
-        return found.pred_xstart
-
-    def _bound(self, plan: LatentPlan) -> PredictionGuidance:
-        """Bring the networks to the device, and compute what the losses need of source and targets."""
-        run = self.run
-        self._plans = self._plans[self._plans.index(plan) :]
-        if plan.options.offload is not None:
-            devices.unload_others(run.sampling.model.patcher, run.guests(plan))
-            devices.rest(run.features)
-        devices.load(run.guests(plan), run.required(plan))
-        backbone = run.backbone(_unasked, plan)
-        guidance = PredictionGuidance(
-            run.losses, run.source, backbone, self.settings, rng=self._rng, options=plan.options
-        )
-        if self.settings.anchor > 0:
-            # The VAE encodes now, before the model takes the device, and may have been moved for that.
-            guidance.guidance.x_0  # noqa: B018
-        return guidance
-
-    def _give_way(self, plan: LatentPlan, states: list[Tensor]) -> None:
-        """Go on with a plan that needs less memory, from the random numbers of `states`."""
-        run, model = self.run, self.run.sampling.model.patcher
-        self._plans = self._plans[self._plans.index(plan) :]
-        devices.unload_others(model, run.guests(plan))
-        if plan.options.offload is not None:
-            devices.rest(run.features)
-        run.autoencoder.release(plan.recompute)
-        self._guidance.guidance.options = plan.options
-        self._guidance.guidance.backbone.shrink = plan.shrink
-        for generator, state in zip(self._rng.generators, states, strict=True):
-            generator.set_state(state)
-
-    def _report(self, step: int, found: Guided) -> None:
-        def pictures(count: int) -> Tensor:
-            self._last = _pictures(self._guidance.guidance.backbone, found.pred_xstart, count)
-            return self._last
-
-        total = max(self.run.sigmas.steps, self._reported + 1)
-        t = self.run.sigmas.steps - 1 - step
-        look = _Look(self._reported, total, t, range(len(found.pred_xstart)), found.terms, found.shares)
-        self._reporter.step(look, pictures)
-        self._reported += 1
-
-
 @torch.no_grad()
-def _pictures(backbone: Backbone, x_0: Tensor, count: int = live.SHOWN_PICTURES) -> Tensor:
+def first_pictures(backbone: Backbone, x_0: Tensor, count: int = live.SHOWN_PICTURES) -> Tensor:
     """Return the first of the images [B, C, h, w] as the losses see them: [count or less, 3, H, W] on the CPU."""
     return backbone.show(x_0[:count]).cpu()
-
-
-class _Known:
-    """An autoencoder that knows the latents of the source."""
-
-    def __init__(self, autoencoder: PixelAutoencoder | VAEAutoencoder, latents: Tensor):
-        self.factor, self.decode, self.networks = (
-            autoencoder.factor,
-            autoencoder.decode,
-            autoencoder.networks,
-        )
-        self._latents = latents
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._latents
-
-
-def sample_latents(
-    wanted: Wanted, settings_of: Callable[[int], SamplerSettings], call: SamplerCall
-) -> Tensor:
-    """Return x_0 of the core's loop, from the x and over the sigmas of `call`.
-
-    `settings_of` returns the settings for a number of steps. Raise `InputError` before heavy work.
-    """
-    run = prepare(wanted, call.sampling)
-    if run.sigmas.values[-1] > 0:
-        raise InputError(
-            "the sigmas do not end at 0: use DiffuseIT Guide Model, which guides a part of a run too"
-        )
-    settings = settings_of(run.sigmas.steps)
-    try:
-        return with_less_memory(run.plans(), lambda plan: _loop(run, settings, call, plan))
-    finally:
-        run.autoencoder.release()
-
-
-def _loop(run: LatentRun, settings: SamplerSettings, call: SamplerCall, plan: LatentPlan) -> Tensor:
-    model, steps, visits = call.sampling.model.patcher, run.sigmas.steps, len(settings.timetable)
-    if plan.options.offload is not None:
-        devices.unload_others(model, run.guests(plan))
-        devices.rest(run.features)
-    devices.load_beside(model, run.guests(plan), run.required(plan))
-    if settings.ever_backward:
-        devices.prepare_backward(model)
-    backbone = run.backbone(call.denoise, plan)
-    if call.latent_image.any():
-        backbone.autoencoder = _Known(run.autoencoder, call.latent_image)
-    mask = call.mask
-    if mask is not None and backbone.size_multiple > 1:
-        mask = mask.repeat_interleave(backbone.size_multiple, -1).repeat_interleave(
-            backbone.size_multiple, -2
-        )
-    rng = Seeded(call.sampling.seed, len(run.source))
-    rng.noise(call.x.shape)  # ComfyUI drew the noise of x from this seed
-    from_noise = settings.method.start_at == "noise"
-    reporter = run.reporter(plan, visits)
-    with run.interruptible(), reporter:
-        for step in sample(
-            backbone,
-            run.source,
-            run.losses,
-            settings,
-            rng=rng,
-            x_start=call.x / run.sigmas.scale(run.sigmas.values[0]) if from_noise else None,
-            mask=mask,
-            options=plan.options,
-            measure_every=math.ceil(visits / live.MEASUREMENTS),
-        ):
-            devices.hold(run.guests(plan))
-            reporter.step(step, partial(_pictures, backbone, step.x_0))
-            sigma = run.sigmas.values[steps - 1 - step.t]
-            call.show(step.number * steps // visits, run.sigmas.scale(sigma) * step.x_t, step.x_0)
-    reporter.result(_pictures(backbone, step.x_0), run.size)
-    run.note(reporter)
-    return step.x_0
-
-
-def _unasked(x: Tensor, sigma: float) -> Tensor:
-    raise AssertionError("ComfyUI's sampler asks the model")

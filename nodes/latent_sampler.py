@@ -13,7 +13,8 @@ from .comfy.devices import gradients
 from .comfy.sampling import sampler
 from .images import to_core
 from .inputs import checked
-from .latent_run import Wanted, sample_latents
+from .latent_loop import sample_latents
+from .latent_run import Wanted
 from .model_options import make_latent_settings
 from .options import DEFAULTS
 from .run import check_chain

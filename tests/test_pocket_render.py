@@ -141,7 +141,12 @@ def test_the_vocabulary_has_the_words_of_the_captions_and_no_others() -> None:
     assert unknown_words(" ".join(captions)) == []
     said = set(re.findall("[a-z]+", " ".join(captions).lower()))
     assert vocabulary() <= said
-    assert unknown_words("A neon City by night, neon's glow, 雪の風景") == ["neon", "city", "glow", "雪の風景"]
+    assert unknown_words("A neon City by night, neon's glow, 雪の風景") == [
+        "neon",
+        "city",
+        "glow",
+        "雪の風景",
+    ]
 
 
 def test_captions_name_the_style(domain: str) -> None:

@@ -22,7 +22,7 @@ OUT_OF_MEMORY = (
 
 LATENTS_OUT_OF_MEMORY = (
     "DiffuseIT ran out of memory, even in low-memory mode: connect a tiny VAE (taesd, taesdxl, taef1), lower "
-    "view_size, or use fewer images in a batch and fewer or smaller CLIP models"
+    "view_size, leave gradient at prediction, or use fewer images in a batch and fewer or smaller CLIP models"
 )
 
 

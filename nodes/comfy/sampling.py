@@ -42,8 +42,12 @@ class Session(Protocol):
     through: bool
     """Whether the gradient passes back through the diffusion model."""
 
-    def guests(self) -> tuple[list[Network[Any]], int]:
-        """Return the networks that are on the device beside the model, and the bytes that they need to run."""
+    def guests(self) -> list[Network[Any]]:
+        """Return the networks that are on the device beside the model."""
+        ...
+
+    def required(self) -> int:
+        """Return the bytes that they need to run."""
         ...
 
     def begin(self) -> None:
@@ -100,8 +104,8 @@ def with_guidance(model: Any, begin: Open) -> Any:
 def _among_models(model: Any, session: Session) -> Iterator[None]:
     """Let ComfyUI load the session's networks with the model, so that it does not unload them for it."""
     key = f"{KEY} {id(session)}"
-    networks, _ = session.guests()
-    model.set_additional_models(key, [patcher for network in networks for patcher in network.patchers])
+    guests = [patcher for network in session.guests() for patcher in network.patchers]
+    model.set_additional_models(key, guests)
     try:
         yield
     finally:
@@ -111,9 +115,8 @@ def _among_models(model: Any, session: Session) -> Iterator[None]:
 def _wrappers(model: Any, latents: LatentModel, session: Session) -> list[tuple[str, Any]]:
     def sampler_sample(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The model is loaded now."""
-        networks, required = session.guests()
         with gradients():
-            load_beside(model, networks, required)
+            load_beside(model, session.guests(), session.required())
             if session.through:
                 prepare_backward(model)
             session.begin()
@@ -127,7 +130,7 @@ def _wrappers(model: Any, latents: LatentModel, session: Session) -> list[tuple[
         sigma = float(timestep.flatten()[0])
         if session.through and session.guides(sigma):
             with gradients(), backward_through_models():
-                hold(session.guests()[0])
+                hold(session.guests())
                 level = timestep.clone()
 
                 def denoise(x: Tensor) -> Tensor:
@@ -136,7 +139,8 @@ def _wrappers(model: Any, latents: LatentModel, session: Session) -> list[tuple[
                 return latents.to_comfy(session.guided(latents.to_core(x), denoise, sigma))
         prediction: Tensor = executor(x, timestep, model_options, seed)
         with gradients():
-            hold(session.guests()[0])
+            if session.guides(sigma):
+                hold(session.guests())
             plain = latents.to_core(prediction)
             guided = session.guided(latents.to_core(x), lambda _: plain, sigma)
         return latents.to_comfy(guided).to(prediction)

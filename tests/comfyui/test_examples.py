@@ -8,8 +8,29 @@ from diffuseit.images.resize import resize
 from diffuseit.pocket.benchmark.metrics import ssim
 from diffuseit.pocket.judge import CLASSES
 from diffuseit.pocket.models import pocket_judge
+from diffuseit.pocket.world.render import STYLES, render, sample_geometry
+from diffuseit.pocket.world.seeds import HELD_OUT
 
 pytestmark = pytest.mark.comfyui
+
+GUIDED = {"guide-any-model": "night", "guide-latent-sampler": "sunset"}
+"""The style that the prompt of an example with ComfyUI's own sampling names."""
+
+ENLARGED = 6
+"""How many times the pixels of their results are enlarged, with gaps of two pixels between images."""
+
+TINY = {"guide-sdxl": "sdxl", "guide-flux": "flux"}
+"""The kind of the tiny model that stands in for a large one."""
+
+OUTPUTS = {
+    ("CheckpointLoaderSimple", 0): 0,
+    ("LoraLoader", 0): 0,
+    ("UNETLoader", 0): 0,
+    ("CheckpointLoaderSimple", 2): 1,
+    ("VAELoader", 0): 1,
+    ("CLIPTextEncode", 0): 2,
+}
+"""The output of TinyModel in the place of an output."""
 
 WANTED = {
     "text-guided": "autumn",
@@ -64,6 +85,60 @@ def test_the_wanted_style_is_reached_and_the_layout_stays(server, judge, name):
         assert style(judge, source) != WANTED[name]
         assert style(judge, result) == WANTED[name]
         assert float(ssim(resize(source, tuple(result.shape[-2:])), result)) > 0.3
+
+
+def truth(prompt, style):
+    """The scene of an example in another style, [1, 3, 64, 64] in [-1, 1]."""
+    (scene,) = (inputs["scene"] for kind, inputs in prompt.values() if kind == "DiffuseITExamplePicture")
+    seed = HELD_OUT.start + scene
+    return render(sample_geometry("landscape", [seed]), [STYLES["landscape"].index(style)], [seed])
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_losses_hold_the_layout_that_the_prompt_alone_loses(server, judge, name):
+    prompt = example(name)
+    (saved,) = (node for node, (kind, _) in prompt.items() if kind == "SaveImage")
+    row = torch.tensor(server.images(server.run(prompt), saved)).permute(0, 3, 1, 2) / 127.5 - 1
+    row = row[..., ::ENLARGED, ::ENLARGED]
+    source, without, result = (row[..., left : left + 64] for left in (0, 66, 132))
+    assert style(judge, source) != GUIDED[name]
+    assert style(judge, without) == style(judge, result) == GUIDED[name]
+    right = truth(prompt, GUIDED[name])
+    assert float(ssim(right, result)) > float(ssim(right, without)) + 0.2
+
+
+def with_tiny_model(prompt, kind):
+    """No file is needed, and the picture is small: the wiring stays."""
+
+    def replaced(value):
+        if not isinstance(value, list):
+            return value
+        node, output = value
+        return ["tiny", OUTPUTS[prompt[node][0], output]] if (prompt[node][0], output) in OUTPUTS else value
+
+    gone = {node for node, _ in OUTPUTS} | {"DualCLIPLoader"}
+    small = {"width": 64, "height": 64, "steps": 4}
+    kept = {
+        node: (
+            kind,
+            {name: small.get(name, replaced(value)) for name, value in inputs.items()},
+        )
+        for node, (kind, inputs) in prompt.items()
+        if kind not in gone
+    }
+    return {**with_pocket_models(kept), "tiny": ("TinyModel", {"kind": kind})}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_graphs_for_large_models_run_with_tiny_ones(server, name):
+    prompt = with_tiny_model(example(name), TINY[name])
+    (saved,) = (node for node, (kind, _) in prompt.items() if kind == "SaveImage")
+    outcome = server.run(prompt)
+    assert server.images(outcome, saved).shape == (1, 64, 64 + 16 + 64, 3)
+    assert {kind for kind, _ in (prompt[node] for node in outcome.executed)} >= {
+        "DiffuseITGuideModel",
+        "VAEDecode",
+    }
 
 
 def style(judge, picture):

@@ -178,7 +178,10 @@ def test_models_that_are_here_and_that_are_not(page, server, shoot):
         for element in page.locator(f"{PANEL} [data-model]").all()
     }
     assert list(states) == [
-        entry.name for kind in ("ddpm", "vit", "clip", "measure") for entry in catalog().values() if entry.kind == kind
+        entry.name
+        for kind in ("ddpm", "vit", "clip", "measure")
+        for entry in catalog().values()
+        if entry.kind == kind
     ]
     assert {name for name, state in states.items() if state == "present"} == {HERE.name}
     assert set(states.values()) == {"present", "missing"}

@@ -9,12 +9,14 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
+from diffuseit.images.sheet import captioned
 from diffuseit.losses import (
     ColorStatisticsLoss,
     ImageStyleLoss,
@@ -26,10 +28,11 @@ from diffuseit.losses import (
 )
 from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
-from diffuseit.pocket.benchmark.sheet import captioned
+from diffuseit.pocket.benchmark.latent import Row
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
-from diffuseit.presets import PRESETS
+from diffuseit.presets import PRESETS, at_strength
+from tools.help_pictures.latent import Rows, painted
 from tools.help_pictures.networks import crops_of, keys_of_layers
 from tools.help_pictures.settings import (
     IMAGE,
@@ -95,6 +98,15 @@ _BLUE_WALL = scene("animal", "lion", "leopard", 7)
 _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
 
+
+def _moved(walk: Literal["loop", "euler"] = "euler", resample: int = 1, **method: Any) -> Row:
+    """Return a row in which prompt and losses guide the latent pocket model."""
+    steps = MPGD(step_rule="normalized", **({"symmetric": True, "eta": 0.0} | method))
+    return Row("", walk, strength=0.75, cfg=2.0, preset="latent-text", resample=resample, method=steps)
+
+
+_PROMPT_ALONE = Row("", strength=0.75, cfg=2.0, resample=1, method=MPGD(eta=0.0))
+
 PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 17, _NIGHT),
     "DiffuseITSampler/step_size": Setting(TEXT, None, "step_size", 0.02, 2, _NIGHT),
@@ -104,6 +116,10 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
             f"start_color {share:g}": changed(TEXT, None, {"start_color": share, "resample": 4})
             for share in (1.0, 0.5, 0.0)
         },
+    ),
+    "DiffuseITTranslate/strength": Ways(
+        scene("landscape", "summer", "night", 3),
+        {f"strength {strength:g}": at_strength(TEXT, strength) for strength in (0.0, 0.25, 0.5, 1.0)},
     ),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
     "DiffuseITGuidanceOptions/guide_until": Ways(
@@ -155,6 +171,22 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
     "DiffuseITExamplePicture/picture": _examples,
+    "DiffuseITPocketText/text": partial(
+        painted, ("summer landscape", "night landscape", "desert landscape", "zebra"), 3
+    ),
+    "DiffuseITGuideModel/step_size": Rows(
+        scene("landscape", "summer", "sunset", 20),
+        {"prompt alone": _PROMPT_ALONE}
+        | {f"step_size {size:g}": _moved(step_size=size) for size in (1, 2, 10)},
+    ),
+    "DiffuseITLatentSampler/resample": Rows(
+        scene("landscape", "summer", "autumn", 21),
+        {f"resample {visits}": _moved("loop", visits, symmetric=False, eta=1.0) for visits in (1, 4, 16)},
+    ),
+    "DiffuseITModelGuidanceOptions/noise": Rows(
+        scene("animal", "lion", "tiger", 22),
+        {"noise follows": _moved(), "noise stays": _moved(symmetric=False)},
+    ),
 }
 """How to draw each picture, by node and input."""
 

@@ -119,9 +119,10 @@ class TextEncoder:
     def load(self, dtype: torch.dtype) -> nn.Module:
         """Return the frozen network. Raise `ModelError` unless the weights fit the configuration."""
         network_class = library_class("transformers", self.kind)
-        config = library_class("transformers", _CONFIGS[self.kind][1])(**asdict(self.config))
+        config_class = library_class("transformers", _CONFIGS[self.kind][1])
         state = self.folder.weights()
         with quiet(), failures(f"{self.folder} does not fit its config.json"):
+            config = config_class(**asdict(self.config))
             expected = sum(
                 value.numel() for value in without_memory(lambda: network_class(config)).parameters()
             )
