@@ -67,6 +67,9 @@ def evaluate(
             help="What measures: 'standard' for photos, 'pocket' for images of the pocket world, 'auto' by their size."
         ),
     ] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the networks run: a device of PyTorch, such as cuda.")
+    ] = "cpu",
     output: Annotated[
         Path, typer.Option("-o", "--output", parser=path, metavar="DIR", help="The folder for the report.")
     ] = Path("report"),
@@ -86,14 +89,13 @@ def evaluate(
     check_writable_folder(output)
     check_folder(output, str(results))
     pairs = find_pairs(results, sources, targets=targets, style=style, masks=mask)
-    import torch
-
     from ..evaluation.folder import measure_folder
     from ..evaluation.page import page
+    from .networks import as_device
 
+    where = as_device(device)
     texts = to is not None or any(pair.target is not None and pair.target.to for pair in pairs.pairs)
     witnesses = _witnesses(networks, pairs, texts, style is not None)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with console.pictures_bar(len(pairs.pairs)) as show:
         report = measure_folder(
             pairs,
@@ -103,7 +105,7 @@ def evaluate(
             sources=str(sources),
             to=to,
             from_=from_,
-            device=device,
+            device=where,
             on_picture=lambda done, name: show(done, name, None),
         )
     if not report.rows:

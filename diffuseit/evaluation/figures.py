@@ -31,11 +31,15 @@ class Figure:
         """Return one picture's value as a person reads it."""
         if self.share:
             return "yes" if value else "no"
-        return f"{value:.{self.digits}f}{self.unit}"
+        return self._number(value)
 
     def show_mean(self, value: float) -> str:
         """Return the mean over pictures, or the rate in percent."""
-        return f"{100 * value:.0f} %" if self.share else f"{value:.{self.digits}f}{self.unit}"
+        return f"{100 * value:.0f} %" if self.share else self._number(value)
+
+    def _number(self, value: float) -> str:
+        # `+ 0.0` makes the zero of "-0.0" a plain one.
+        return f"{round(value, self.digits) + 0.0:.{self.digits}f}{self.unit}"
 
 
 FIGURES: dict[str, Figure] = {

@@ -42,6 +42,11 @@ img.small { image-rendering: pixelated; }
 gap: 1rem; border-bottom: 1px dotted var(--line); break-inside: avoid; } dd { margin: 0; white-space: nowrap; }
 .note { flex-basis: 100%; margin: 0; font-size: .9rem; } .bad { color: var(--bad); font-weight: 600; }
 ul { padding-left: 1.2rem; overflow-wrap: anywhere; }
+@media (max-width: 45rem) {
+.figures thead { display: none; }
+.figures tr { display: grid; grid-template-columns: 1fr auto auto auto; border-bottom: 1px solid var(--line); }
+.figures th, .figures td { border: 0; } .figures td:last-child { grid-column: 1 / -1; opacity: .75; }
+}
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a7a; } }
 """
 
