@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,10 +27,12 @@ from diffuseit.losses import (
 )
 from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
+from diffuseit.pocket.benchmark.latent import Row
 from diffuseit.pocket.benchmark.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS
+from tools.help_pictures.latent import Rows, painted
 from tools.help_pictures.networks import crops_of, keys_of_layers
 from tools.help_pictures.settings import (
     IMAGE,
@@ -94,6 +97,18 @@ _LEOPARD = scene("animal", "lion", "leopard", 2)
 _BLUE_WALL = scene("animal", "lion", "leopard", 7)
 _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
+_PATH = scene("landscape", "summer", "sunset", 20)
+_LAKE = scene("landscape", "summer", "night", 21)
+_TREES = scene("landscape", "summer", "sunset", 22)
+
+
+def _guided(walk: Literal["loop", "euler"] = "euler", resample: int = 1, **method: Any) -> Row:
+    """Return a row of the latent benchmark in which a prompt and losses guide the model."""
+    steps = MPGD(step_rule="normalized", **({"symmetric": True, "eta": 0.0} | method))
+    return Row("", walk, 0.75, cfg=2.0, preset="latent-text", resample=resample, method=steps)
+
+
+_PROMPT_ALONE = Row("", strength=0.75, cfg=2.0, resample=1, method=MPGD(eta=0.0))
 
 PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSampler/skip": Setting(TEXT, None, "skip", 3, 17, _NIGHT),
@@ -155,6 +170,24 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
     "DiffuseITExamplePicture/picture": _examples,
+    "DiffuseITPocketText/text": partial(
+        painted, ("summer landscape", "night landscape", "desert landscape", "zebra"), 3
+    ),
+    "DiffuseITGuideModel/step_size": Rows(
+        _PATH,
+        {
+            "prompt alone": _PROMPT_ALONE,
+            "step_size 1 (default)": _guided(step_size=1.0),
+            "step_size 16": _guided(step_size=16.0),
+        },
+    ),
+    "DiffuseITLatentSampler/resample": Rows(
+        _LAKE,
+        {f"resample {visits}": _guided("loop", visits, symmetric=False, eta=1.0) for visits in (1, 4, 16)},
+    ),
+    "DiffuseITModelGuidanceOptions/inner_steps": Rows(
+        _TREES, {f"inner_steps {count}": _guided(inner_steps=count) for count in (0, 1, 4)}
+    ),
 }
 """How to draw each picture, by node and input."""
 
