@@ -24,7 +24,7 @@ from .losses import (
 )
 from .methods import MPGD, DiffuseIT, OfficialAGG
 from .models.bundle import Models, PresetNames
-from .schema import check, text
+from .schema import check, shown, text
 
 Prompts = str | Sequence[str]
 Kind = Literal["text", "image"]
@@ -261,6 +261,27 @@ def default_loss(kind: type[AnyLossType]) -> AnyLossType:
         if isinstance(loss, kind):
             return loss
     return kind()
+
+
+OWN_STRENGTH = 0.5
+"""The strength at which a preset is as it is."""
+
+
+def at_strength(preset: Preset, strength: float) -> Preset:
+    """Return the preset with less or more of the diffusion process, for `strength` from 0 to 1.
+
+    `OWN_STRENGTH` keeps its `skip`, 1 skips nothing, and 0 leaves one step. Between them the number of steps grows
+    linearly. Raise `InputError` for another strength.
+    """
+    if not 0 <= strength <= 1:
+        raise InputError(f"the strength is {shown(strength)}: use 0 to 1")
+    steps = preset.sampler.steps
+    own = steps - preset.sampler.skip
+    if strength > OWN_STRENGTH:
+        taken = own + (steps - own) * (strength - OWN_STRENGTH) / (1 - OWN_STRENGTH)
+    else:
+        taken = 1 + (own - 1) * strength / OWN_STRENGTH
+    return replace(preset, sampler=replace(preset.sampler, skip=steps - round(taken)))
 
 
 def settle(

@@ -15,18 +15,23 @@ from PIL import Image, ImageOps
 from ..diffuseit.errors import DiffuseITError
 from ..diffuseit.images.resize import Fit
 from ..diffuseit.models.hub.catalog import Entry, entry_of_file
-from ..diffuseit.presets import PRESETS
+from ..diffuseit.presets import Preset
 from .comfy.folders import input_file, model_paths
+from .model_sets import POCKET, SETS, missing_of
+from .saved_presets import preset_by
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """Nodes by id, in the format of ComfyUI's API: `class_type` and `inputs`, in which [id, slot] is a link."""
 
 Note = dict[str, Any]
 
-POCKET = "pocket"
 EXAMPLE, EXAMPLE_SIZE = "DiffuseITExamplePicture", (64, 64)
 PRESET = "DiffuseITPreset"
 LOADERS = ("DiffuseITLoadDDPM", "DiffuseITLoadViT", "DiffuseITLoadCLIP")
+LOAD_SET = "DiffuseITLoadModels"
+MODELS = "models"
+"""The input of DiffuseIT Translate for a whole set of models."""
+
 TEXTS = ("to_text", "from_text", "text")
 MOST_WORDS = 12
 LARGEST_SIDE = 100_000
@@ -83,43 +88,58 @@ def _no_steps(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> Note | 
 
 def _missing(prompt: Prompt, own: list[str]) -> Note | None:
     """Return the models that are not on this machine, and which of them can be downloaded, by the catalog's names."""
-    asked = [prompt[one]["inputs"].get("model") for one in own if prompt[one]["class_type"] in LOADERS]
+    loaders = [one for one in own if prompt[one]["class_type"] in LOADERS]
+    loaders.sort(key=lambda one: LOADERS.index(prompt[one]["class_type"]))
+    asked = [prompt[one]["inputs"].get("model") for one in loaders]
     names = dict.fromkeys(name for name in asked if isinstance(name, str) and name != POCKET)
-    files = model_paths() if names else {}
-    missing = [name for name in names if name not in files]
+    sets = [prompt[one]["inputs"].get("set") for one in own if prompt[one]["class_type"] == LOAD_SET]
+    files = model_paths() if names or sets else {}
+    missing = {name: entry_of_file(Path(name).name) for name in names if name not in files}
+    for name in sets:
+        missing |= {entry.name: entry for entry in (missing_of(name, files) if name in SETS else [])}
     if not missing:
         return None
-    entries = [entry for name in missing if (entry := entry_of_file(Path(name).name))]
-    return {
-        "kind": "missing",
-        "models": missing,
-        "downloads": [one.name for one in entries if not one.manual],
-    }
+    entries = [entry for entry in missing.values() if entry is not None and not entry.manual]
+    return {"kind": "missing", "models": list(missing), "downloads": [entry.name for entry in entries]}
 
 
 def _incomplete_preset(prompt: Prompt, own: list[str]) -> Note | None:
     for one in own:
         preset = _preset_of(prompt, one)
-        needed = {"text": "clip", "image": "style_image"}.get(PRESETS[preset].kind) if preset else None
-        if needed and linked(prompt, one, needed) is None:
-            return {"kind": "preset_needs", "preset": preset, "input": needed}
+        needed = {"text": "clip", "image": "style_image"}.get(preset.kind) if preset else None
+        if preset and needed and linked(prompt, one, needed) is None:
+            return {"kind": "preset_needs", "preset": preset.name, "input": needed}
     return None
 
 
-def _preset_of(prompt: Prompt, node: str) -> str | None:
-    """Return the preset that a preset node names; None if it is no such node, or a link decides it."""
+def _preset_of(prompt: Prompt, node: str) -> Preset | None:
+    """Return the preset that a preset node names; None if it is no such node, or the preset is not known."""
     name = prompt[node]["inputs"].get("preset") if prompt[node]["class_type"] == PRESET else None
-    return name if isinstance(name, str) and name in PRESETS else None
+    try:
+        return preset_by(name) if isinstance(name, str) else None
+    except DiffuseITError:
+        return None
 
 
 def _drawn_scenes(prompt: Prompt, node: str) -> Note | None:
     """Warn of a picture that is no scene of the pocket world."""
-    ddpm, image = linked(prompt, node, "ddpm"), linked(prompt, node, "image")
+    ddpm, image = _ddpm(prompt, node), linked(prompt, node, "image")
     if ddpm is None or image is None or not _is_pocket(prompt, ddpm):
         return None
     if any(prompt[one]["class_type"] == EXAMPLE for one in upstream(prompt, image)):
         return None
     return {"kind": "drawn_scenes"}
+
+
+def _ddpm(prompt: Prompt, node: str) -> str | None:
+    """Return the loader of the diffusion model of a sampler; DiffuseIT Translate takes all models from one."""
+    return linked(prompt, node, "ddpm") or linked(prompt, node, MODELS)
+
+
+def _clip(prompt: Prompt, node: str) -> str | None:
+    """Return the loader of the CLIP models that read the texts of a node, if they count."""
+    own = linked(prompt, node, "clip")
+    return own or (linked(prompt, node, MODELS) if linked(prompt, node, "style_image") is None else None)
 
 
 def _is_pocket(prompt: Prompt, loader: str) -> bool:
@@ -134,8 +154,8 @@ def _unknown_words(prompt: Prompt, own: list[str]) -> Note | None:
 
     words: dict[str, None] = {}
     for one in own:
-        clip, preset = linked(prompt, one, "clip"), _preset_of(prompt, one)
-        if clip is None or not _is_pocket(prompt, clip) or (preset and PRESETS[preset].kind != "text"):
+        clip, preset = _clip(prompt, one), _preset_of(prompt, one)
+        if clip is None or not _is_pocket(prompt, clip) or (preset and preset.kind != "text"):
             continue
         texts = [prompt[one]["inputs"].get(name) for name in TEXTS]
         words |= dict.fromkeys(
@@ -147,18 +167,20 @@ def _unknown_words(prompt: Prompt, own: list[str]) -> Note | None:
 
 
 def _empty_mask(prompt: Prompt, node: str) -> Note | None:
-    """Warn of the mask of a loaded image that has no transparent parts."""
+    """Warn of the mask of a loaded image: one without transparency has none, one without transparent parts is empty."""
     link = prompt[node]["inputs"].get("mask")
     mask = linked(prompt, node, "mask")
     if mask is None or prompt[mask]["class_type"] != "LoadImage" or link[1] != 1:
         return None
     facts = _facts_of(prompt, mask)
-    return {"kind": "empty_mask"} if facts is not None and facts.opaque else None
+    if facts is None or not facts.opaque:
+        return None
+    return {"kind": "empty_mask"} if facts.has_alpha else {"kind": "no_mask"}
 
 
 def result_size(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the (width, height) of the result of the sampler `node`; None where it is not known."""
-    ddpm, image = linked(prompt, node, "ddpm"), linked(prompt, node, "image")
+    ddpm, image = _ddpm(prompt, node), linked(prompt, node, "image")
     source = None if image is None else _picture_size(prompt, image)
     if ddpm is None or source is None:
         return None
@@ -166,7 +188,8 @@ def result_size(prompt: Prompt, node: str, settings: Mapping[str, Any]) -> tuple
         canvas = _canvas_of(prompt[ddpm]["inputs"].get("model", prompt[ddpm]["inputs"].get("set")))
         if canvas is None:
             return None
-        fit = Fit.of((source[1], source[0]), canvas, settings.get("fit", "keep"))
+        mode = settings.get("fit", prompt[node]["inputs"].get("fit", "keep"))
+        fit = Fit.of((source[1], source[0]), canvas, mode)
     except DiffuseITError:  # what cannot run
         return None
     height, width = fit.window[2:] if prompt[node]["inputs"].get("size") == "source" else fit.content
@@ -206,9 +229,10 @@ def _canvas_of(model: Any) -> Any | None:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What an image file says: (width, height), and whether nothing in it is transparent."""
+    """What an image file says: (width, height), whether it has an alpha channel, and whether nothing is transparent."""
 
     size: tuple[int, int]
+    has_alpha: bool
     opaque: bool
 
 
@@ -226,9 +250,10 @@ def _facts(path: Path, _changed: int) -> _Facts | None:
     """Return what ComfyUI's Load Image finds in a file; None if it is no image."""
     try:
         with Image.open(path) as image:
-            opaque = "A" not in image.getbands()
-            if not opaque and math.prod(image.size) <= LARGEST_ALPHA:
+            has_alpha = "A" in image.getbands()
+            opaque = not has_alpha
+            if has_alpha and math.prod(image.size) <= LARGEST_ALPHA:
                 opaque = image.getchannel("A").getextrema() == (255, 255)
-            return _Facts(ImageOps.exif_transpose(image).size, opaque)
+            return _Facts(ImageOps.exif_transpose(image).size, has_alpha, opaque)
     except Exception:  # Pillow raises anything for files that are no images
         return None

@@ -8,14 +8,14 @@ steps and the recorded figures, or null if there was no such run, with what else
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.presets import PRESETS
+from ..diffuseit.presets import Preset
 from ..diffuseit.schema import shown
 from .before_run import Prompt, link_of, notes, result_size
 from .comfy.decoration import Decoration
@@ -23,10 +23,16 @@ from .comfy.devices import device_name
 from .comfy.events import executing
 from .inputs import check_inputs
 from .measurements import Figures, Measured, measured
+from .model_sets import SETS, preset_for
 from .options import DEFAULTS, READERS, make_settings, values_of
+from .saved_presets import preset_by
 
 OURS = "DiffuseIT"
-PICTURES = ("image", "mask", "style_image", "reference")
+TRANSLATE, PRESET = "DiffuseITTranslate", "DiffuseITPreset"
+STYLE = "style_image"
+"""The input that matters only by whether it is connected, since it chooses between a text and an image as the guide."""
+
+PICTURES = ("image", "mask", STYLE, "reference")
 FREE = (
     "seed",
     "steps",
@@ -40,6 +46,7 @@ FREE = (
     "to_text",
     "from_text",
     "scene",
+    "strength",
 )
 """Inputs that do not change what a step costs. Every other input is assumed to."""
 
@@ -85,7 +92,8 @@ def _before(prompt: Prompt, node: str) -> Iterator[str]:
 
 
 def _costs(node: Mapping[str, Any]) -> str:
-    known = {
+    known: dict[str, Any] = {STYLE: True} if link_of(node["inputs"].get(STYLE)) else {}
+    known |= {
         name: value != 0 if name in WEIGHTS else _plain(value)
         for name, value in node["inputs"].items()
         if name not in FREE and isinstance(value, str | bool | int | float)
@@ -102,40 +110,81 @@ def steps_of(prompt: Prompt, node: str) -> int | None:
     """Return how many steps the sampler `node` will take; None if a link or another node decides it."""
     if prompt[node]["class_type"] in IN_COMFYS_SAMPLING:
         return None
-    widgets = prompt[node]["inputs"]
     try:
-        options, _ = _options_of(prompt, widgets.get("options"))
-        values = {name: widgets[name] for name in DEFAULTS if name in widgets} | options
-        if any(isinstance(value, list) for value in values.values()):
-            return None
-        return len(make_settings(values).timetable)
+        if prompt[node]["class_type"] == TRANSLATE:
+            preset = translation(prompt, node)
+            return None if preset is None else len(preset.sampler.timetable)
+        settings = settings_of(prompt, node)
+        return None if settings is None else len(make_settings(settings).timetable)
     except (InputError, KeyError):  # what cannot run, and nodes that lack an input
         return None
 
 
-def _options_of(prompt: Prompt, link: Any) -> tuple[dict[str, Any], str | None]:
-    """Return the settings of the option nodes and the preset behind a link, read as their nodes read them.
+def settings_of(prompt: Prompt, node: str) -> dict[str, Any] | None:
+    """Return the settings of the sampler `node`, with those of its option nodes; None if something else decides one.
 
-    Also return the name of the preset, if there is one.
+    Raise `InputError` and `KeyError` for what cannot run.
     """
-    chain: list[dict[str, Any]] = []
-    preset: str | None = None
-    seen: set[str] = set()
+    widgets = prompt[node]["inputs"]
+    chain = list(_option_nodes(prompt, node))
+    if any(kind not in READERS and kind != PRESET for kind, _ in chain):
+        return None
+    values = {name: widgets[name] for name in DEFAULTS if name in widgets} | _options_of(chain)
+    return None if any(isinstance(value, list) for value in values.values()) else values
+
+
+def has_color_match(prompt: Prompt, node: str) -> bool:
+    """Return whether a preset gives the result of the sampler `node` the colors of its style image."""
+    chain = _option_nodes(prompt, node)
+    return any(kind == PRESET and preset_by(inputs["preset"]).color_match for kind, inputs in chain)
+
+
+def translation(prompt: Prompt, node: str) -> Preset | None:
+    """Return the preset that DiffuseIT Translate, `node`, will use; None if a link decides it.
+
+    Raise `KeyError` if an input is missing, and `InputError` for values that cannot work.
+    """
+    inputs = prompt[node]["inputs"]
+    loader, strength = link_of(inputs["models"]), inputs["strength"]
+    name = prompt[loader]["inputs"].get("set") if loader and loader in prompt else None
+    if not isinstance(name, str) or name not in SETS or link_of(strength) is not None:
+        return None
+    return preset_for(name, STYLE in inputs, strength)
+
+
+def _option_nodes(prompt: Prompt, node: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the class and the inputs of the option nodes and the preset behind a sampler, from the last one on."""
+    link, seen = prompt[node]["inputs"].get("options"), set()
     while (one := link_of(link)) in prompt and one not in seen:
         assert one is not None
         seen.add(one)
         kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
-        if kind in READERS:
-            names = inputs.keys() - {"previous"}
-            chain.append(READERS[kind]({name: inputs[name] for name in names}))
-        elif inputs.get("preset") in tuple(PRESETS):
-            preset = inputs["preset"]
-            chain.append(values_of(PRESETS[preset].sampler))
+        yield kind, inputs
         link = inputs.get("previous") if kind in READERS else None
+
+
+def _options_of(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the settings of option nodes and of a preset, read as their nodes read them.
+
+    A link stays a link. Other nodes have no settings.
+    """
     values: dict[str, Any] = {}
-    for options in reversed(chain):
-        values |= options
-    return values, preset
+    for kind, inputs in reversed(chain):
+        if kind in READERS:
+            values |= READERS[kind]({name: inputs[name] for name in inputs.keys() - {"previous"}})
+        elif kind != PRESET:
+            continue
+        elif link_of(inputs["preset"]) is not None:
+            values["steps"] = inputs["preset"]
+        else:
+            values |= values_of(preset_by(inputs["preset"]).sampler)
+    return values
+
+
+def _preset_in(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> str | None:
+    """Return the name of the preset among option nodes; None if there is none, or if a link decides it."""
+    names = [inputs["preset"] for kind, inputs in chain if kind == PRESET]
+    return names[0] if names and link_of(names[0]) is None else None
 
 
 def answer(
@@ -150,21 +199,15 @@ def answer(
     `nodes`: the classes of the pack's nodes by their ids. Raise `InputError` if it is not a prompt, or if the nodes
     would refuse a value.
     """
-    prompt, node = _asked(asked)
+    prompt, node = asked_about(asked)
     if prompt[node]["class_type"] not in nodes:
         raise InputError(f"the node {shown(node)} is none of {OURS}'s")
+    check_before(prompt, node, nodes)
     own = list(_before(prompt, node))
-    for one in own:
-        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
-        if kind in nodes:
-            literals = {name: value for name, value in inputs.items() if link_of(value) is None}
-            # A model file that is not here is no error: nothing was measured with it.
-            if isinstance(literals.get("model"), str):
-                del literals["model"]
-            check_inputs(nodes[kind], literals)
     figures = known.find(key_of(prompt, node, device))
     try:
-        options, preset = _options_of(prompt, prompt[node]["inputs"].get("options"))
+        chain = list(_option_nodes(prompt, node))
+        options, preset = _options_of(chain), _preset_in(chain)
     except (InputError, KeyError):  # what cannot run
         options, preset = {}, None
     names = {entry.id for entry in nodes[prompt[node]["class_type"]].define_schema().inputs}
@@ -179,7 +222,19 @@ def answer(
     }
 
 
-def _asked(asked: Any) -> tuple[Prompt, str]:
+def check_before(prompt: Prompt, node: str, nodes: Mapping[str, type[io.ComfyNode]]) -> None:
+    """Raise `InputError` if a node of the pack, up to `node`, would refuse one of its values."""
+    for one in _before(prompt, node):
+        kind, inputs = prompt[one]["class_type"], prompt[one]["inputs"]
+        if kind in nodes:
+            literals = {name: value for name, value in inputs.items() if link_of(value) is None}
+            # A model file that is not here is no error: nothing was measured with it.
+            if isinstance(literals.get("model"), str):
+                del literals["model"]
+            check_inputs(nodes[kind], literals)
+
+
+def asked_about(asked: Any) -> tuple[Prompt, str]:
     """Return the prompt that was asked about, and the id of a node in it."""
     if not isinstance(asked, dict) or not isinstance(prompt := asked.get("prompt"), dict):
         raise InputError('send {"prompt": nodes by their ids, "node": the id of a sampler}')

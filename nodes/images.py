@@ -10,7 +10,11 @@ from torch import Tensor
 
 from ..diffuseit.errors import InputError
 from ..diffuseit.guidance.mask import as_mask
+from ..diffuseit.images.resize import mask_at
 from ..diffuseit.schema import shown
+
+NO_MASK_SIZE = (64, 64)
+"""The size of the mask that Load Image gives for an image without transparency. It is 0 everywhere."""
 
 ROUNDING = 1e-6  # far more than the way to [-1, 1] and back costs in float32, far less than a level of 255
 
@@ -48,27 +52,26 @@ def to_comfy(image: Tensor) -> Tensor:
     return _on_levels(picture, ROUNDING).movedim(1, -1).contiguous()
 
 
-def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor:
-    """Return a mask of any usual shape as [1 or B, 1, H, W] on the CPU, for `picture` [B, 3, H, W].
+def mask_to_core(mask: Tensor, picture: Tensor, name: str = "mask") -> Tensor | None:
+    """Return a mask of any usual shape as [1 or B, 1, H, W] on the CPU, at the size of `picture` [B, 3, H, W].
 
-    Raise `InputError` if it does not fit the image, or lets nothing change.
+    None for the mask that Load Image gives for an image without transparency. Raise `InputError` if the mask does not
+    fit the image, or lets nothing change.
     """
     mask = as_mask(mask, f"{name}: the mask").detach().to("cpu", torch.float32, copy=True)
-    if mask.shape[-2:] != picture.shape[-2:]:
-        size, wanted = (f"{x.shape[-1]}x{x.shape[-2]}" for x in (mask, picture))
-        hint = (
-            "; Load Image gives an empty 64x64 mask if an image has no alpha channel"
-            if size == "64x64"
-            else ""
-        )
-        raise InputError(f"{name}: the mask is {size} and the image {wanted}: resize the mask{hint}")
     if len(mask) not in (1, len(picture)):
         raise InputError(f"{name}: {len(mask)} masks for {len(picture)} images: give one, or one for each")
     if not mask.isfinite().all():
         raise InputError(f"{name}: the mask has values that are not finite; check the node that made it")
+    if mask.shape[-2:] == NO_MASK_SIZE and not mask.any():
+        return None
+    try:
+        mask = mask_at((picture.shape[-2], picture.shape[-1]), mask.clamp(0, 1))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     if not mask.max() > 0:
         raise InputError(f"{name}: the mask is empty, so nothing would change: paint what may change")
-    return mask.clamp(0, 1)
+    return mask
 
 
 def _on_levels(picture: Tensor, tolerance: float) -> Tensor:

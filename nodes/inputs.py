@@ -19,7 +19,7 @@ from torch import Tensor
 from ..diffuseit.errors import DiffuseITError, InputError
 from ..diffuseit.models.base import Backbone
 from ..diffuseit.schema import LONGEST_TEXT, shown
-from .types import CLIP_ENSEMBLE, DDPM, LOSSES, OPTIONS, VIT, Network, NodeLoss, Options
+from .types import CLIP_ENSEMBLE, DDPM, LOSSES, MODELS, OPTIONS, VIT, ModelSet, Network, NodeLoss, Options
 
 Execute = Callable[..., io.NodeOutput]
 LISTED = 20
@@ -183,6 +183,7 @@ _SOCKETS = {
     DDPM.io_type: _Socket(_is_ddpm, "DiffuseIT Load DDPM"),
     VIT.io_type: _Socket(_is_vit, "DiffuseIT Load ViT"),
     CLIP_ENSEMBLE.io_type: _Socket(_is_clip, "DiffuseIT Load CLIP"),
+    MODELS.io_type: _Socket(lambda value: isinstance(value, ModelSet), "DiffuseIT Load Models"),
     LOSSES.io_type: _Socket(_are_losses, "a loss node, or a preset,"),
     OPTIONS.io_type: _Socket(lambda value: isinstance(value, Options), "an option node, or a preset,"),
     io.Model.io_type: _Socket(_is_model, "a model loader"),

@@ -1,4 +1,5 @@
-"""Loader nodes: first the pocket models that ship with the pack, then the files in models/diffuseit."""
+"""Loader nodes: of a whole set of networks, and of single ones. Pocket models ship with the pack, the others are files
+in models/diffuseit."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -7,17 +8,19 @@ import torch
 from comfy_api.latest import io
 from torch import nn
 
+from ..diffuseit.models.hub.catalog import bundles, entry_of_file
 from .comfy import devices, folders
-from .inputs import checked
-from .types import CATEGORY, CLIP_ENSEMBLE, DDPM, VIT, Network
+from .inputs import checked, why_not
+from .model_sets import POCKET, SETS, files_of
+from .types import CATEGORY, CLIP_ENSEMBLE, DDPM, MODELS, VIT, ModelSet, Network
 
 if TYPE_CHECKING:
     from ..diffuseit.models.clip import CLIPEnsemble
     from ..diffuseit.models.ddpm import PixelDDPM
     from ..diffuseit.models.vit import ViT
 
-POCKET = "pocket"
 MOST_CLIPS = 16
+LAST_LAYER = -1
 _FILES = "the built-in pocket model, or a file in models/diffuseit"
 
 
@@ -30,7 +33,6 @@ def _choices() -> list[str]:
 
 def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options: Any) -> AnyNetwork:
     """Load a file with the catalog's configuration if the catalog has it as this `kind`, else with the file's own."""
-    from ..diffuseit.models.hub.catalog import entry_of_file
     from ..diffuseit.models.load import load_entry
 
     path = folders.model_path(name)
@@ -39,6 +41,57 @@ def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options:
         network: Any = load_entry(entry, path, **options)
         return network  # of the class that `load` returns, since it is of the same kind
     return load(path, **options)
+
+
+class LoadModels(io.ComfyNode):
+    """Loads all networks of a translation."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        described = "; ".join(f"{name}: {bundle.purpose}" for name, bundle in bundles().items())
+        return io.Schema(
+            node_id="DiffuseITLoadModels",
+            display_name="DiffuseIT Load Models",
+            category=f"{CATEGORY}/loaders",
+            description="Loads all networks of a translation as a set: the pocket models, which ship with the "
+            "pack, or a bundle that the DiffuseIT sidebar has downloaded. For other files use the single "
+            "loaders.",
+            search_aliases=["checkpoint loader", "unified loader", "model set", "bundle", "pocket", "paper"],
+            inputs=[
+                io.Combo.Input(
+                    "set",
+                    options=list(SETS),
+                    default=POCKET,
+                    tooltip="Which networks. pocket: small ones that know drawn landscapes and animals of 64x64 "
+                    f"pixels, with nothing to download. For photos: {described}.",
+                )
+            ],
+            outputs=[
+                DDPM.Output(display_name="ddpm", tooltip="The diffusion model, to the sampler."),
+                VIT.Output(display_name="vit", tooltip="The vision transformer, to the loss nodes."),
+                CLIP_ENSEMBLE.Output(display_name="clip", tooltip="The CLIP models, to the text style loss."),
+                MODELS.Output(display_name="models", tooltip="All of them, to DiffuseIT Translate."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, set: str | None = None) -> bool | str:
+        return why_not(cls, {"set": set}, lambda: files_of(str(set)))
+
+    @classmethod
+    @checked
+    def execute(cls, set: str) -> io.NodeOutput:
+        files = files_of(set)
+        with devices.gradients():
+            ddpm = _load_ddpm(files.ddpm, devices.choose_dtype("auto"))
+            vit = _load_vit(files.vit, LAST_LAYER)
+            models = ModelSet(
+                set,
+                Network(ddpm, (devices.manage(ddpm),)),
+                Network(vit, (devices.manage(vit),)),
+                _joined([_load_clip(name) for name in files.clip]),
+            )
+        return io.NodeOutput(models.ddpm, models.vit, models.clip, models)
 
 
 class LoadDDPM(io.ComfyNode):
@@ -112,7 +165,7 @@ class LoadViT(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "layer",
-                    default=-1,
+                    default=LAST_LAYER,
                     min=-64,
                     max=63,
                     advanced=True,
@@ -203,4 +256,4 @@ def _joined(ensembles: "list[Network[CLIPEnsemble]]") -> "Network[CLIPEnsemble]"
     return Network(CLIPEnsemble(models), tuple(patcher for one in ensembles for patcher in one.patchers))
 
 
-NODES = [LoadDDPM, LoadViT, LoadCLIP]
+NODES = [LoadModels, LoadDDPM, LoadViT, LoadCLIP]

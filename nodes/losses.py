@@ -51,8 +51,8 @@ def common_inputs() -> list[io.Input]:
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="Where this loss may change the image (white). Without a mask: everywhere. The mask "
-            "must have the size of the image.",
+            tooltip="Where this loss may change the image (white). Without a mask: everywhere. A mask of "
+            "another size is scaled if it has the shape of the image.",
         ),
     ]
 

@@ -75,6 +75,29 @@ def read_method(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != OWN}
 
 
+def guidance_widgets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `read_guidance`, from a table like that of `values_of`."""
+    names = ("guide_from", "guide_until", "backward_until", "view", "balance")
+    solver = {"solver": values["solver"] or METHOD_ITSELF, "tail_steps": values["tail_steps"] or 0}
+    return {name: values[name] for name in names} | solver
+
+
+def start_widgets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `read_start`."""
+    known = {name: values[name] for name in ("start_color", "max_restarts")}
+    return {
+        "fit": values.get("fit", DEFAULTS["fit"]),
+        "restart_above": values["restart_above"] or 0.0,
+    } | known
+
+
+def method_widgets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `read_method`."""
+    own = {name: values.get(name, OWN) for name in ("eta", "inner_steps", "inner_rate")}
+    rule = {"step_rule": values.get("step_rule", DEFAULTS["step_rule"])}
+    return rule | own | {"symmetric": values.get("symmetric", False)}
+
+
 def _fraction(id: str, tooltip: str) -> io.Input:
     """Return the widget of a point in the run, from 0 (start) to 1 (end)."""
     return io.Float.Input(id, default=DEFAULTS[id], min=0.0, max=1.0, step=0.05, round=0.001, tooltip=tooltip)
@@ -308,5 +331,12 @@ READERS = {
     "DiffuseITMethodOptions": read_method,
 }
 """How to read the widgets of each option node, by node id. Estimates read them without running the node."""
+
+WIDGETS = {
+    "DiffuseITGuidanceOptions": guidance_widgets,
+    "DiffuseITStartOptions": start_widgets,
+    "DiffuseITMethodOptions": method_widgets,
+}
+"""How to set the widgets of each option node, by node id."""
 
 NODES = [GuidanceOptions, StartOptions, MethodOptions]

@@ -1,15 +1,18 @@
 """The preset node: the losses and the sampler settings of a named preset."""
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..diffuseit.errors import InputError
 from ..diffuseit.losses import TextStyleLoss
-from ..diffuseit.presets import PRESETS, TEXT_DEFAULT
+from ..diffuseit.presets import PRESETS, TEXT_DEFAULT, Preset
 from .images import to_core
 from .inputs import checked, why_not
 from .losses import node_loss, own_id
 from .options import values_of
+from .saved_presets import names, preset_by, version_of
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, OPTIONS, VIT, Losses, Network, Options
 
 
@@ -28,9 +31,10 @@ class PresetNode(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "preset",
-                    options=list(PRESETS),
+                    options=names(),
                     default=TEXT_DEFAULT,
-                    tooltip=f"Which preset. {described}.",
+                    tooltip=f"Which preset. {described}. After them come those that DiffuseIT Save Preset has "
+                    "saved.",
                 ),
                 VIT.Input("vit", tooltip="From DiffuseIT Load ViT. It keeps the structure."),
                 CLIP_ENSEMBLE.Input(
@@ -75,6 +79,10 @@ class PresetNode(io.ComfyNode):
         return why_not(cls, {"preset": preset, "to_text": to_text}, lambda: _check_text(preset, to_text))
 
     @classmethod
+    def fingerprint_inputs(cls, preset: str, **inputs: Any) -> tuple[int, ...]:
+        return version_of(preset)
+
+    @classmethod
     @checked
     def execute(
         cls,
@@ -86,25 +94,37 @@ class PresetNode(io.ComfyNode):
         style_image: Tensor | None = None,
         previous: Losses | None = None,
     ) -> io.NodeOutput:
-        chosen = PRESETS[preset]
+        chosen = preset_by(preset)
         if chosen.kind == "text" and clip is None:
             raise InputError(f"the preset {preset} is guided by text: connect DiffuseIT Load CLIP to 'clip'")
         if chosen.kind == "image" and style_image is None:
             raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
         style = to_core(style_image, "style_image") if chosen.kind == "image" else None
         node = str(cls.hidden.unique_id)
-        own = tuple(
-            node_loss(
-                loss.with_prompts(to_text, from_text.strip() or None), node, vit=vit, clip=clip, style=style
-            )
-            for loss in chosen.losses
-        )
-        options = Options(values_of(chosen.sampler), style if chosen.color_match else None)
-        return io.NodeOutput((*(previous or ()), *own), options)
+        losses, options = use(chosen, node, vit, clip, to_text, from_text, style)
+        return io.NodeOutput((*(previous or ()), *losses), options)
+
+
+def use(
+    preset: Preset,
+    node: str,
+    vit: Network,
+    clip: Network | None,
+    to_text: str,
+    from_text: str,
+    style: Tensor | None,
+) -> tuple[Losses, Options]:
+    """Return the losses, which carry the id of `node`, and the options of a preset. `style` is [N, 3, H, W]."""
+    from_ = from_text.strip() or None
+    losses = tuple(
+        node_loss(loss.with_prompts(to_text, from_), node, vit=vit, clip=clip, style=style)
+        for loss in preset.losses
+    )
+    return losses, Options(values_of(preset.sampler), style if preset.color_match else None)
 
 
 def _check_text(preset: str | None, to_text: str | None) -> None:
-    if preset and PRESETS[preset].kind == "text":
+    if preset and preset_by(preset).kind == "text":
         TextStyleLoss(to=to_text)
 
 

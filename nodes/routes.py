@@ -1,4 +1,5 @@
-"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, pocket files, and estimates of a run.
+"""Routes on ComfyUI's server for the pack's pages: the list of models, downloads, pocket files, estimates of a run,
+and the nodes behind DiffuseIT Translate.
 
 A request for a download names a model or a bundle of the catalog and nothing else. The server has the addresses and
 chooses the folder. A request for the pocket files names nothing.
@@ -17,9 +18,7 @@ from ..diffuseit.models.hub.catalog import (
     bundles,
     catalog,
     format_size,
-    local_names,
     members,
-    missing_tokenizer_files,
 )
 from ..diffuseit.models.hub.http import OnProgress
 from ..diffuseit.pocket.files import FILES, copy_files
@@ -27,9 +26,11 @@ from . import node_classes
 from .comfy.devices import device_name
 from .comfy.folders import download_folder, find, folder_for, model_paths
 from .estimate import answer
+from .expand import expanded
 from .fetcher import Fetcher, Job
 from .live import latest
 from .measurements import measured
+from .model_sets import local_file
 from .requests import Worker, check_origin, json_body, refusal
 
 EVENT = "diffuseit.download"
@@ -90,6 +91,14 @@ def register(server: Any) -> None:
         except InputError as error:
             return refusal(400, str(error))
 
+    @routes.post("/diffuseit/expand")
+    async def expand(request: web.Request) -> web.Response:
+        asked = await json_body(request)
+        try:
+            return web.json_response(await worker.run(expanded, asked, nodes))
+        except InputError as error:
+            return refusal(400, str(error))
+
 
 def _name(asked: Any) -> str | None:
     name = asked["name"] if isinstance(asked, dict) and set(asked) == {"name"} else None
@@ -138,15 +147,6 @@ def _model(entry: Entry, files: dict[str, Path], job: Job | None) -> dict[str, A
         "file": there or entry.file,
         "job": asdict(job) if job else None,
     }
-
-
-def local_file(entry: Entry, files: dict[str, Path]) -> str | None:
-    """Return the name under which the loaders list a checkpoint; None if a part of it is missing in `files`."""
-    names = local_names(entry)
-    for name, path in files.items():
-        if Path(name).name in names and not missing_tokenizer_files(entry, path.parent):
-            return name
-    return None
 
 
 def wanted(name: str) -> list[Entry]:

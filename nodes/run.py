@@ -21,6 +21,9 @@ from .comfy import devices, events, memory
 from .images import mask_to_core
 from .types import Losses, Network, NodeLoss
 
+SIZES = ("model", "source")
+"""The sizes that a result may have: that of the model, or that of the source."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -50,6 +53,12 @@ class Run:
     def feature_networks(self) -> list[tuple[nn.Module, int]]:
         """Return each feature network with the number of crops that it sees."""
         return feature_networks(self.losses)
+
+    def finished(self, result: Result, size: str) -> Tensor:
+        """Return the images [B, 3, H, W] of a result at one of `SIZES`."""
+        if size == "source":
+            return self.fit.restore(result.pictures, self.original, self.original_mask)
+        return self.fit.undo(result.pictures)
 
     def memory_required(self, options: Execution) -> int:
         """Return the estimated bytes on the device, without the weights that stay there."""
@@ -102,7 +111,7 @@ def prepare(
     check_source(x_src, ddpm.module)
     # The schedule refuses more steps than the network was trained on.
     ddpm.module.schedule(settings.steps)
-    original_mask = None if mask is None else mask_to_core(mask, source)
+    original_mask = None if mask is None else _mask(mask, source, "mask")
     return Run(
         ddpm,
         tuple(fitted(one, fitting, source) for one in chain),
@@ -134,10 +143,16 @@ def fitted(one: NodeLoss, fit: Fit, source: Tensor) -> BoundLoss:
                     f"{len(value)} style images for {len(source)} sources: give one, or one for each"
                 )
             inputs[name] = cover(value, fit.canvas)
-    mask = one.bound.mask
-    if mask is not None:
-        mask = fit.apply(mask_to_core(mask, source, "a loss's mask"))
-    return replace(one.bound, inputs=inputs, mask=mask)
+    mask = None if one.bound.mask is None else _mask(one.bound.mask, source, "a loss's mask")
+    return replace(one.bound, inputs=inputs, mask=None if mask is None else fit.apply(mask))
+
+
+def _mask(mask: Tensor, source: Tensor, name: str) -> Tensor | None:
+    """Return a MASK of ComfyUI as `mask_to_core` does. If it counts as none, the node says so."""
+    found = mask_to_core(mask, source, name)
+    if found is None:
+        events.show_text(f"{name}: empty, as Load Image gives it without transparency, so it counts as none")
+    return found
 
 
 def execute(run: Run, workflow: str = "") -> tuple[Result, live.Live, Execution]:

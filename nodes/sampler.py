@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffuseit.api import Result
 from ..diffuseit.guidance.settings import SamplerSettings
 from ..diffuseit.methods import METHODS
 from . import estimate, live
@@ -13,10 +14,9 @@ from .comfy.devices import gradients, to_output
 from .images import to_comfy, to_core
 from .inputs import checked, why_not
 from .options import DEFAULTS, make_settings
-from .run import execute, prepare
+from .run import SIZES, Run, execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
 
-SIZES = ("model", "source")
 NO_OPTIONS = Options()
 
 
@@ -110,8 +110,8 @@ class Sampler(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the image may change (white). Elsewhere the source stays as it is. The mask must "
-                    "have the size of the image.",
+                    tooltip="Where the image may change (white). Elsewhere the source stays as it is. A mask of "
+                    "another size is scaled if it has the shape of the image.",
                 ),
                 OPTIONS.Input(
                     "options",
@@ -166,15 +166,21 @@ class Sampler(io.ComfyNode):
                 mask,
                 options.colors,
             )
-            result, reporter, _ = execute(run, live.workflow_id(cls.hidden.extra_pnginfo))
-            if size == "source":
-                pictures = run.fit.restore(result.pictures, run.original, run.original_mask)
-            else:
-                pictures = run.fit.undo(result.pictures)
+            pictures, result = translated(run, size, cls.hidden)
             trajectory = run.fit.undo(torch.cat(result.trajectory))
-            reporter.result(pictures)
-            estimate.note(cls.hidden.prompt, reporter.figures())
         return io.NodeOutput(to_output(to_comfy(pictures)), to_output(to_comfy(trajectory)), result.losses)
+
+
+def translated(run: Run, size: str, hidden: Any) -> tuple[Tensor, Result]:
+    """Return the finished images [B, 3, H, W] at one of `SIZES`, and the result at the size of the model.
+
+    `hidden` are the node's hidden inputs, `prompt` and `extra_pnginfo`. The node shows the run.
+    """
+    result, reporter, _ = execute(run, live.workflow_id(hidden.extra_pnginfo))
+    pictures = run.finished(result, size)
+    reporter.result(pictures)
+    estimate.note(hidden.prompt, reporter.figures())
+    return pictures, result
 
 
 NODES = [Sampler]

@@ -14,6 +14,7 @@ VIT = io.Custom("DIFFUSEIT_VIT")
 CLIP_ENSEMBLE = io.Custom("DIFFUSEIT_CLIP_ENSEMBLE")
 LOSSES = io.Custom("DIFFUSEIT_LOSSES")
 OPTIONS = io.Custom("DIFFUSEIT_OPTIONS")
+MODELS = io.Custom("DIFFUSEIT_MODELS")
 
 CATEGORY = "DiffuseIT"
 
@@ -26,6 +27,16 @@ class Network(Generic[AnyNetwork]):
 
     module: AnyNetwork
     patchers: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSet:
+    """All networks of a translation. `name` is one of `nodes/model_sets.py`."""
+
+    name: str
+    ddpm: Network[Any]
+    vit: Network[Any]
+    clip: Network[Any]
 
 
 @dataclass(frozen=True, eq=False)

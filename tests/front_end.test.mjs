@@ -82,6 +82,7 @@ const ESTIMATE = {
     { kind: "unknown_words", words: ["neon"] },
     { kind: "drawn_scenes" },
     { kind: "empty_mask" },
+    { kind: "no_mask" },
   ],
 };
 const NODE = "3";

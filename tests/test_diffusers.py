@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from diffuseit.images.io import read_text, save_picture, to_pil
 from diffuseit.methods import DiffuseITDDIM
 from diffuseit.models.diffusers.checkpoint import load_checkpoint
 from diffuseit.pocket.world.render import render, sample_geometry
+from diffuseit.preset_files import presets_folder, write_preset
+from diffuseit.presets import PRESETS
 
 WHY = (
     "diffusers and transformers are not installed (the developers' environment has them from Python 3.11 on)"
@@ -289,6 +292,17 @@ def test_a_result_says_which_checkpoint_it_needs(checkpoint, here):
     assert "made with the models 'pocket': leave out --models" in refused(
         "--again", "plain.png", "source.png", "--models", folder
     )
+
+
+def test_a_saved_preset_works_with_a_checkpoint(checkpoint, here, monkeypatch):
+    monkeypatch.setenv("DIFFUSEIT_PRESETS", str(here / "presets"))
+    latent = PRESETS["latent-text"]
+    own = replace(latent, name="night", sampler=replace(latent.sampler, steps=3, skip=1, resample=1))
+    write_preset(own, presets_folder())
+    options = ("--models", checkpoint("sd"), "--features", "pocket", "--resolution", 64, "--preset", "night")
+    good("source.png", "--to", "winter", *options, "-o", "first.png")
+    used = json.loads(read_text(Path("first.png")))["preset"]
+    assert (used["name"], used["sampler"]["steps"]) == ("night", 3)
 
 
 def test_options_of_a_checkpoint_need_one(checkpoint, here):

@@ -328,7 +328,7 @@ def test_without_any_network_the_edges_still_tell(work):
     assert result.exit_code == 0
     assert "not measured without dino-b8" in result.stderr
     assert report()["summary"].keys() == {
-        "in_place", "shift", "shift_down", "shift_right", "shift_confidence", "edge_f1",
+        "in_place", "shift", "zoom", "shift_down", "shift_right", "shift_confidence", "edge_f1",
     }  # fmt: skip
 
 
@@ -473,7 +473,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_report(work, monkeypatch):
 
 def test_every_figure_has_words():
     witnesses = pocket_witnesses()
-    source, result = scenes(SUMMER, 1), scenes(WINTER, 1)
+    source, result = scenes(SUMMER, 1, first=1), scenes(WINTER, 1, first=1)
     style = torch.ones(1, witnesses.vit.model.embed_dim)
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., :20] = 1

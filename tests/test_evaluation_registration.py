@@ -72,7 +72,35 @@ def test_a_scene_in_another_style_is_not_shifted():
     source, other = scenes("landscape", 60, first=100)
     found = register(other, source)
     assert found.distance.max() < 0.2
-    assert found.found.all()
+    assert found.in_place.all()
+
+
+@pytest.mark.parametrize("zoom", [1.02, 0.97])
+def test_a_zoom_is_found_and_is_not_in_place(zoom):
+    source, other = scenes("landscape", 6)
+    large = [F.interpolate(each, (384, 384), mode="bicubic").clamp(-1, 1) for each in (source, other)]
+    theta = torch.eye(2, 3)[None].repeat(6, 1, 1) / zoom
+    grid = F.affine_grid(theta, large[1].shape, align_corners=False)
+    found = register(F.grid_sample(large[1], grid, mode="bicubic", align_corners=False), large[0])
+    known = ~found.zoom.isnan()
+    assert known.sum() >= 4
+    assert (found.zoom[known] - zoom).abs().max() < 0.004
+    assert not found.in_place[known].any()
+    assert register(large[1], large[0]).in_place.all()
+
+
+def test_a_zoom_about_another_place_is_told_from_a_shift():
+    """A zoom about a corner moves the middle as well."""
+    source, other = scenes("landscape", 1, first=3)
+    large = [F.interpolate(each, (384, 384), mode="bicubic").clamp(-1, 1) for each in (source, other)]
+    zoom = 1.02
+    theta = torch.tensor(
+        [[[1 / zoom, 0, 1 / zoom - 1], [0, 1 / zoom, 1 / zoom - 1]]]
+    )  # the first corner stays
+    grid = F.affine_grid(theta, large[1].shape, align_corners=False)
+    found = register(F.grid_sample(large[1], grid, mode="bicubic", align_corners=False), large[0])
+    assert found.zoom.item() == pytest.approx(zoom, abs=0.004)
+    assert found.shift[0].tolist() == pytest.approx([0.02 * 192] * 2, abs=1)
 
 
 def test_other_scenes_have_no_shift():

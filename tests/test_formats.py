@@ -199,7 +199,7 @@ def test_a_masked_source_keeps_its_detail_and_its_transparency():
     [
         (Image.new("L", (64, 64)), "The mask is black everywhere, so nothing may change"),
         (Image.new("RGBA", (64, 64), (255, 255, 255, 0)), "The mask is black everywhere"),
-        (Image.new("L", (64, 40), 255), "The mask is 64x40 pixels and the image 64x64: give one of the same shape"),
+        (Image.new("L", (64, 40), 255), "the mask is 64x40 pixels and the image 64x64: give one of the same shape"),
     ],
 )  # fmt: skip
 def test_masks_that_cannot_be(mask: Image.Image, match: str):

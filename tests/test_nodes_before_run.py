@@ -1,11 +1,14 @@
 """What is said of a run before it starts, without a ComfyUI."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 from nodes_alone import import_node_module
 from PIL import Image
 
+from diffuseit.models.hub.catalog import members
+from diffuseit.preset_files import presets_folder, write_preset
 from diffuseit.presets import PRESETS
 from tools import fake_comfyui
 
@@ -89,6 +92,37 @@ def kinds(found):
     return [note["kind"] for note in found["notes"]]
 
 
+@pytest.fixture
+def translate():
+    """`translate(inputs)`: a prompt of DiffuseIT Translate with pocket models and a photo."""
+
+    def prompt(**inputs):
+        widgets = {"to_text": "a zeppelin", "from_text": "", "strength": 0.5, "seed": 3, "size": "model"}
+        links = {"models": ["set", 3], "image": ["photo", 0]}
+        nodes = {
+            "set": {"class_type": "DiffuseITLoadModels", "inputs": {"set": "pocket"}},
+            SAMPLER: {"class_type": "DiffuseITTranslate", "inputs": widgets | links | inputs},
+        }
+        return graph() | nodes
+
+    return prompt
+
+
+def test_a_translation_by_a_set_of_models_is_known_as_well(answer, translate):
+    found = answer(translate())
+    assert found["size"] == (72, 54)
+    assert kinds(found) == ["drawn_scenes", "unknown_words"]
+    assert kinds(answer(translate(style_image=["example", 0]))) == ["drawn_scenes"]
+
+
+def test_the_fit_of_variations_decides_the_size_unless_options_do(answer):
+    prompt = graph(sampler={"image": ["photo", 0], "fit": "stretch", "count": 2})
+    prompt[SAMPLER]["class_type"] = "DiffuseITVariations"
+    assert answer(prompt)["size"] == (64, 64)
+    prompt[SAMPLER]["inputs"] |= {"options": ["start", 0], "size": "source"}
+    assert answer(prompt)["size"] == (480, 480)
+
+
 def test_nothing_is_said_of_an_example(answer):
     found = answer(graph())
     assert found["notes"] == [] and found["settings"] == {} and found["preset"] is None
@@ -156,10 +190,12 @@ def test_a_run_without_steps_is_seen(answer):
     assert kinds(answer(graph(sampler={"skip": ["photo", 0]}))) == []
 
 
-@pytest.mark.parametrize(("photo", "empty"), [("photo.png", True), ("opaque.png", True), ("cut.png", False)])
-def test_the_mask_of_a_picture_without_transparent_parts_is_empty(answer, photo, empty):
+@pytest.mark.parametrize(
+    ("photo", "said"), [("photo.png", ["no_mask"]), ("opaque.png", ["empty_mask"]), ("cut.png", [])]
+)
+def test_the_mask_of_a_picture_without_transparent_parts_is_empty(answer, photo, said):
     found = answer(graph(photo={"image": photo}, sampler={"mask": ["photo", 1]}))
-    assert kinds(found) == (["empty_mask"] if empty else [])
+    assert kinds(found) == said
     assert kinds(answer(graph(photo={"image": photo}, sampler={"mask": ["example", 1]}))) == []
 
 
@@ -184,11 +220,49 @@ def test_missing_models_say_which_can_be_downloaded(answer, base):
     assert "missing" not in kinds(answer(graph(clip={"model": "mine.safetensors"})))
 
 
+def test_the_models_of_a_set_are_missing_too(answer):
+    prompt = graph(sampler={"ddpm": ["set", 0]})
+    loader = {"class_type": "DiffuseITLoadModels", "inputs": {"set": "paper-faces"}}
+    (note,) = (note for note in answer(prompt | {"set": loader})["notes"] if note["kind"] == "missing")
+    assert note["models"] == [entry.name for entry in members("paper-faces")]
+    assert note["downloads"] == note["models"][1:]  # the first one comes by hand
+    assert "missing" not in kinds(answer(prompt | {"set": loader | {"inputs": {"set": "pocket"}}}))
+
+
+def test_a_saved_preset_counts_as_one(answer, base):
+    folder = base / "user" / "default" / "diffuseit" / "presets"
+    write_preset(replace(PRESETS["official-image"], name="mine"), folder)
+    found = answer(
+        graph(preset={"preset": "mine"}, sampler={"losses": ["preset", 0], "options": ["preset", 1]})
+    )
+    assert {"kind": "preset_needs", "preset": "mine", "input": "style_image"} in found["notes"]
+    assert found["preset"] == "mine"
+    assert found["settings"]["steps"] == PRESETS["official-image"].sampler.steps
+
+
 def test_a_preset_that_lacks_an_input_is_seen(answer):
     lacking = graph(preset={"preset": "official-image"}, sampler={"losses": ["preset", 0]})
     assert answer(lacking)["notes"] == [
         {"kind": "preset_needs", "preset": "official-image", "input": "style_image"}
     ]
+
+
+def test_a_saved_preset_is_known_as_those_of_the_package(answer, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFUSEIT_PRESETS", str(tmp_path / "presets"))
+    image = PRESETS["fast-image"]
+    own = replace(image, name="mine", sampler=replace(image.sampler, steps=7, skip=2))
+    write_preset(own, presets_folder())
+    found = answer(
+        graph(preset={"preset": "mine"}, sampler={"losses": ["preset", 0], "options": ["preset", 1]})
+    )
+    assert found["preset"] == "mine" and found["settings"]["steps"] == 7
+    assert found["steps"] == len(own.sampler.timetable)
+    assert found["notes"] == [{"kind": "preset_needs", "preset": "mine", "input": "style_image"}]
+
+
+def test_a_preset_that_a_link_decides_leaves_the_steps_open(answer):
+    found = answer(graph(preset={"preset": ["style", 0]}, sampler={"options": ["preset", 1]}))
+    assert found["steps"] is None and found["preset"] is None and found["settings"] == {"steps": None}
 
 
 def test_values_that_options_replace_are_told_with_the_preset(answer):

@@ -73,6 +73,45 @@ def test_an_estimate_holds_for_what_costs_the_same(estimate, prompt, node, input
     assert one != estimate.key_of(prompt, "9:7", "cuda")
 
 
+def translation(set_name="pocket", **inputs):
+    links = {"models": ["1", 3], "image": ["2", 0]}
+    return {
+        "1": {"class_type": "DiffuseITLoadModels", "inputs": {"set": set_name}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+        "3": {
+            "class_type": "DiffuseITTranslate",
+            "inputs": links | {"to_text": "a", "strength": 0.5} | inputs,
+        },
+    }
+
+
+def test_a_translation_costs_what_its_preset_does(estimate):
+    style = {"style_image": ["2", 0]}
+    for set_name, inputs, name in (
+        ("pocket", {}, "best-text"),
+        ("pocket", style, "best-image"),
+        ("light", {}, "official-text"),
+        ("paper", style, "official-image"),
+    ):
+        assert estimate.steps_of(translation(set_name, **inputs), "3") == len(PRESETS[name].sampler.timetable)
+    assert estimate.steps_of(translation(strength=0.0), "3") < estimate.steps_of(
+        translation(strength=1.0), "3"
+    )
+    for unknown in ({"strength": ["2", 0]}, {"models": ["2", 0]}, {"models": ["9", 0]}):
+        assert estimate.steps_of(translation(**unknown), "3") is None
+    keys = [
+        estimate.key_of(graph, "3", "cpu")
+        for graph in (
+            translation(),
+            translation(strength=0.9, to_text="b", seed=3),
+            translation(**style),
+            translation("paper"),
+        )
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
 def test_steps_are_those_of_the_core(estimate, prompt):
     assert estimate.steps_of(prompt, "9:7") == len(SamplerSettings(steps=20, skip=5, resample=4).timetable)
     assert estimate.steps_of(changed(prompt, "9:7", skip=30), "9:7") is None

@@ -152,6 +152,25 @@ def test_masks_of_all_shapes_lie_on_the_picture(images, shape, kind):
     assert core.data_ptr() != mask.data_ptr()
 
 
+@pytest.mark.parametrize("size", [(40, 60), (8, 12), (2, 4), (41, 60)])
+def test_a_mask_of_another_size_is_scaled(images, size):
+    mask = torch.zeros(size)
+    mask[:, size[1] // 2 :] = 1
+    core = images.mask_to_core(mask, torch.zeros(1, 3, 4, 6))
+    assert core.shape == (1, 1, 4, 6)
+    assert core[..., :2].max() == 0 and core[..., 4:].min() > 0.99
+    assert core.mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_empty_mask_of_load_image_counts_as_none(images):
+    for picture in (torch.zeros(2, 3, 4, 6), torch.zeros(2, 3, 64, 64)):
+        for mask in (torch.zeros(1, 64, 64), torch.zeros(2, 64, 64)):
+            assert images.mask_to_core(mask, picture) is None
+    dot = torch.zeros(1, 64, 64)
+    dot[0, 3, 3] = 1
+    assert images.mask_to_core(dot, torch.zeros(2, 3, 64, 64)).sum() == 1
+
+
 def test_masks_are_clipped(images):
     assert images.mask_to_core(
         torch.linspace(-1, 2, 24).reshape(4, 6), torch.zeros(1, 3, 4, 6)
@@ -173,6 +192,7 @@ def test_a_mask_of_any_shape_fits_or_is_refused_by_name(images, shape, value):
     picture = torch.zeros(2, 3, 4, 6)
     with suppress_named("the_input"):
         core = images.mask_to_core(torch.full(shape, value), picture, "the_input")
+        assert core is not None
         assert core.shape in ((1, 1, 4, 6), (2, 1, 4, 6))
         assert 0 < core.max() <= 1
 
@@ -188,11 +208,15 @@ def test_a_picture_of_any_shape_fits_or_is_refused_by_name(images, shape, value)
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [
-        (torch.ones(1, 6, 4), "mask: the mask is 4x6 and the image 6x4: resize the mask"),
+        (
+            torch.ones(1, 60, 40),
+            "mask: the mask is 40x60 pixels and the image 6x4: give one of the same shape",
+        ),
         (
             torch.ones(1, 64, 64),
-            "mask: the mask is 64x64 and the image 6x4: resize the mask; Load Image gives",
+            "mask: the mask is 64x64 pixels and the image 6x4: give one of the same shape",
         ),
+        (torch.ones(1, 0, 6), "mask: the mask is 6x0 pixels and the image 6x4: give one of the same shape"),
         (torch.ones(3, 4, 6), "mask: 3 masks for 2 images: give one, or one for each"),
         (torch.zeros(1, 4, 6), "mask: the mask is empty, so nothing would change: paint what may change"),
         (torch.full((4, 6), float("nan")), "mask: the mask has values that are not finite"),

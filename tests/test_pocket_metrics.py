@@ -5,8 +5,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from diffuseit.images.sheet import contact_sheet
 from diffuseit.pocket.benchmark import metrics
-from diffuseit.pocket.benchmark.sheet import contact_sheet
 from diffuseit.pocket.benchmark.tasks import build_tasks, draw_specs
 from diffuseit.pocket.models import pocket_judge
 from diffuseit.pocket.world.seeds import HELD_OUT, TUNING

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 from diffuseit import translate, vary
 from diffuseit.cli import app
 from diffuseit.errors import InputError
-from diffuseit.guidance.ranking import GAP, grid, ranked, score
-from diffuseit.images.io import read_text, save_picture, to_pil
+from diffuseit.guidance.ranking import labels, ranked, score
+from diffuseit.images.io import read_text, save_picture, to_pil, to_tensor
+from diffuseit.images.sheet import labeled_grid
 from diffuseit.losses import AnchorLoss, SemanticDivergenceLoss, StructureLoss, TextStyleLoss, bind
 
+GAP = 6  # pixels between the images of a grid
 QUICK = {"steps": 4, "skip": 1, "resample": 1}
 
 
@@ -47,13 +49,28 @@ def test_scores_tell_how_well_the_losses_are_met(models, scene):
     assert ranked(pictures, scores, 10).seeds in ((11, 13, 10, 12), (13, 11, 10, 12), (11, 13, 12, 10))
 
 
-def test_a_grid_has_each_picture_in_its_place():
+def test_a_grid_has_each_picture_above_its_label():
     pictures = torch.stack([torch.full((3, 4, 6), value) for value in (-1.0, -0.5, 0.0, 0.25, 0.5)])
-    sheet = grid(pictures)
-    assert sheet.shape == (1, 3, 2 * 4 + GAP, 3 * 6 + 2 * GAP)
-    assert (sheet[0, :, :4, :6] == -1).all() and (sheet[0, :, 4 + GAP :, 6 + GAP : 12 + GAP] == 0.5).all()
-    assert (sheet[0, :, 4 + GAP :, 12 + 2 * GAP :] == 1).all()  # empty
-    assert torch.equal(grid(pictures[:1]), pictures[:1])
+    sheet = to_tensor(labeled_grid(pictures, ["one", "two\nlines", "3", "4", "5"]))
+    width = (sheet.shape[-1] - 2 * GAP) // 3
+    height = width * 4 // 6
+    assert width >= 192 and width % 6 == 0
+    row = sheet.shape[-2] // 2
+    for number, picture in enumerate(pictures):
+        left, top = number % 3 * (width + GAP), number // 3 * row
+        tile = sheet[0, :, top : top + height, left : left + width]
+        assert (tile - picture[:, :1, :1]).abs().max() < 0.01
+        foot = sheet[0, :, top + height : top + row, left : left + width]
+        assert foot.min() == -1 and foot[:, -1].min() == 1  # black letters with white below
+    assert (sheet[0, :, row:, 2 * (width + GAP) :] == 1).all()  # empty
+    alone = to_tensor(labeled_grid(torch.zeros(1, 3, 300, 500), ["seed 18446744073709551615"]))
+    assert alone.shape[-1] == 500 and alone[..., :300, :].std() < 0.01
+
+
+def test_the_seed_after_the_largest_is_0():
+    found = ranked(torch.zeros(3, 3, 2, 2), torch.tensor([0.5, 0.25, 1.0]), 2**64 - 1)
+    assert found.seeds == (0, 2**64 - 1, 1)
+    assert labels(found)[0] == "seed 0\nscore 0.25"
 
 
 def test_what_cannot_vary_is_refused(models, scene):
@@ -74,7 +91,8 @@ def test_the_command_saves_them_by_rank(tmp_path: Path, scene, monkeypatch):
     assert result.exit_code == 0, result.output
     seeds = [json.loads(read_text(Path(name)))["seed"] for name in ("out.png", "out-2.png")]
     assert sorted(seeds) == [3, 4]
-    assert Image.open("out-grid.png").size == (2 * 64 + GAP, 64)
+    width, height = Image.open("out-grid.png").size
+    assert width == 2 * 192 + GAP and height > 192
     again = run("scene.png", "-o", "out.png", "--variations", 2, *quick)
     assert again.exit_code == 2 and "out-2.png" in again.output
     (tmp_path / "folder").mkdir()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffuseit.images.sheet import captioned, contact_sheet
 from diffuseit.losses import SourceAnchorLoss, TextStyleLoss
-from diffuseit.pocket.benchmark.sheet import captioned, contact_sheet
 from diffuseit.presets import default_loss
 from tools import locales
 from tools.help_pages import DOCS, LANGUAGES, pages
@@ -85,8 +85,13 @@ def test_every_help_picture_has_its_recipe():
 
 
 def test_every_node_shows_what_one_of_its_inputs_does(schemas):
-    # What the one fetches does not depend on how; the other has no inputs.
-    undrawn = {"DiffuseITDownloadModels", "DiffuseITLoadPocketLatent"}
+    # no picture depends on how files are got and kept
+    undrawn = {
+        "DiffuseITDownloadModels",
+        "DiffuseITLoadModels",
+        "DiffuseITLoadPocketLatent",
+        "DiffuseITSavePreset",
+    }
     assert {name.split("/")[0] for name in PICTURES} == set(schemas) - undrawn
     for name in PICTURES:
         node, shown = name.split("/")

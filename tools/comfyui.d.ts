@@ -3,6 +3,12 @@
 interface Slot {
   name: string;
   type: string;
+  links?: number[] | null; // of an output
+}
+
+interface Link {
+  target_id: number | string;
+  target_slot: number;
 }
 
 interface Widget {
@@ -46,6 +52,8 @@ interface LGraphNode {
   connect(output: number, target: LGraphNode, input: number): unknown;
   addDOMWidget(name: string, type: string, element: HTMLElement, options: DOMWidgetOptions): DOMWidget;
   onAdded?(...args: unknown[]): void;
+  getInputNode(slot: number): LGraphNode | null;
+  onExecuted?(output: Record<string, unknown> | undefined): void;
   onConfigure?(data: { id?: number | string } | undefined, ...args: unknown[]): void;
   onRemoved?(...args: unknown[]): void;
 }
@@ -60,8 +68,10 @@ interface LGraph {
   id?: string;
   nodes: LGraphNode[];
   groups: LGraphGroup[];
-  getNodeById(id: string): LGraphNode | null | undefined;
+  links: Map<number, Link>;
+  getNodeById(id: number | string): LGraphNode | null | undefined;
   add(item: LGraphNode | LGraphGroup): void;
+  remove(node: LGraphNode): void;
   updateExecutionOrder(): void;
   setDirtyCanvas(foreground: boolean, background: boolean): void;
 }
@@ -107,8 +117,14 @@ interface SidebarTab {
   destroy(): void;
 }
 
+interface MenuItem {
+  content: string;
+  callback(): void;
+}
+
 interface Extension {
   name: string;
+  getNodeMenuItems?(node: LGraphNode): MenuItem[];
   settings?: Setting[];
   setup?(): Promise<void> | void;
   nodeCreated?(node: LGraphNode): void;

@@ -200,7 +200,12 @@ def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
     wrappers = SimpleNamespace(OUTER_SAMPLE="outer", SAMPLER_SAMPLE="sampler", PREDICT_NOISE="predict")
     extension = _module("comfy.patcher_extension", WrappersMP=wrappers, add_wrapper_with_key=None)
     comfy = {"model_management": management, "utils": utils, "model_patcher": patcher, "samplers": samplers}
-    api = _module("comfy_api.latest", io=IO, ui=SimpleNamespace(PreviewText=str), ComfyExtension=object)
+    api = _module(
+        "comfy_api.latest",
+        io=IO,
+        ui=SimpleNamespace(PreviewText=str),
+        ComfyExtension=object,
+    )
     execution = _module("comfy_execution.utils", get_executing_context=lambda: None)
     found = [
         _module("comfy", **comfy, model_sampling=sampling, patcher_extension=extension),

@@ -177,7 +177,7 @@ def _say(report: Report, output: Path) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for each in report.summaries:
         figure = figure_of(each.key)
-        if figure.better is None:
+        if each.key in ("shift_down", "shift_right"):
             continue
         ends = "" if each.interval is None else " to ".join(map(figure.show_mean, each.interval))
         table.add_row(console.plain(label_of(each.key)), figure.show_mean(each.mean), ends, str(each.count))

@@ -15,8 +15,7 @@ from torch import Tensor
 import diffuseit
 
 from ..errors import DiffuseITError, InputError
-from ..guidance.ranking import grid
-from ..images.choices import LARGEST_SEED
+from ..guidance.ranking import labels
 from ..images.io import (
     Picture,
     check_writable,
@@ -29,7 +28,8 @@ from ..images.io import (
 )
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
-from ..images.resize import FAMILIAR_ASPECT, Fit, cover, resize
+from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
+from ..images.sheet import labeled_grid
 from . import console
 from .output import Target, variations_of
 
@@ -71,9 +71,9 @@ class Job:
         images = [self._finished(picture, fit, result[None]) for result in found.pictures]
         lines = []
         for each, image, seed, score in zip(targets, images, found.seeds, found.scores.tolist(), strict=True):
-            one = replace(recipe, seed=seed % (LARGEST_SEED + 1))
-            lines.append(f"Saved {each.save(image, one.to_text())} (seed {one.seed}, losses {score:.4g})")
-        saved = sheet.save(to_pil(grid(torch.cat([to_tensor(image) for image in images]))))
+            one = replace(recipe, seed=seed)
+            lines.append(f"Saved {each.save(image, one.to_text())} (seed {seed}, losses {score:.4g})")
+        saved = sheet.save(labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found)))
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
 
@@ -169,13 +169,7 @@ def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: s
 
 def _mask(mask: Picture, picture: Picture) -> Tensor:
     """[1, 1, H, W] in [0, 1] of the image's size. Raise `InputError` for a mask that does not fit it."""
-    (height, width), (mask_height, mask_width) = picture.size, mask.size
-    if abs(mask_width * height / (mask_height * width) - 1) > 0.02:
-        raise InputError(
-            f"The mask is {mask_width}x{mask_height} pixels and the image {width}x{height}: "
-            "give one of the same shape"
-        )
-    levels = level_tensor(mask.over("black").convert("L"))
+    levels = mask_at(picture.size, level_tensor(mask.over("black").convert("L")))
     if not levels.any():
         raise InputError("The mask is black everywhere, so nothing may change: paint white where it may")
-    return resize(levels, picture.size)
+    return levels

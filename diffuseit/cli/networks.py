@@ -67,7 +67,7 @@ def choose(
     choice: Choice,
     to: str | None,
     from_: str | None,
-    preset: str | None,
+    preset: Preset | None,
     steps: int | None,
     skip: int | None,
     resample: int | None,

@@ -60,7 +60,12 @@ def translate(
         ),
     ] = "pocket",
     preset: Annotated[
-        str | None, _how(metavar="NAME", help="Settings by name. `diffuseit presets` lists them.")
+        str | None,
+        _how(
+            metavar="NAME|FILE",
+            help="Settings by name, or a file that DiffuseIT Save Preset has written. `diffuseit presets` lists the "
+            "names.",
+        ),
     ] = None,
     seed: Annotated[
         int, _how(metavar="N", help="Where the random numbers start. Each seed gives another result.")
@@ -183,11 +188,13 @@ def translate(
         style_picture, mask_picture = _read(style), _read(mask)
 
     from ..images.recipe import Recipe
+    from ..preset_files import find_preset, presets_folder
     from .job import Job
     from .networks import Choice, choose
 
+    chosen = None if preset is None else find_preset(preset, presets_folder())
     choice = Choice(models, features, cfg, resolution, device)
-    networks, settled = choose(choice, to, from_, preset, steps, skip, resample)
+    networks, settled = choose(choice, to, from_, chosen, steps, skip, resample)
     recipe = Recipe(
         models=networks.name,
         weights=networks.weights,
@@ -216,12 +223,20 @@ def translate(
 
 def presets() -> None:
     """List the presets that `diffuseit translate --preset` takes."""
+    from ..preset_files import list_presets, presets_folder, read_preset
     from ..presets import PRESETS
 
     table = Table("preset", "what it is")
     for preset in PRESETS.values():
         table.add_row(preset.name, preset.description)
+    for name, file in list_presets(presets_folder()).items():
+        try:
+            description = read_preset(file).description
+        except InputError as error:
+            description = f"cannot be used: {error}"
+        table.add_row(*map(console.plain, (name, description)))
     console.show(table)
+    console.say(f"Folder of saved presets: {presets_folder()}")
 
 
 def _translate_again(

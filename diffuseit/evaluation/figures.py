@@ -41,7 +41,7 @@ class Figure:
 FIGURES: dict[str, Figure] = {
     "in_place": Figure(
         "in place",
-        "The edges lie within 1 pixel of the source's: masks and labels of the source still fit.",
+        "Nothing moved by a pixel or more, by a shift or a zoom: masks and labels of the source still fit.",
         "high",
         share=True,
     ),
@@ -54,11 +54,14 @@ FIGURES: dict[str, Figure] = {
         headline=True,
         range=(0, math.inf),
     ),
+    "zoom": Figure(
+        "zoom", "How much larger the image shows its source, where enough parts tell.", None, 1, " %"
+    ),
     "shift_down": Figure("shift down", "The part of the shift downward.", None, 2, " px"),
     "shift_right": Figure("shift right", "The part of the shift to the right.", None, 2, " px"),
     "shift_confidence": Figure(
         "confidence",
-        "How sure the shift is, 0 to 1. Below 0.12 the edges of the two do not agree anywhere.",
+        "How sure the shift is, 0 to 1. Below 0.5 the edges of the two do not agree.",
         "high",
         2,
     ),

@@ -111,16 +111,11 @@ def _registration(result: Tensor, source: Tensor) -> dict[str, float]:
     if min(result.shape[-2:]) < SMALLEST:
         return {}
     found = register(result, source)
-    values = {"shift_confidence": found.confidence.item(), "in_place": 0.0}
+    values = {"shift_confidence": found.confidence.item(), "in_place": float(found.in_place.item())}
     if found.found.item():
         down, right = found.shift[0].tolist()
-        distance = found.distance.item()
-        values |= {
-            "shift": distance,
-            "shift_down": down,
-            "shift_right": right,
-            "in_place": float(distance < 1),
-        }
+        values |= {"shift": found.distance.item(), "shift_down": down, "shift_right": right}
+        values["zoom"] = 100 * (found.zoom.item() - 1)  # not finite where it is not known
     return values
 
 

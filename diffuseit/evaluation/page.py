@@ -132,16 +132,14 @@ def _row(row: Row, keys: list[str], files: list[tuple[str, Path]]) -> str:
 def _value(key: str, row: Row) -> str:
     if key in row.values:
         return figure_of(key).show(row.values[key])
-    return "not sure" if key.startswith("shift") else "–"
+    return "not sure" if key.startswith(("shift", "zoom")) else "–"
 
 
 def _alarm(key: str, row: Row) -> str:
-    """Mark what an eye should stop at: a result that moved, or a text that was not reached."""
+    """Mark what an eye should stop at: a result that is not in place, or a text that was not reached."""
     value = row.values.get(key)
-    moved = key == "shift" and value is not None and value >= 1
     unsure = key == "shift_confidence" and value is not None and value < SURE
-    missed = figure_of(key).share and value == 0 and key != "in_place"
-    return ' class="bad"' if moved or unsure or missed else ""
+    return ' class="bad"' if unsure or (figure_of(key).share and value == 0) else ""
 
 
 def _picture(what: str, path: Path) -> str:

@@ -1,6 +1,5 @@
 """Several seeds of one translation, ranked by the losses that guided it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,15 +12,12 @@ from ..models.base import Backbone
 from ..models.crops import Crops
 from ..performance.options import FULL_SPEED, Execution
 from .guidance import Guidance
-from .rng import Seeded
+from .rng import SEEDS, Seeded
 from .settings import MOST_STEPS, SamplerSettings
 from .timetable import Visit
 
 _END = Visit(0, level=MOST_STEPS - 1, levels=MOST_STEPS)
 """The last step of a run, in which losses that end earlier do not act."""
-
-GAP = 2
-"""Pixels between the images of a grid."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +71,18 @@ def score(
 
 
 def ranked(pictures: Tensor, scores: Tensor, seed: int = 0) -> Variations:
-    """Return images made with `seed`, `seed` + 1, ... in the order of their scores. The sort is stable."""
+    """Return images made with `seed`, `seed` + 1, ... in the order of their scores. The sort is stable.
+
+    After the largest seed comes 0.
+    """
     order = scores.argsort(stable=True)
-    return Variations(pictures[order], tuple(seed + int(i) for i in order), scores[order])
+    return Variations(pictures[order], tuple((seed + int(i)) % SEEDS for i in order), scores[order])
 
 
-def grid(pictures: Tensor) -> Tensor:
-    """Return images [k, 3, H, W] in [-1, 1] in a grid as near to a square as possible: [1, 3, H', W'], on white."""
-    count, channels, height, width = pictures.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    sheet = pictures.new_ones(1, channels, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
-    for number, picture in enumerate(pictures):
-        top, left = number // columns * (height + GAP), number % columns * (width + GAP)
-        sheet[0, :, top : top + height, left : left + width] = picture
-    return sheet
+def labels(variations: Variations) -> list[str]:
+    """Return the seed and the score of each result, on two lines."""
+    scores = variations.scores.tolist()
+    return [f"seed {seed}\nscore {score:.4g}" for seed, score in zip(variations.seeds, scores, strict=True)]
 
 
 def check_variations(count: int, source: Tensor) -> None:

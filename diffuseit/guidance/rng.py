@@ -7,6 +7,9 @@ from torch import Tensor
 
 from ..models.crops import Crops, draw_crops
 
+SEEDS = 2**64
+"""How many seeds there are."""
+
 
 class Rng(Protocol):
     """What a run draws for B images, on the CPU. In each step: labels, noise, then the crops of each network."""
@@ -28,7 +31,7 @@ class Seeded:
     """Image i draws from its own generator with seed `seed + i`, so it never depends on the other images."""
 
     def __init__(self, seed: int, batch: int):
-        self.generators = [torch.Generator().manual_seed((seed + i) % 2**64) for i in range(batch)]
+        self.generators = [torch.Generator().manual_seed((seed + i) % SEEDS) for i in range(batch)]
 
     def noise(self, shape: torch.Size) -> Tensor:
         return torch.stack(

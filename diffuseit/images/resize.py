@@ -17,6 +17,9 @@ from .choices import FitMode
 MIN_SIDE = 8
 FAMILIAR_ASPECT = 4  # beyond it a canvas of the trained area has little in common with what was trained on
 
+ASPECT_TOLERANCE = 0.02
+"""How much the aspects of a mask and an image may differ: sizes are rounded to pixels."""
+
 Size = tuple[int, int]  # height, width
 
 
@@ -155,6 +158,20 @@ def resize(image: Tensor, size: Size) -> Tensor:
     )
     resized = rows @ (image.float() @ columns.T)
     return resized.clamp(-1 if picture else 0, 1).to(image.dtype)
+
+
+def mask_at(size: Size, mask: Tensor) -> Tensor:
+    """Return a mask [B, 1, H, W] in [0, 1] at `size` (height, width).
+
+    Raise `InputError` if its aspect is another, by more than a fiftieth and by more than a pixel.
+    """
+    (height, width), (mask_height, mask_width) = size, mask.shape[-2:]
+    off = abs(mask_width * height - mask_height * width)
+    if not mask.numel() or off > max(ASPECT_TOLERANCE * mask_height * width, height, width):
+        raise InputError(
+            f"the mask is {mask_width}x{mask_height} pixels and the image {width}x{height}: give one of the same shape"
+        )
+    return resize(mask, size)
 
 
 def _weights(old: int, new: int, lanczos: bool) -> Tensor:

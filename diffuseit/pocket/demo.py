@@ -12,9 +12,9 @@ from torch import Tensor
 from ..api import load_models
 from ..guidance.loop import Step
 from ..images.io import save_picture, to_pil
+from ..images.sheet import save_sheet
 from .benchmark.metrics import edge_f1, ssim
 from .benchmark.run import VARIANTS, translate_tasks
-from .benchmark.sheet import save_sheet
 from .benchmark.tasks import Spec, Tasks, build_tasks
 from .judge import Judge
 from .models import pocket_judge

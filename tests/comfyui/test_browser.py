@@ -16,6 +16,8 @@ pytest.importorskip("playwright.sync_api", reason="needs playwright")
 from comfyui.browser import FOLDER, RUN_MS, SETTINGS, launched, listen, opened
 from comfyui.server import PACK, ComfyServer
 
+from diffuseit.presets import PRESETS, TEXT_DEFAULT
+
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 POCKET = ("text-guided", "image-guided", "loss-swap", "mask")
@@ -160,6 +162,35 @@ LOADERS = """() => {
         return node.id
     })
 }"""
+TRANSLATE = """() => {
+    app.graph.clear()
+    const [models, source, translate, preview] = [
+        ['DiffuseITLoadModels', 0, 400], ['DiffuseITExamplePicture', 0, 100],
+        ['DiffuseITTranslate', 450, 100], ['PreviewImage', 900, 100],
+    ].map(([type, x, y]) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [x, y]
+        return node
+    })
+    models.connect(3, translate, translate.findInputSlot('models'))
+    source.connect(0, translate, translate.findInputSlot('image'))
+    source.connect(1, translate, translate.findInputSlot('mask'))
+    translate.connect(0, preview, 0)
+    const set = (name, value) => { translate.widgets.find(widget => widget.name === name).value = value }
+    for (const [name, value] of [['to_text', 'night landscape'], ['seed', 5], ['strength', 0.25]]) set(name, value)
+    set('control_after_generate', 'fixed')
+    return translate.id
+}"""
+TITLE_OF = """id => {
+    const {pos} = app.graph.getNodeById(id), {ds, canvas} = app.canvas, frame = canvas.getBoundingClientRect()
+    return [(pos[0] + 60 + ds.offset[0]) * ds.scale + frame.left, (pos[1] - 15 + ds.offset[1]) * ds.scale + frame.top]
+}"""
+GRAPH = """() => app.graph.nodes.map(node => [node.type, Object.fromEntries([
+    ...(node.widgets ?? []).map(({name, value}) => [name, value]),
+    ...node.inputs.filter(({link}) => link != null)
+        .map(({name, link}) => [name, app.graph.getNodeById(app.graph.links.get(link).origin_id).type]),
+])])"""
 SLOT = """([id, direction, slot]) => {
     const node = app.graph.getNodeById(id), {ds, canvas} = app.canvas, frame = canvas.getBoundingClientRect()
     const element = [...document.querySelectorAll(`.lg-node[data-node-id="${id}"] .lg-slot--${direction}`)][slot]
@@ -206,4 +237,80 @@ def test_a_clip_loader_grows_with_each_link(page, renderer):
     left = page.evaluate(FURTHER, last)
     assert left[0] == ["further.clip0", second]
     assert {link for _, link in left[1:]} == {None}
+    assert not errors
+
+
+@pytest.mark.parametrize("renderer", SHOWN)
+def test_a_translation_expands_to_its_losses(page, renderer):
+    """By the menu of the node, in its place, as one step to undo."""
+    errors = listen(page)
+    id = page.evaluate(TRANSLATE)
+    page.evaluate("app.canvas.ds.scale = 1; app.canvas.ds.offset = [150, 0]; app.canvas.setDirty(true, true)")
+    page.wait_for_timeout(1500)
+    before = page.evaluate(GRAPH)
+    page.mouse.click(*page.evaluate(TITLE_OF, id), button="right")
+    page.get_by_text("Expand to losses", exact=True).first.click()
+    page.wait_for_function("!app.graph.nodes.some(node => node.type === 'DiffuseITTranslate')")
+    page.wait_for_timeout(2500)  # until the new nodes keep their places
+    nodes = dict(page.evaluate(GRAPH))
+    sampler = nodes["DiffuseITSampler"]
+    assert sampler | {"steps": 20, "skip": 13, "seed": 5, "control_after_generate": "fixed"} == sampler
+    assert sampler["ddpm"] == "DiffuseITLoadModels"
+    assert sampler["image"] == sampler["mask"] == "DiffuseITExamplePicture"
+    assert nodes["PreviewImage"] == {"images": "DiffuseITSampler"}
+    assert nodes["DiffuseITTextStyleLoss"]["to_text"] == "night landscape"
+    assert (
+        nodes["DiffuseITTextStyleLoss"]["clip"]
+        == nodes["DiffuseITStructureLoss"]["vit"]
+        == "DiffuseITLoadModels"
+    )
+    chain, loss = [], sampler["losses"]
+    while loss:
+        chain.append(loss)
+        loss = nodes[loss].get("previous")
+    kinds = [f"DiffuseIT{type(loss).__name__}" for loss in PRESETS[TEXT_DEFAULT].losses]
+    assert chain[::-1] == kinds
+    page.keyboard.press("Control+z")
+    page.wait_for_timeout(1500)
+    assert page.evaluate(GRAPH) == before
+    assert not errors
+
+
+VARIED = """() => {
+    app.graph.clear()
+    const [preset, other, variations, ...samplers] = [
+        ['DiffuseITPreset', 0, 100], ['DiffuseITPreset', 0, 500], ['DiffuseITVariations', 400, 100],
+        ['DiffuseITSampler', 800, 100], ['DiffuseITSampler', 1200, 100],
+    ].map(([type, x, y]) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [x, y]
+        return node
+    })
+    for (const [from, to] of [[preset, variations], [preset, samplers[0]], [other, samplers[1]]])
+        from.connect(0, to, to.findInputSlot('losses'))
+    // As the server tells it after a run; the last one is more than a number of JavaScript can hold.
+    variations.onExecuted({diffuseit_seeds: ['12', '10', '18446744073709551615']})
+    return [variations, ...samplers].map(({id}) => id)
+}"""
+SEED = """id => Object.fromEntries(app.graph.getNodeById(id).widgets.map(({name, value}) => [name, value]))"""
+
+
+def test_a_seed_of_variations_goes_into_the_sampler(page):
+    """Into the one with the same losses, which keeps it."""
+    errors = listen(page)
+    variations, sampler, other = page.evaluate(VARIED)
+    page.evaluate(
+        "app.canvas.ds.scale = 0.9; app.canvas.ds.offset = [100, 0]; app.canvas.setDirty(true, true)"
+    )
+    page.wait_for_timeout(1000)
+    page.mouse.click(*page.evaluate(TITLE_OF, variations), button="right")
+    page.get_by_text("Use the best seed: 12", exact=True).wait_for()
+    assert not page.get_by_text("18446744073709551615").count()
+    page.get_by_text("Use the seed 10", exact=True).click()
+    page.wait_for_timeout(300)
+    assert page.evaluate(SEED, sampler) | {"seed": 10, "control_after_generate": "fixed"} == page.evaluate(
+        SEED, sampler
+    )
+    assert page.evaluate(SEED, other)["seed"] != 10
     assert not errors

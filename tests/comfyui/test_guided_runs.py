@@ -102,9 +102,10 @@ def test_the_node_shows_its_run(request, way, node):
     assert "text_style" in steps[0]["values"][0]
     assert any(event.get("gradients") for event in steps)
     assert len([frame for event in steps for frame in event["frames"]]) == STEPS
-    assert end["ok"]
+    assert end["outcome"] == "done"
     assert {"VAE", "ViT", "CLIP"} <= set(end["calls"])
-    assert result["picture"].startswith("data:image/jpeg;base64,")
+    (picture,) = result["pictures"]
+    assert picture.startswith("data:image/jpeg;base64,")
     assert outcome.progress["sampler"][-1] == (STEPS, STEPS)
 
 

@@ -325,6 +325,7 @@ def test_pictures_are_enlarged_and_compared_by_keyboard(visit, shoot):
     divider = viewer.get_by_role("slider")
     assert divider.input_value() == "0"
     shoot(page, "viewer", whole=False)
+    divider.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     assert divider.input_value() == "5"
@@ -365,16 +366,16 @@ def flow_with_a_run():
         "range": ("range", "#8f9aa8", [None, 0.5, None, 0.1]),
     }
     nodes[SAMPLER]["properties"]["diffuseit_run"] = {
-        "version": 1, "run": "r", "ok": True, "total": 4, "done": 4, "elapsed": 2.0, "memory": 3 * 2**30,
+        "version": 2, "node": SAMPLER, "run": "r", "outcome": "done", "inputs": "", "batch": 1, "size": [64, 64],
+        "total": 4, "done": 4, "elapsed": 2.0, "memory": 3 * 2**30,
         "calls": {"DDPM": 1}, "steps": [0, 1, 2, 3], "marks": [[1, "resample"], [2, "restart"]],
         "terms": {
             name: {"label": label, "color": color, "values": values}
             for name, (label, color, values) in curves.items()
         },
     }  # fmt: skip
-    nodes[TEXT]["properties"]["diffuseit_share"] = [
-        {"term": "text_style", "label": "text style", "color": "#e8853d", "share": 0.7}
-    ]
+    text_style = {"term": "text_style", "label": "text style", "color": "#e8853d", "share": 0.7, "last": 0.1}
+    nodes[TEXT]["properties"]["diffuseit_share"] = {"version": 2, "node": TEXT, "shares": [text_style]}
     return flow
 
 
@@ -423,7 +424,8 @@ def hostile_terms(count, label="x", color="#000000", values=(1.0, 2.0)):
 
 
 MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
-SHARE = {"term": "constructor", "label": MARKUP, "color": "#ff0000", "share": 0.5}
+SHARE = {"term": "constructor", "label": MARKUP, "color": "#ff0000", "share": 0.5, "last": 0.5}
+BAR = {"version": 2, "node": TEXT, "shares": [SHARE, SHARE]}
 SHOWN = {
     "names": {"terms": hostile_terms(4), "calls": {"constructor": 1, "__proto__": 2}},
     "markup": {"terms": hostile_terms(4, label=MARKUP), "run": MARKUP, "calls": {MARKUP: 1}},
@@ -438,7 +440,8 @@ SHOWN = {
 """Hostile saved runs that are within the bounds."""
 REFUSED = {
     "version": {"version": 9},
-    "old": {"terms": None, "series": {"text_style": [1, 2]}},
+    "old": {"version": 1, "ok": True},
+    "copied": {"node": "3"},
     "many names": {"terms": hostile_terms(200_000)},
     "many marks": {"marks": [[number, "resample"] for number in range(200_000)]},
     "many points": {"steps": list(range(200_000)), "terms": hostile_terms(1, values=range(200_000))},
@@ -452,10 +455,11 @@ REFUSED = {
 """What is not shown: changes to a saved run, or what is in its place."""
 
 REFUSED_SHARES = {
-    "many parts": [SHARE] * 100_000,
-    "css": [{**SHARE, "color": "url(https://example.com/)"}],
-    "huge number": [{**SHARE, "share": 7}],
-    "old": [["RangeLoss", 0.5]],
+    "many parts": {**BAR, "shares": [SHARE] * 100_000},
+    "css": {**BAR, "shares": [{**SHARE, "color": "url(https://example.com/)"}]},
+    "huge number": {**BAR, "shares": [{**SHARE, "share": 7}]},
+    "old": [SHARE],
+    "copied": {**BAR, "node": "3"},
     "kinds": {"length": 1},
     "text": "x",
 }
@@ -495,7 +499,7 @@ def test_a_hostile_workflow_is_harmless(visit, shoot, renderer):
     run |= {"steps": [0, 1], "terms": hostile_terms(1)}
 
     for name, change in SHOWN.items():
-        open_hostile(page, run | change, [SHARE, SHARE])
+        open_hostile(page, run | change, BAR)
         shoot(page, f"{renderer}-hostile-{name}", whole=False)
         plot = panel(page, SAMPLER).locator(".diffuseit-plot")
         assert plot.is_visible(), name
@@ -528,7 +532,7 @@ HOSTILE_EVENTS = """place => {
     const term = {label: markup, color: "#ff0000"}
     const names = ["constructor", "toString", "hasOwnProperty"]
     const begin = {
-        kind: "begin", ...place, total: 4, frame_limit: 12, memory: 1, source: image,
+        kind: "begin", ...place, total: 4, frame_limit: 12, memory: 1, batch: 1, size: [4, 4], sources: [image],
         losses: names.map(name => ({node: "__proto__", terms: [name]})),
         terms: Object.fromEntries(names.map(name => [name, term])),
     }
@@ -537,7 +541,7 @@ HOSTILE_EVENTS = """place => {
     const svg = "data:image/svg+xml;base64,PHN2Zy8+", many = length => Array.from({length}, (_, i) => [i, "resample"])
     const send = detail => app.api.dispatchEvent(new CustomEvent("diffuseit.run", {detail}))
     for (const detail of [
-        null, 3, "x", [], {}, {kind: "begin"}, {...begin, source: svg}, {...begin, source: "https://example.com/a.png"},
+        null, 3, "x", [], {}, {kind: "begin"}, {...begin, sources: [svg]}, {...begin, sources: ["https://example.com/a.png"]},
         {...begin, terms: {constructor: {label: "x", color: "url(https://example.com)"}}}, {...begin, total: 1e99},
         {...begin, losses: Array.from({length: 100000}, () => ({node: "1", terms: []}))},
     ]) send(detail)
@@ -546,10 +550,11 @@ HOSTILE_EVENTS = """place => {
     send(begin)
     send(steps)
     for (const change of [
-        {frames: [[0, svg]]}, {frames: [[0, "https://example.com/b.png"]]}, {marks: many(200000)}, {marks: [[0, "x"]]},
-        {values: Array(200000).fill({})}, {values: [{constructor: "x"}]}, {gradients: [[0, -1]]}, {elapsed: null},
+        {frames: [[0, 0, svg]]}, {frames: [[0, 0, "https://example.com/b.png"]]}, {marks: many(200000)},
+        {marks: [[0, "x"]]}, {values: Array(200000).fill({})}, {values: [{constructor: "x"}]},
+        {gradients: [[0, [[0, -1]]]]}, {elapsed: null},
     ]) send({...steps, ...change, from: 1})
-    send({kind: "result", ...place, picture: svg})
+    send({kind: "result", ...place, pictures: [svg], size: [4, 4]})
     return new Promise(resolve => setTimeout(() => resolve([refused, shown().innerHTML]), 500))
 }"""
 
@@ -579,7 +584,7 @@ def queue(page, **widgets):
     """Queues the graph with these values of its sampler, and waits for the first step that its panel tells of."""
     page.evaluate(SET, [SAMPLER, widgets])
     page.get_by_test_id("queue-button").click()
-    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left\b")).wait_for()
 
 
 def test_a_run_is_shown_in_the_tab_that_queued_it_and_in_no_other(visit, shoot, server):
@@ -624,18 +629,20 @@ def test_a_run_that_the_server_did_not_survive(visit, shoot, server, renderer):
     open_flow(page)
     queue(page, **QUICK | {"steps": 100, "seed": SEEDS[renderer][0] + 30})
     server.kill()
-    panel(page, SAMPLER).get_by_text(re.compile(r"^No answer since step \d+ of \d+$")).wait_for()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^No answer since step \d+ of \d+\b")).wait_for()
     assert clipped(page, ".diffuseit-node") == []
     shoot(page, f"{renderer}-server-away", whole=False)
     server.start()
-    panel(page, SAMPLER).get_by_text(re.compile(r"^Ended early: \d+ of \d+ steps$")).wait_for()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^Failed at step \d+ of \d+\b")).wait_for()
     shoot(page, f"{renderer}-server-back", whole=False)
-    assert page.evaluate("id => app.graph.getNodeById(id).properties.diffuseit_run.ok", SAMPLER) is False
+    assert (
+        page.evaluate("id => app.graph.getNodeById(id).properties.diffuseit_run.outcome", SAMPLER) == "failed"
+    )
     assert panel(page, SAMPLER).locator(".diffuseit-filmstrip button").count()
 
     page.evaluate(SET, [SAMPLER, QUICK | {"seed": SEEDS[renderer][1] + 30}])
     runs = run_all(page)
-    assert runs[SAMPLER]["ok"] and runs[SAMPLER]["done"] == runs[SAMPLER]["total"]
+    assert runs[SAMPLER]["outcome"] == "done" and runs[SAMPLER]["done"] == runs[SAMPLER]["total"]
     panel(page, SAMPLER).get_by_text("About ").wait_for()
     shoot(page, f"{renderer}-server-runs-again", whole=False)
     assert not page.said
@@ -650,10 +657,10 @@ def test_a_run_goes_on_where_only_the_connection_was_lost(visit, shoot):
     page.wait_for_function(
         "/^No answer/.test(document.querySelector('.diffuseit-node [role=status]').textContent)"
     )
-    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left$")).wait_for()
+    panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of \d+, .* left\b")).wait_for()
     page.wait_for_function(f"({RUNS})().every(([id, run]) => run)", timeout=RUN_MS)
     (run,) = dict(page.evaluate(RUNS)).values()
-    assert run["ok"] and run["done"] == run["total"]
+    assert run["outcome"] == "done" and run["done"] == run["total"]
     assert not page.said
 
 
@@ -717,10 +724,10 @@ def test_nothing_is_clipped_at_twice_the_size(visit, shoot, server, renderer):
     flow = flow_with_a_run()
     broken = json.loads(json.dumps(flow))
     next(node for node in broken["nodes"] if str(node["id"]) == SAMPLER)["properties"]["diffuseit_run"][
-        "ok"
-    ] = False
+        "outcome"
+    ] = "failed"
     try:
-        for locale, ended in (("en", "Ended early"), ("ko", "중간에 끝남")):
+        for locale, ended in (("en", "Failed at step"), ("ko", "실패함")):
             page = visit(renderer, Comfy_Locale=locale)
             open_flow(page, flow)
             page.set_viewport_size(

@@ -52,3 +52,33 @@ def test_a_masked_loss_runs_at_any_size(server):
     part = server.images(outcome, "save")
     left, right = np.split(np.abs(whole.astype(int) - part.astype(int)), 2, axis=2)
     assert right.mean() > 2 * left.mean() > 0
+
+
+def test_the_empty_mask_of_load_image_counts_as_none_and_says_so(server):
+    """For the sampler and for a loss, whatever the size of the picture."""
+    mark = len(server.log())
+    prompt = text_prompt(seed=403, mask=["source", 1])
+    kind, inputs = prompt["style"]
+    prompt["style"] = (kind, inputs | {"mask": ["source", 1]})
+    change = difference(server, server.run(prompt), "a.png")
+    assert change.mean() > 3
+    prompt["source"] = ("LoadImage", {"image": "wide.png"})
+    server.run(prompt)
+    said = server.log_since(mark)
+    assert (
+        said.count(
+            "DiffuseIT: mask: empty, as Load Image gives it without transparency, so it counts as none"
+        )
+        == 2
+    )
+    assert said.count("DiffuseIT: a loss's mask: empty, as Load Image") == 2
+
+
+def test_a_mask_of_another_size_is_scaled(server):
+    small = {"small": ("ImageScale", {"image": ["white", 0], "width": 16, "height": 16, "crop": "disabled"})}
+    prompt = masked(seed=404) | small | {"white": ("LoadImage", {"image": "mask.png"})}
+    prompt |= {"mask": ("ImageToMask", {"image": ["small", 0], "channel": "red"})}
+    prompt["small"][1]["upscale_method"] = "area"
+    change = difference(server, server.run(prompt), "a.png")
+    assert change[:, 36:].max() == 0
+    assert change[:, :28].mean() > 3

@@ -55,7 +55,7 @@ def described_input(kind, name, type_, options):
             f"{template['min']} to {template['max']} of {inner_type}, {inner} as {template['prefix']}N"
         )
     yield f"  {kind} {name}: {', '.join(facts)}"
-    if "pocket" in options.get("options", ()):
+    if name == "model" and "pocket" in options.get("options", ()):
         builtin = options["options"][: options["options"].index("pocket") + 1]
         yield from (f"    - {option}" for option in [*builtin, "files of models/diffuseit"])
     else:

@@ -81,23 +81,18 @@ IN_THE_RUN = {
         "range",
         "no losses are connected: connect at least one",
     ),
-    "mask of another size": (
+    "mask of another shape": (
         text_prompt(mask=["mask", 0]) | {"mask": solid(width=32, height=48)},
         "sampler",
-        "mask: the mask is 32x48 and the image 64x64: resize the mask",
+        "mask: the mask is 32x48 pixels and the image 64x64: give one of the same shape",
     ),
-    "empty mask of Load Image": (
-        wide(text_prompt(mask=["source", 1])),
-        "sampler",
-        "the mask is 64x64 and the image 100x60: resize the mask; Load Image gives an empty 64x64 mask",
-    ),
-    "mask of a loss of another size": (
+    "mask of a loss of another shape": (
         changed(text_prompt(), "style", mask=["mask", 0]) | {"mask": solid(width=32)},
         "sampler",
-        "a loss's mask: the mask is 32x64 and the image 64x64: resize the mask",
+        "a loss's mask: the mask is 32x64 pixels and the image 64x64: give one of the same shape",
     ),
     "mask without white": (
-        text_prompt(mask=["mask", 0]) | {"mask": solid(value=0.0)},
+        text_prompt(mask=["mask", 0]) | {"mask": solid(value=0.0, width=32, height=32)},
         "sampler",
         "mask: the mask is empty, so nothing would change: paint what may change",
     ),
@@ -168,3 +163,11 @@ def test_the_queue_works_after_failures(unloaded):
     refused(unloaded, IN_THE_RUN["alpha"][0])
     refused(unloaded, BEFORE_THE_RUN["empty text"][0])
     assert unloaded.run(text_prompt(seed=501)).outputs["save"]
+
+
+def test_a_set_without_its_files_is_told_before_the_run(server):
+    """In one line, which says where the download is."""
+    prompt = text_prompt() | {"ddpm": ("DiffuseITLoadModels", {"set": "light"})}
+    with pytest.raises(PromptError, match=r"the set light lacks .* \(2.9 GB\)$") as refused:
+        server.run(prompt)
+    assert set(refused.value.node_errors) == {"ddpm"}

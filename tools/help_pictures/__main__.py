@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
+from diffuseit.images.sheet import captioned
 from diffuseit.losses import (
     ColorStatisticsLoss,
     ImageStyleLoss,
@@ -28,10 +29,9 @@ from diffuseit.losses import (
 from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
 from diffuseit.pocket.benchmark.latent import Row
-from diffuseit.pocket.benchmark.sheet import captioned
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
-from diffuseit.presets import PRESETS
+from diffuseit.presets import PRESETS, at_strength
 from tools.help_pictures.latent import Rows, painted
 from tools.help_pictures.networks import crops_of, keys_of_layers
 from tools.help_pictures.settings import (
@@ -97,15 +97,12 @@ _LEOPARD = scene("animal", "lion", "leopard", 2)
 _BLUE_WALL = scene("animal", "lion", "leopard", 7)
 _ZEBRA = scene("animal", "lion", "zebra", 12)
 _DESERT = scene("landscape", "night", "desert", 4)
-_PATH = scene("landscape", "summer", "sunset", 20)
-_LAKE = scene("landscape", "summer", "night", 21)
-_TREES = scene("landscape", "summer", "sunset", 22)
 
 
-def _guided(walk: Literal["loop", "euler"] = "euler", resample: int = 1, **method: Any) -> Row:
-    """Return a row of the latent benchmark in which a prompt and losses guide the model."""
+def _moved(walk: Literal["loop", "euler"] = "euler", resample: int = 1, **method: Any) -> Row:
+    """Return a row in which prompt and losses guide the latent pocket model."""
     steps = MPGD(step_rule="normalized", **({"symmetric": True, "eta": 0.0} | method))
-    return Row("", walk, 0.75, cfg=2.0, preset="latent-text", resample=resample, method=steps)
+    return Row("", walk, strength=0.75, cfg=2.0, preset="latent-text", resample=resample, method=steps)
 
 
 _PROMPT_ALONE = Row("", strength=0.75, cfg=2.0, resample=1, method=MPGD(eta=0.0))
@@ -119,6 +116,10 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
             f"start_color {share:g}": changed(TEXT, None, {"start_color": share, "resample": 4})
             for share in (1.0, 0.5, 0.0)
         },
+    ),
+    "DiffuseITTranslate/strength": Ways(
+        scene("landscape", "summer", "night", 3),
+        {f"strength {strength:g}": at_strength(TEXT, strength) for strength in (0.0, 0.25, 0.5, 1.0)},
     ),
     "DiffuseITSampler/mask": partial(_mask, _LEOPARD),
     "DiffuseITGuidanceOptions/guide_until": Ways(
@@ -174,19 +175,17 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
         painted, ("summer landscape", "night landscape", "desert landscape", "zebra"), 3
     ),
     "DiffuseITGuideModel/step_size": Rows(
-        _PATH,
-        {
-            "prompt alone": _PROMPT_ALONE,
-            "step_size 1 (default)": _guided(step_size=1.0),
-            "step_size 16": _guided(step_size=16.0),
-        },
+        scene("landscape", "summer", "sunset", 20),
+        {"prompt alone": _PROMPT_ALONE}
+        | {f"step_size {size:g}": _moved(step_size=size) for size in (1, 2, 10)},
     ),
     "DiffuseITLatentSampler/resample": Rows(
-        _LAKE,
-        {f"resample {visits}": _guided("loop", visits, symmetric=False, eta=1.0) for visits in (1, 4, 16)},
+        scene("landscape", "summer", "autumn", 21),
+        {f"resample {visits}": _moved("loop", visits, symmetric=False, eta=1.0) for visits in (1, 4, 16)},
     ),
-    "DiffuseITModelGuidanceOptions/inner_steps": Rows(
-        _TREES, {f"inner_steps {count}": _guided(inner_steps=count) for count in (0, 1, 4)}
+    "DiffuseITModelGuidanceOptions/noise": Rows(
+        scene("animal", "lion", "tiger", 22),
+        {"noise follows": _moved(), "noise stays": _moved(symmetric=False)},
     ),
 }
 """How to draw each picture, by node and input."""

@@ -20,6 +20,7 @@ from ...files.atomic import atomic_path
 from ...guidance.loop import Step
 from ...images.io import load_picture, save_picture, to_pil, to_tensor
 from ...images.recipe import sha256_of_network, weights_of
+from ...images.sheet import save_sheet
 from ...models.bundle import Models
 from ...performance import cache
 from ...schema import to_json
@@ -30,7 +31,6 @@ from .contenders import KINDS, Contender, Kind, contenders, reference
 from .metrics import edge_f1, ssim
 from .pareto import save_pareto
 from .run import BATCH, measure, references, translate_tasks
-from .sheet import save_sheet
 from .tasks import Tasks, build_tasks, draw_specs
 
 FORMAT = 2

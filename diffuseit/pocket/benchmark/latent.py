@@ -24,6 +24,7 @@ from ...guidance.prediction import PredictionGuidance, PredictionSettings
 from ...guidance.rng import Seeded
 from ...guidance.settings import SamplerSettings
 from ...images.io import load_picture, save_picture, to_pil, to_tensor
+from ...images.sheet import save_sheet
 from ...losses import BoundLoss
 from ...methods import DSG, MPGD, AnyMethod, DiffuseIT
 from ...models.latent import LatentDiffusion
@@ -33,7 +34,6 @@ from ..latent import PocketLatent, flow_sigmas, pocket_latent
 from ..models import pocket_judge, pocket_models
 from ..world.seeds import HELD_OUT, TUNING
 from .run import BATCH, measure, references, translate_tasks
-from .sheet import save_sheet
 from .tasks import Tasks, build_tasks, draw_specs
 
 FORMAT = 1

@@ -19,6 +19,7 @@ from ...errors import InputError
 from ...files.atomic import atomic_path
 from ...guidance.loop import Step
 from ...guidance.settings import SamplerSettings
+from ...images.sheet import save_sheet
 from ...losses import RangeLoss, SemanticDivergenceLoss, StructureLoss
 from ...models.bundle import Models
 from ...presets import PRESETS, Preset
@@ -26,7 +27,6 @@ from ..judge import Judge
 from ..models import pocket_judge
 from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
-from .sheet import save_sheet
 from .tasks import Tasks, build_tasks, draw_specs, reference_renders
 
 BATCH = 20

@@ -1,10 +1,10 @@
 /** Runs whose last events were missed: asks the server what became of them. */
 
-import { api } from "../../../../scripts/api.js";
 import { RUNNERS } from "../shared/node_types.js";
 import { activeRuns, catchUp, runsOf, setState, showFailure } from "./registry.js";
 import { isActive } from "./run.js";
 import { readMessage } from "./schema.js";
+import { fetchState } from "./server.js";
 
 /** @typedef {import("./run.js").Outcome} Outcome */
 
@@ -18,7 +18,7 @@ export async function onReconnect() {
   await catchUp();
   await Promise.all(
     activeRuns().map(async (run) => {
-      const state = run.state === "silent" && run.place ? await stateOf(run.place.prompt) : null;
+      const state = run.state === "silent" && run.place ? await fetchState(run.place.prompt) : null;
       // An event of the run may have arrived while we were waiting.
       if (state && run.state === "silent") setState(run, state);
     }),
@@ -36,32 +36,4 @@ export function onPromptEnd(outcome, { prompt_id: prompt, node_id, node_type, ex
     if (isActive(run) || (run.state === "failed" && !run.error)) setState(run, outcome, error);
   }
   if (outcome === "failed" && RUNNERS.has(String(node_type))) showFailure(prompt, String(node_id), error);
-}
-
-/**
- * @param {string} prompt the server's id of what was queued
- * @returns {Promise<"running" | "done" | "failed" | null>} null if the server does not answer. A server that was
- * restarted does not know the prompt, which has failed then.
- */
-async function stateOf(prompt) {
-  const queue = await getJson("/queue");
-  if (!queue) return null;
-  const isRunning = queue.queue_running.some((/** @type {unknown[]} */ item) => item[1] === prompt);
-  if (isRunning) return "running";
-  const history = await getJson(`/history/${encodeURIComponent(prompt)}`);
-  if (!history) return null;
-  return history[prompt]?.status?.completed ? "done" : "failed";
-}
-
-/**
- * @param {string} path
- * @returns {Promise<any>} null if the server does not answer
- */
-async function getJson(path) {
-  try {
-    const response = await api.fetchApi(path);
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null;
-  }
 }

@@ -3,12 +3,13 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
-import { showsRun, showsShares } from "../shared/node_types.js";
+import { showsRun, showsShares, VARIATIONS } from "../shared/node_types.js";
 import { SETTINGS } from "../shared/settings.js";
 import { onDisconnect, onPromptEnd, onReconnect } from "./connection.js";
 import { refreshEstimates, watchEstimates } from "./estimate.js";
 import { addLossBar, addRunWidget, catchUp, handleEvent, restoreAll, showCached } from "./registry.js";
 import { readEvent } from "./schema.js";
+import { keepSeeds, seedItems } from "./seeds.js";
 import { watchQueue } from "./tabs.js";
 
 const EVENT = "diffuseit.run";
@@ -32,6 +33,7 @@ api.addEventListener(EVENT, ({ detail }) => {
 app.registerExtension({
   name: "DiffuseIT.Live",
   settings: SETTINGS,
+  getNodeMenuItems: seedItems,
 
   setup() {
     loadStyles(new URL("./node.css", import.meta.url));
@@ -41,13 +43,14 @@ app.registerExtension({
     for (const [type, outcome] of Object.entries(OUTCOMES)) {
       api.addEventListener(type, ({ detail }) => onPromptEnd(outcome, detail));
     }
-    api.addEventListener("execution_cached", ({ detail }) => showCached(detail.prompt_id, detail.nodes));
+    api.addEventListener("execution_cached", ({ detail }) => void showCached(detail.prompt_id, detail.nodes));
     app.canvas.canvas.addEventListener("litegraph:set-graph", restoreAll);
     watchEstimates();
     void catchUp();
   },
 
   nodeCreated(node) {
+    if (node.comfyClass === VARIATIONS) keepSeeds(node);
     if (showsRun(node)) addRunWidget(node);
     else if (showsShares(node)) addLossBar(node);
   },

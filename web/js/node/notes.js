@@ -5,7 +5,7 @@
  *   | { kind: "missing", models: string[], downloads: string[] }
  *   | { kind: "preset_needs", preset: string, input: string }
  *   | { kind: "unknown_words", words: string[] }
- *   | { kind: "drawn_scenes" | "empty_mask" }} Note a warning from the server (nodes/before_run.py)
+ *   | { kind: "drawn_scenes" | "empty_mask" | "no_mask" }} Note a warning from the server (nodes/before_run.py)
  *
  * @typedef {object} Line
  * @property {string} text
@@ -19,6 +19,7 @@ import { translator } from "../shared/words.js";
 /** @typedef {import("./estimate.js").Estimate} Estimate */
 
 const MOST_WORDS = 5;
+const MOST_MODELS = 2;
 const LONGEST_ERROR = 300;
 const t = translator("run");
 
@@ -50,15 +51,17 @@ function textOf(note, estimate) {
     case "no_steps":
       return t("note.no_steps", { steps: note.steps, skip: note.skip });
     case "missing":
-      return t("note.missing", { models: listed(note.models) });
+      return t("note.missing", { models: listed(note.models, MOST_MODELS) });
     case "preset_needs":
       return t("note.preset_needs", { preset: note.preset, input: note.input });
     case "unknown_words":
-      return t("note.unknown_words", { words: listed(note.words) });
+      return t("note.unknown_words", { words: listed(note.words, MOST_WORDS) });
     case "drawn_scenes":
       return estimate?.size ? t("note.drawn_scenes_size", { ...estimate.size }) : t("note.drawn_scenes");
     case "empty_mask":
       return t("note.empty_mask");
+    case "no_mask":
+      return t("note.no_mask");
   }
 }
 
@@ -78,11 +81,12 @@ function settingsText({ preset, settings }, labelOf) {
 
 /**
  * @param {string[]} items
+ * @param {number} most
  * @returns {string} the first of them, and how many more there are
  */
-function listed(items) {
-  const more = items.length - MOST_WORDS;
-  const shown = items.slice(0, MOST_WORDS).join(", ");
+function listed(items, most) {
+  const more = items.length - most;
+  const shown = items.slice(0, most).join(", ");
   return more > 0 ? `${shown}, +${more}` : shown;
 }
 

@@ -8,13 +8,13 @@
 import { app } from "../../../../scripts/app.js";
 import { fingerprint, upstream } from "../shared/prompt.js";
 import { RUNNERS } from "../shared/node_types.js";
-import { fetchHistory } from "./history.js";
 import { allNodes, executionIds, findNode, openWorkflow } from "./graph.js";
 import { LossBar } from "./loss_bar.js";
 import { bareRun, isActive, lossShares, startRun, updateRun } from "./run.js";
 import { RunWidget } from "./run_widget.js";
 import { readSavedRun, readSavedShares, savedRun, savedShares } from "./schema.js";
-import { openTab, promptOf, tabOf } from "./tabs.js";
+import { fetchEvents, fetchPrompt } from "./server.js";
+import { addPrompt, knowsPrompt, openTab, promptOf, promptsKnown, tabOf } from "./tabs.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./run.js").RunEvent} RunEvent */
@@ -32,8 +32,8 @@ const LATE_FRAMES = 12;
 /** @type {Shown[]} the latest last */
 let runs = [];
 
-/** @type {Map<string, RunEvent[]>} the events since the server was asked for the history, by the id of the run */
-const waiting = new Map();
+/** @type {RunEvent[] | null} the events since the server was asked for all of a run; null if it is not being asked */
+let since = null;
 
 /** @type {WeakMap<LGraphNode, RunWidget>} */
 const widgets = new WeakMap();
@@ -159,14 +159,15 @@ export function restoreAll() {
 /** @param {RunEvent} event of a run */
 export function handleEvent(event) {
   const { place } = event;
-  waiting.get(place.run)?.push(event);
+  since?.push(event);
   const known = runs.find(({ run }) => run.id === place.run);
   if (event.kind === "begin") {
     keep(startRun(event));
   } else if (known) {
+    const isMissing = leavesGap(known.run, event);
     updateRun(known.run, event);
-    const sharesChanged = event.kind !== "steps" || event.gradients.length > 0;
-    show(known, sharesChanged);
+    show(known, event.kind !== "steps" || event.gradients.length > 0);
+    if (isMissing) void catchUp();
   } else {
     const late = bareRun(place.run, place, { isLate: true, frameLimit: LATE_FRAMES });
     updateRun(late, event);
@@ -175,20 +176,35 @@ export function handleEvent(event) {
   }
 }
 
-/** Shows the last run of this page from its beginning, of which events may have been missed. */
+/**
+ * @param {Run} run
+ * @param {RunEvent} event
+ * @returns {boolean} whether events before this one have not arrived
+ */
+function leavesGap(run, event) {
+  return event.kind === "steps" && event.from > run.done;
+}
+
+/** Shows the last run of this page from its beginning: some of its events, or all, may have been missed. */
 export async function catchUp() {
-  for (const { run } of runs) if (isActive(run)) waiting.set(run.id, []);
-  const [begin, ...events] = await fetchHistory();
-  if (begin?.kind === "begin") {
-    const run = startRun(begin);
-    const since = waiting.get(run.id) ?? [];
-    for (const event of [...events, ...since]) {
-      const isNew = event.kind !== "steps" || event.from >= run.done;
-      if (event.kind !== "begin" && event.place.run === run.id && isNew) updateRun(run, event);
-    }
-    keep(run);
+  if (since) return;
+  since = [];
+  const [begin, ...events] = await fetchEvents();
+  const prompt = begin?.place.prompt ?? "";
+  if (begin && !knowsPrompt(prompt)) addPrompt(prompt, await fetchPrompt(prompt));
+  const missed = [...events, ...since];
+  since = null;
+  if (begin?.kind !== "begin") return;
+  const run = startRun(begin);
+  let isMissing = false;
+  for (const event of missed) {
+    const isNew = event.kind !== "steps" || event.from >= run.done;
+    if (event.kind === "begin" || event.place.run !== run.id || !isNew) continue;
+    isMissing ||= leavesGap(run, event);
+    updateRun(run, event);
   }
-  waiting.clear();
+  keep(run);
+  if (isMissing) await catchUp();
 }
 
 /**
@@ -198,13 +214,14 @@ export async function catchUp() {
 function keep(run) {
   const { place } = run;
   if (!place) return;
+  noteInputs(run);
   runs = runs.filter((shown) => shown.run.id !== run.id);
   const shown = { ...placeOf(place.prompt, place.workflow, place.node), run };
   runs = [...runs, shown].slice(-MAX_RUNS);
   show(shown, true);
 }
 
-/** @param {Run} run that has ended: by then it is known what was queued */
+/** @param {Run} run of which it may be known by now what was queued */
 function noteInputs(run) {
   const prompt = promptOf(run.place?.prompt ?? "");
   const node = run.place?.node ?? "";
@@ -263,7 +280,8 @@ export function showFailure(prompt, node, error) {
  * @param {string} prompt
  * @param {string[]} nodes execution ids of all that ComfyUI has kept
  */
-export function showCached(prompt, nodes) {
+export async function showCached(prompt, nodes) {
+  await promptsKnown();
   const queued = promptOf(prompt);
   for (const id of nodes) {
     if (!Object.hasOwn(queued, id) || !RUNNERS.has(queued[id].class_type ?? "")) continue;

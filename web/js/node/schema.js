@@ -342,6 +342,7 @@ function note(data) {
       return { kind: data.kind, words: words(data.words) };
     case "drawn_scenes":
     case "empty_mask":
+    case "no_mask":
       return { kind: data.kind };
     default:
       throw new Invalid();

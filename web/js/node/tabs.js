@@ -13,7 +13,7 @@ const MAX_QUEUED = 200;
 const names = new WeakMap();
 let count = 0;
 
-/** @type {Map<string, { tab: string, prompt: Prompt }>} by the server's id */
+/** @type {Map<string, { tab: string | undefined, prompt: Prompt }>} by the server's id */
 const queued = new Map();
 
 /** @returns {string} the name of the open tab; "" if ComfyUI does not tell it */
@@ -25,30 +25,49 @@ export function openTab() {
   return name;
 }
 
+/** @type {Promise<unknown>} settled when the server has answered all that was queued */
+let answered = Promise.resolve();
+
 /** Notes from now on what is queued. */
 export function watchQueue() {
   const { queuePrompt } = api;
-  api.queuePrompt = async function (...args) {
+  api.queuePrompt = function (...args) {
     const tab = openTab();
-    const answer = await queuePrompt.apply(this, args);
-    if (answer?.prompt_id) remember(answer.prompt_id, tab, args[1]?.output ?? {});
+    const answer = queuePrompt.apply(this, args);
+    const noted = answer.then(
+      ({ prompt_id }) => prompt_id && addPrompt(prompt_id, args[1]?.output ?? {}, tab),
+    );
+    answered = Promise.allSettled([answered, noted]);
     return answer;
   };
 }
 
+/** @returns {Promise<unknown>} settled when all prompts are known that events may name: an event may come first */
+export function promptsKnown() {
+  return answered;
+}
+
 /**
  * @param {string} id
- * @param {string} tab
  * @param {Prompt} prompt
+ * @param {string} [tab] undefined if it is unknown which tab has queued it
  */
-function remember(id, tab, prompt) {
+export function addPrompt(id, prompt, tab) {
   queued.set(id, { tab, prompt });
   if (queued.size > MAX_QUEUED) queued.delete([...queued.keys()][0]);
 }
 
 /**
  * @param {string} id of a prompt
- * @returns {string | undefined} undefined if this page has not queued it, or not since it was loaded
+ * @returns {boolean}
+ */
+export function knowsPrompt(id) {
+  return queued.has(id);
+}
+
+/**
+ * @param {string} id of a prompt
+ * @returns {string | undefined} undefined if it is unknown which tab has queued it
  */
 export function tabOf(id) {
   return queued.get(id)?.tab;
@@ -56,7 +75,7 @@ export function tabOf(id) {
 
 /**
  * @param {string} id of a prompt
- * @returns {Prompt} empty if this page has not queued it, or not since it was loaded
+ * @returns {Prompt} empty if it is unknown
  */
 export function promptOf(id) {
   return queued.get(id)?.prompt ?? {};

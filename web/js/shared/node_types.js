@@ -1,10 +1,18 @@
 /** The names of node and socket types that the front end looks for. */
 
 export const SAMPLER = "DiffuseITSampler";
+export const TRANSLATE = "DiffuseITTranslate";
+export const VARIATIONS = "DiffuseITVariations";
 export const LOSSES = "DIFFUSEIT_LOSSES";
 
 /** The nodes that show a run: curves, images, and what is known before it. */
-export const RUNNERS = new Set([SAMPLER, "DiffuseITGuideModel", "DiffuseITLatentSampler"]);
+export const RUNNERS = new Set([
+  SAMPLER,
+  TRANSLATE,
+  VARIATIONS,
+  "DiffuseITGuideModel",
+  "DiffuseITLatentSampler",
+]);
 
 /**
  * @param {LGraphNode} node

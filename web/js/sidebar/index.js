@@ -4,6 +4,7 @@ import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
 import { translator } from "../shared/words.js";
 import { catalog } from "../shared/catalog.js";
+import { menuItems } from "./expand.js";
 import { openPanel } from "./panel.js";
 
 /** @type {{ container: HTMLElement, controller: AbortController } | null} */
@@ -16,6 +17,7 @@ function close() {
 
 app.registerExtension({
   name: "DiffuseIT.Panel",
+  getNodeMenuItems: menuItems,
 
   setup() {
     loadStyles(new URL("./sidebar.css", import.meta.url));

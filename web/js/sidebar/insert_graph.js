@@ -26,10 +26,13 @@ const t = translator("sidebar");
 /**
  * @param {Graph} graph
  * @param {string} title of the group
- * @param {HTMLElement} panel that covers a part of the canvas
+ * @param {HTMLElement | null} panel that covers a part of the canvas
+ * @param {object} [around]
+ * @param {Map<string, LGraphNode>} [around.known] nodes of the open graph that the inputs of new ones may name
+ * @param {(nodes: Map<string, LGraphNode>) => void} [around.onConnected] called with all nodes by id, in the same step to undo
  * @returns {Promise<string[]>} the node types that this ComfyUI lacks; if there are any, nothing is inserted
  */
-export async function insertGraph({ columns }, title, panel) {
+export async function insertGraph({ columns }, title, panel, { known = new Map(), onConnected } = {}) {
   const plans = columns.flat();
   const missing = plans.map((plan) => plan.type).filter((type) => !(type in LiteGraph.registered_node_types));
   if (missing.length) return missing;
@@ -39,8 +42,12 @@ export async function insertGraph({ columns }, title, panel) {
   canvas.emitBeforeChange();
   try {
     const nodes = new Map(plans.map((plan) => [plan, createNode(graph, plan)]));
-    const byId = new Map([...nodes].map(([plan, node]) => [plan.id, node]));
+    const byId = new Map([
+      ...known,
+      ...[...nodes].map(([plan, node]) => /** @type {const} */ ([plan.id, node])),
+    ]);
     for (const plan of plans) connect(byId, plan);
+    onConnected?.(byId);
     // Otherwise the next run does it, as another step to undo.
     graph.updateExecutionOrder();
     const group = new LiteGraph.LGraphGroup(title);
@@ -110,7 +117,7 @@ function connect(nodes, plan) {
  * @param {LGraphNode[][]} columns
  * @param {LGraphGroup} group
  * @param {Box[]} others
- * @param {HTMLElement} panel
+ * @param {HTMLElement | null} panel
  */
 function place(columns, group, others, panel) {
   const { positions, width, height } = arrange(columns.map((nodes) => nodes.map(neededSize)));
@@ -148,12 +155,12 @@ function occupiedBoxes(graph) {
 }
 
 /**
- * @param {HTMLElement} panel
+ * @param {HTMLElement | null} panel
  * @returns {Box} the part of the canvas that neither the panel nor ComfyUI's menus cover, in pixels of the canvas
  */
 function uncoveredBox(panel) {
   const canvas = app.canvas.canvas.getBoundingClientRect();
-  const covered = panel.getBoundingClientRect();
+  const covered = panel?.getBoundingClientRect() ?? new DOMRect(canvas.left, canvas.top, 0, 0);
   const isLeft = covered.left + covered.right < canvas.left + canvas.right;
   const left = MENUS + (isLeft ? Math.max(0, covered.right - canvas.left) : 0);
   const right = (isLeft ? canvas.width : Math.min(canvas.width, covered.left - canvas.left)) - MENUS;
@@ -166,7 +173,7 @@ function uncoveredBox(panel) {
 }
 
 /**
- * @param {HTMLElement} panel
+ * @param {HTMLElement | null} panel
  * @returns {Box} the visible part of the graph
  */
 function visibleBox(panel) {
@@ -178,7 +185,7 @@ function visibleBox(panel) {
 /**
  * Moves the view, and zooms out as far as text stays readable, until the box or its upper left part is visible.
  * @param {Box} box
- * @param {HTMLElement} panel
+ * @param {HTMLElement | null} panel
  */
 function bringIntoView(box, panel) {
   const view = visibleBox(panel);

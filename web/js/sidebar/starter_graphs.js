@@ -11,7 +11,7 @@
  * @property {number} [height]
  * @property {string} [title] the end of a key of words
  * @property {Record<string, [string, number]>} [inputs] the node, and the number of its output, for each input
- * @property {Record<string, string | number>} [widgets]
+ * @property {Record<string, string | number | boolean>} [widgets]
  * @property {Record<string, string>} [files] the widgets that take the file of a model in the catalog
  *
  * @typedef {{ name: string, models: string[], columns: NodePlan[][] }} Graph columns from left to right

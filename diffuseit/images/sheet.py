@@ -1,14 +1,17 @@
-"""A contact sheet: rows of images under column headings, enlarged without smoothing."""
+"""Sheets of many images: rows under column headings, or a grid with a label under each. No enlargement smooths."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...images.io import save_picture, to_pil
+from .io import save_picture, to_pil
 
 _GAP, _HEADING = 6, 26
+_LABELED_WIDTH = 192
+"""The least width of an image with a label."""
 
 
 def contact_sheet(columns: Mapping[str, Tensor], scale: int = 3) -> Image.Image:
@@ -39,6 +42,33 @@ def captioned(tiles: Mapping[str, Tensor], per_row: int, scale: int = 3) -> Imag
         sheet.paste(row, (0, top))
         top += row.height
     return sheet
+
+
+def labeled_grid(pictures: Tensor, labels: Sequence[str]) -> Image.Image:
+    """Images [k, 3, H, W] in [-1, 1] as near to a square as possible, each above its label, on white.
+
+    Small ones are enlarged by a whole number. A label may have several lines.
+    """
+    height, width = pictures.shape[-2:]
+    scale = max(1, math.ceil(_LABELED_WIDTH / width))
+    size = (width * scale, height * scale)
+    font = ImageFont.load_default(max(14, size[0] // 24))
+    foot = max(_lower_end(label, font) for label in labels) + 2 * _GAP
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (columns * (size[0] + _GAP) - _GAP, rows * (size[1] + foot)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        left, top = number % columns * (size[0] + _GAP), number // columns * (size[1] + foot)
+        sheet.paste(to_pil(picture).resize(size, Image.Resampling.NEAREST), (left, top))
+        middle = (left + size[0] / 2, top + size[1] + _GAP)
+        draw.multiline_text(middle, label, fill="black", font=font, anchor="ma", align="center")
+    return sheet
+
+
+def _lower_end(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+    """Return how many pixels a label takes."""
+    return math.ceil(ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), label, font=font)[3])
 
 
 def save_sheet(columns: Mapping[str, Tensor], path: Path, scale: int = 3) -> None:
