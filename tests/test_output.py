@@ -38,7 +38,7 @@ class Core:
     def vary(self, source: torch.Tensor, *, count: int, seed: int, **_) -> SimpleNamespace:
         self.runs += 1
         self.meanwhile()
-        seeds = tuple(range(seed, seed + count))
+        seeds = tuple(one % 2**64 for one in range(seed, seed + count))
         return SimpleNamespace(
             pictures=-source.expand(count, -1, -1, -1), seeds=seeds, scores=torch.zeros(count)
         )

@@ -28,6 +28,9 @@ OF_COMFYUI = {
 TINY_VAES = ("taesd", "taesdxl", "taesd3", "taef1")
 """What Load VAE lists for two files in models/vae_approx, an encoder and a decoder."""
 
+LATENT = ("latent-text", "latent-image")
+"""The presets for ComfyUI's own models."""
+
 MODEL_FILE = (".pt", ".pth", ".safetensors")
 MAX_THUMBNAIL = 150_000
 NODES_OWN = {"cls_token": "cls"}
@@ -144,14 +147,15 @@ def test_widget_values_stand_where_the_nodes_expect_them(path):
 
 
 @workflows
-def test_chains_are_the_default_presets(path):
-    """What a chain of nodes does equals what the default presets say, so that the two can be compared."""
+def test_chains_are_presets(path):
+    """What a chain of nodes does equals what a preset says, so that the two can be compared."""
+    presets = LATENT if path.stem.startswith("guide-") else (TEXT_DEFAULT, IMAGE_DEFAULT)
     nodes = [node for node in read(path)["nodes"] if node["type"].startswith("DiffuseIT")]
     for node in nodes:
         values = node["widgets_values_named"] if node["widgets_values"] else {}
         settings = [
             loss
-            for name in (TEXT_DEFAULT, IMAGE_DEFAULT)
+            for name in presets
             for loss in PRESETS[name].losses
             if f"DiffuseIT{type(loss).__name__}" == node["type"]
         ]

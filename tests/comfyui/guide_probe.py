@@ -460,10 +460,10 @@ def _refusals() -> dict[str, str]:
     frames = {"samples": torch.zeros(1, 16, 3, 8, 8)}
     losses = near_the_source()
 
-    def masked(side: int) -> tuple[Any, ...]:
+    def masked(height: int, width: int) -> tuple[Any, ...]:
         bound = losses[0].bound
         return (
-            part("nodes.types").NodeLoss(type(bound)(bound.loss, {}, torch.ones(1, side, side)), (), "9"),
+            part("nodes.types").NodeLoss(type(bound)(bound.loss, {}, torch.ones(1, height, width)), (), "9"),
         )
 
     not_finite = picture()
@@ -476,7 +476,7 @@ def _refusals() -> dict[str, str]:
         "rising sigmas": lambda: run(made, guided, sigmas=torch.tensor([1.0, 2.0])),
         "sources": lambda: run(made, guide(made, picture(count=3))),
         "no losses": lambda: guide(made, image, losses=()),
-        "mask": lambda: run(made, guide(made, image, losses=masked(32))),
+        "mask": lambda: run(made, guide(made, image, losses=masked(32, 16))),
         "NaN": lambda: guide(made, not_finite),
         "sampler options": lambda: guide(made, image, options={"steps": 20, "skip": 7}),
         "part of a run": lambda: run(

@@ -159,7 +159,7 @@ def test_a_vae_that_overflows_runs_in_float32(facts):
         "rising sigmas": "they must fall",
         "sources": "3 images for 1 latents",
         "no losses": "there are no losses",
-        "mask": "a loss's mask: the mask is 32x32 and the image 64x64",
+        "mask": "a loss's mask: the mask is 16x32 pixels and the image 64x64",
         "NaN": "image has values that are not finite",
         "sampler options": "options sets skip, steps, which ComfyUI's own sampling does not have",
         "part of a run": "the sigmas do not end at 0",

@@ -744,8 +744,8 @@ def test_nothing_is_clipped_at_twice_the_size(visit, shoot, server, renderer):
             shoot(page, f"{renderer}-{locale}-zoomed-canvas", whole=False)
             assert clipped(page, ".diffuseit-node") == []
             assert not page.said
-        panel(page, SAMPLER).get_by_role("status").evaluate(
-            "line => { line.textContent = 'long '.repeat(60) }"
+        panel(page, SAMPLER).locator(".diffuseit-legend .name").first.evaluate(
+            "name => { name.textContent = 'long '.repeat(60) }"
         )
         assert clipped(page, ".diffuseit-node")
     finally:

@@ -23,6 +23,7 @@ from comfyui.server import ComfyServer
 from hostile_server import hub, running
 
 from diffuseit.models.hub.catalog import catalog, entry_named, members
+from diffuseit.pocket.files import FLUX, TAESD
 from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -196,6 +197,29 @@ def test_models_that_are_here_and_that_are_not(page, server, shoot):
     paper = page.locator(f"{PANEL} [data-bundle=paper]").inner_text()
     assert f"0 of {len(members('paper'))} installed" in paper and "6.0 GB" in paper
     shoot("models")
+
+
+def test_one_press_puts_the_pocket_files_where_core_loads_them(page, server, shoot):
+    files = page.locator(f"{PANEL} [data-files=pocket]")
+    button = files.get_by_role("button", name="Put the pocket files into models/")
+    blocked = server.base / "models" / TAESD.folder / TAESD.name
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_bytes(b"something else")
+    button.press("Enter")
+    files.get_by_role("alert").wait_for()
+    assert f"{blocked} is another file: rename it" in files.get_by_role("alert").inner_text()
+    page.heard.clear()  # the browser tells of the answer 409
+    blocked.unlink()
+    button.press("Enter")
+    page.locator(f"{PANEL} [data-files=pocket][data-state=present]").wait_for()
+    assert not button.is_visible() and not files.get_by_role("alert").is_visible()
+    assert files.evaluate("row => row.contains(document.activeElement)"), "the focus is lost"
+    for file, loader in ((FLUX, "UNETLoader"), (TAESD, "VAELoader")):
+        page.wait_for_function(
+            "([loader, file]) => LiteGraph.createNode(loader).widgets[0].options.values.includes(file)",
+            arg=[loader, file.name],
+        )
+    shoot("pocket-files")
 
 
 def test_help_leads_to_the_repository(page):

@@ -5,7 +5,7 @@ import { catalog } from "../shared/catalog.js";
 import { forwardToCanvas } from "../shared/canvas_events.js";
 import { html, iconButton } from "../shared/dom.js";
 import { onSettingsChange, showsRuns, startsLogarithmic } from "../shared/settings.js";
-import { translator } from "../shared/words.js";
+import { language, translator } from "../shared/words.js";
 import { Filmstrip } from "./filmstrip.js";
 import { Legend } from "./legend.js";
 import { MeasuredHeight } from "./measured_height.js";
@@ -178,6 +178,7 @@ export class RunWidget {
 
   #drawTexts() {
     const run = this.#run;
+    this.#element.lang = language();
     this.#status.textContent = statusText(run, this.#estimate);
     this.#details.textContent = detailsText(run, this.#estimate);
     this.#details.hidden = !this.#details.textContent;

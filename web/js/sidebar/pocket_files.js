@@ -40,14 +40,11 @@ export class PocketFiles {
 
   async #put() {
     this.#error.hidden = true;
-    this.#button.disabled = true;
     try {
       await catalog.putPocketFiles();
     } catch (reason) {
       this.#error.textContent = t("failed", { error: messageOf(reason) });
       this.#error.hidden = false;
-    } finally {
-      this.#button.disabled = false;
     }
   }
 }
