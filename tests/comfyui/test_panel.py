@@ -190,7 +190,7 @@ def test_models_that_are_here_and_that_are_not(page, server, shoot):
     text = row(page, "dino-b8").inner_text()
     assert "343 MB" in text and "Apache-2.0" in text and "Missing" in text
     assert "part of the pack" in page.locator(PANEL).inner_text()
-    by_hand = row(page, "ffhq-10m")
+    by_hand = row(page, "ffhq-10m").locator(".diffuseit-manual")
     by_hand.locator("summary").press("Enter")
     assert by_hand.get_by_role("link").get_attribute("href").startswith("https://drive.google.com/")
     assert entry_named("ffhq-10m").file in by_hand.inner_text()
