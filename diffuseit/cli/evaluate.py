@@ -76,8 +76,8 @@ def evaluate(
 ) -> None:
     """Measure what a folder of results is worth.
 
-    Whether each result kept its place, its edges and its structure, and reached its text or style. RESULTS may come
-    from any program.
+    Whether each result kept its place, its edges and its structure, and reached its text or style.
+    RESULTS may come from any program.
 
     DIR gets report.html, report.csv and report.json. Images that DIR has measured already are not measured again.
     """
