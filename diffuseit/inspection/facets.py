@@ -1,0 +1,48 @@
+"""Facets: which of the features that a layer of a ViT has for each patch of a picture."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..models.vit import ViT, ViTFacets
+
+PatchFacet = Literal["key", "query", "value", "token"]
+"""The projections of attention, and the token after the layer."""
+
+PATCH_FACETS: tuple[PatchFacet, ...] = get_args(PatchFacet)
+
+
+def layer_number(vit: ViT, layer: int) -> int:
+    """Return the number of a layer, 0 or more; -1 is the last. Raise `InputError` if there is none."""
+    if not -vit.depth <= layer < vit.depth:
+        raise InputError(f"layer {layer} does not exist: this vision transformer has {vit.depth} layers")
+    return layer % vit.depth
+
+
+def of_patches(facets: ViTFacets, facet: PatchFacet, patches: int) -> Tensor:
+    """Return the facet [B, patches, D], without [CLS] and registers, which come first."""
+    features = {
+        "key": facets.keys,
+        "query": facets.queries,
+        "value": facets.values,
+        "token": facets.tokens,
+    }
+    return features[facet][:, -patches:]
+
+
+def patch_features(vit: ViT, pictures: Tensor, layer: int, facet: PatchFacet, batch: int = 4) -> Tensor:
+    """Return a facet of a layer, float32 [B, rows, columns, D] on the CPU, of pictures [B, 3, H, W] in [-1, 1].
+
+    `batch` pictures go through the ViT at a time. Raise `InputError` for a layer that it does not have.
+    """
+    number = layer_number(vit, layer)
+    rows, columns = vit.grid((pictures.shape[-2], pictures.shape[-1]))
+    parts = [
+        of_patches(vit.facets(part.to(vit.mean.device), {number})[number], facet, rows * columns)
+        .float()
+        .cpu()
+        for part in pictures.split(batch)
+    ]
+    return torch.cat(parts).unflatten(1, (rows, columns))
