@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -129,11 +131,16 @@ def separation_command(
     found = []
     for design in designs:
         with console.pictures_bar(len(design)) as show:
-
-            def on_pictures(done: int, total: int, name: str = design.name) -> None:
-                show(done * len(design) // total, name, None)
-
-            found.append(separation(network, design, numbers, one, other, on_pictures=on_pictures))
+            found.append(
+                separation(
+                    network,
+                    design,
+                    numbers,
+                    one,
+                    other,
+                    on_pictures=partial(_show_share, show, design),
+                )
+            )
     checksum = sha256_of_network(network)
     name = f"{vit} with random weights" if random_weights else vit
     save(Report(name, checksum, found, current_versions(where)), output)
@@ -178,8 +185,8 @@ def picture_command(
     named = _named(files)
     with console.notes():
         pictures = [to_tensor(load_picture(file)) for file in named.values()]
-    from ..inspection.facets import patch_features
-    from ..inspection.pca import enlarged, principal_colors
+    from ..inspection.facets import enlarged, patch_features
+    from ..inspection.pca import principal_colors
     from ..inspection.similarity import point_similarity, similarity_colors
     from .networks import as_device
 
@@ -196,6 +203,11 @@ def picture_command(
     percent = ", ".join(f"{100 * share:.0f}" for share in shares)
     console.say(f"Red, green, and blue have {percent} % of the variance")
     console.say(f"Saved {len(shown) * len(pictures)} images in {output}")
+
+
+def _show_share(show: Callable[[int, str, None], None], design: Design, done: int, total: int) -> None:
+    """Move the bar: every layer may take a pass over the images."""
+    show(done * len(design) // total, design.name, None)
 
 
 def _load(name: str, random_weights: bool) -> ViT:
@@ -286,8 +298,8 @@ def _say(found: Separation) -> None:
     console.show(table)
     low, high = score.interval
     console.say(
-        f"Separation by {score.structure} and {score.style}: {score.value:.3f} (95 % interval {low:.3f} to {high:.3f}); "
-        f"with shuffled labels {score.shuffled:.3f}, p = {score.p:.3f}"
+        f"Separation by {score.structure} and {score.style}: {score.value:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f}); with shuffled labels {score.shuffled:.3f}, p = {score.p:.3f}"
     )
 
 

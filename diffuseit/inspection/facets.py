@@ -1,8 +1,9 @@
-"""Facets: which of the features that a layer of a ViT has for each patch of a picture."""
+"""Facets: which of the features that a layer of a ViT has for each patch of a picture; pictures of patches."""
 
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
@@ -46,3 +47,8 @@ def patch_features(vit: ViT, pictures: Tensor, layer: int, facet: PatchFacet, ba
         for part in pictures.split(batch)
     ]
     return torch.cat(parts).unflatten(1, (rows, columns))
+
+
+def enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a picture of patches [3, rows, columns] at `size` (height, width), with its patches seen as blocks."""
+    return F.interpolate(picture[None], size, mode="nearest-exact")[0]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 COLORS = 3
 CLIPPED = 0.01
-"""The share of the patches at either end of a component whose color is cut off: a few stray ones do not gray the rest."""
+"""The share of the patches at either end of a component whose color is cut off, so that stray ones do not set it."""
 
 
 def principal_colors(features: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
@@ -37,8 +37,3 @@ def principal_colors(features: Sequence[Tensor]) -> tuple[list[Tensor], list[flo
     ]
     total = flat.square().sum().clamp_min(1e-30)
     return pictures, (variances / total).tolist()
-
-
-def enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return a picture of patches [3, rows, columns] at `size` (height, width), with its patches seen as blocks."""
-    return F.interpolate(picture[None], size, mode="nearest-exact")[0]

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..models.vit import ViT
 from .design import Design
 from .facets import layer_number
-from .gram import FACETS, Gram, Place, gram_matrices
+from .gram import FACETS, Facet, Gram, Place, gram_matrices
 from .retrieval import content_retrieval, style_retrieval
 from .variance import Shares, bootstrap_shares, resamples, variance_shares
 
@@ -53,8 +53,8 @@ class Row:
 class Score:
     """Separation by a pair: the content share of `structure` times the style share of `style`, 0 to 1.
 
-    `interval` is the 95 % bootstrap interval. `shuffled` is the mean score of `SHUFFLES` shuffles of the labels, which
-    is what chance gives; `p` is the share of shuffles that reach the score.
+    `interval` is the 95 % bootstrap interval. `shuffled` is the mean score after shuffles of the labels, which is what
+    chance gives; `p` is the share of shuffles that reach the score, where the labels as they are count as one.
     """
 
     structure: Place
@@ -82,7 +82,7 @@ def default_pair(vit: ViT) -> tuple[Place, Place]:
 def parse_place(text: str, vit: ViT, option: str) -> Place:
     """Return the place that `FACET` or `FACET:LAYER` names; the last layer without one. Raise `InputError`."""
     name, _, layer = text.partition(":")
-    facets = {facet: facet for facet in FACETS if facet != "pixel"}
+    facets: dict[str, Facet] = {facet: facet for facet in FACETS if facet != "pixel"}
     try:
         return Place(layer_number(vit, int(layer or -1)), facets[name])
     except (KeyError, ValueError) as error:
@@ -129,7 +129,12 @@ def separation(
 
 
 def score_of(
-    grams: dict[Place, Gram], structure: Place, style: Place, weights: Tensor, generator: torch.Generator
+    grams: dict[Place, Gram],
+    structure: Place,
+    style: Place,
+    weights: Tensor,
+    generator: torch.Generator,
+    shuffles: int = SHUFFLES,
 ) -> Score:
     """Return the score of a pair. `weights` are bootstrap samples (`resamples`), `generator` shuffles labels."""
 
@@ -140,7 +145,7 @@ def score_of(
     found = float(value(variance_shares(one), variance_shares(other)))
     spread = value(bootstrap_shares(one, weights), bootstrap_shares(other, weights))
     shuffled = []
-    for _ in range(SHUFFLES):
+    for _ in range(shuffles):
         order = torch.randperm(one.contents * one.styles, generator=generator)
         shares = (variance_shares(gram.reordered(order)) for gram in (one, other))
         shuffled.append(value(*shares))
@@ -152,7 +157,7 @@ def score_of(
         found,
         _interval(spread),
         float(chance.mean()),
-        (1 + reached) / (1 + SHUFFLES),
+        (1 + reached) / (1 + shuffles),
     )
 
 

@@ -299,7 +299,8 @@ class ViT(nn.Module):
                 # Not the call, which may be compiled and know nothing of what reads inside.
                 tokens = layer.forward(tokens) if turn is None else layer.forward(tokens, rope=turn)
                 if number in projections:
-                    found[number] = ViTFacets(*projections.pop(number), at_least_float32(tokens))
+                    queries, keys, values = projections.pop(number)
+                    found[number] = ViTFacets(queries, keys, values, at_least_float32(tokens))
         return found
 
     @contextmanager

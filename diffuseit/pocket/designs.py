@@ -11,7 +11,7 @@ _FIRST = 1 << 36
 
 
 def pocket_design(domain: str, contents: int, seeds: range) -> Design:
-    """Return a design of `contents` geometries in all styles of a domain. Each picture has a texture seed of its own."""
+    """Return a design of `contents` geometries in all styles of a domain. Each picture has its own texture seed."""
     styles = STYLES[domain]
     geometries = range(seeds.start + _FIRST, seeds.start + _FIRST + contents)
     textures = geometries.stop
