@@ -11,8 +11,9 @@ from tiny_networks import DINO, DINOV3
 from typer.testing import CliRunner
 
 from diffuseit.cli import app
+from diffuseit.errors import InputError
 from diffuseit.images.io import load_picture, save_picture, to_pil, to_tensor
-from diffuseit.inspection.facets import PATCH_FACETS, patch_features
+from diffuseit.inspection.facets import PATCH_FACETS
 from diffuseit.inspection.gram import gram_matrices
 from diffuseit.inspection.pca import principal_colors
 from diffuseit.inspection.similarity import MARK, point_similarity, similarity_colors
@@ -112,7 +113,7 @@ def test_names_without_partners_are_left_out_and_other_sizes_resized_and_both_ar
         ),
         (
             lambda folder: [(folder / "night" / f"scene{n}.png").unlink() for n in (0, 1)],
-            "pairs has 1 pictures of the same name in all of its 3 folders: give two or more (night has no scene0, ",
+            "pairs has 1 picture of the same name in all of its 3 folders: give two or more (night has no scene0, ",
         ),
         (lambda folder: [path.unlink() for path in (folder / "night").iterdir()], "There are no images in "),
         (
@@ -205,15 +206,18 @@ def test_facets_are_those_that_the_losses_compare():
     assert torch.allclose(facets[4].tokens, middle + block.mlp(block.norm2(middle)), atol=1e-4)
 
 
-def test_layers_that_do_not_fit_take_another_pass_and_give_the_same(monkeypatch):
+def test_facets_that_do_not_fit_take_another_pass_and_give_the_same(monkeypatch):
     design, vit = pocket_design("animal", 2, TUNING), random_vit(DINO)
     seen: list[tuple[int, int]] = []
-    at_once = gram_matrices(vit, design, [0, 1, 2])
+    at_once = gram_matrices(vit, design, [0, 2])
     monkeypatch.setattr("diffuseit.inspection.gram._MEMORY", 1)
-    one_by_one = gram_matrices(vit, design, [0, 1, 2], on_pictures=lambda *seen_of: seen.append(seen_of))
+    one_by_one = gram_matrices(vit, design, [0, 2], on_pictures=lambda *seen_of: seen.append(seen_of))
     assert at_once.keys() == one_by_one.keys()
     assert all(torch.equal(at_once[place].products, one_by_one[place].products) for place in at_once)
-    assert seen == [(8, 36), (12, 36), (20, 36), (24, 36), (32, 36), (36, 36)]
+    assert seen == [(12 * number + part, 96) for number in range(8) for part in (8, 12)]
+    monkeypatch.setattr("diffuseit.inspection.gram._MOST_MEMORY", 1)
+    with pytest.raises(InputError, match="12 pictures of pocket animals have features of 0 GB"):
+        gram_matrices(vit, design, [0])
 
 
 def test_self_similarity_is_that_of_the_structure_loss():

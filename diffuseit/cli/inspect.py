@@ -73,7 +73,7 @@ def separation_command(
         ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=2, max=2000, help=f"Scenes of the pocket world: {CONTENTS}.")
+        int | None, typer.Option("--n", min=2, max=500, help=f"Scenes of the pocket world: {CONTENTS}.")
     ] = None,
     domain: Annotated[
         Literal["landscape", "animal", "both"] | None,

@@ -16,8 +16,8 @@ from ..schema import printable
 LEAST = 2
 """Contents and styles that a design must have: of one alone, nothing varies."""
 
-MOST_PICTURES = 20_000
-"""Pictures of a design. Their Gram matrices would take more memory than most machines have."""
+MOST_PICTURES = 4_000
+"""Pictures of a design. The Gram matrices of more would take gigabytes."""
 
 _NAMED = 5
 
@@ -74,8 +74,8 @@ def folder_design(folder: Path) -> Design:
     if len(contents) < LEAST:
         listed = f" ({_few(missing)})" if missing else ""
         raise InputError(
-            f"{where} has {len(contents)} pictures of the same name in all of its {len(styles)} folders: "
-            f"give two or more{listed}"
+            f"{where} has {len(contents)} {'picture' if contents else 'pictures'} of the same name in all of its "
+            f"{len(styles)} folders: give two or more{listed}"
         )
     pictures = [[files[style.name][name] for style in styles] for name in contents]
     sizes = [[look_into(path, lambda image, _: image.size) for path in row] for row in pictures]

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
 from ..models.vit import ViT
 from .design import Design
-from .facets import PATCH_FACETS, of_patches
+from .facets import PATCH_FACETS, PatchFacet, of_patches
 
 Facet = Literal["query", "key", "value", "token", "cls", "similarity", "pixel"]
 """What is measured of a layer: features of patches, [CLS], and the cosines of all pairs of keys.
@@ -26,7 +27,10 @@ _WIDEST = 1 << 16
 """Features of a picture that are multiplied at a time."""
 
 _MEMORY = 2 << 30
-"""Bytes of features that are kept at a time. Layers that do not fit take another pass over the pictures."""
+"""Bytes of features that are kept at a time. Facets that do not fit take another pass over the pictures."""
+
+_MOST_MEMORY = 16 << 30
+"""Bytes of features that one facet of a layer may have."""
 
 _ROUNDING = 1e-10
 """The share of the squared features below which their variance is rounding."""
@@ -93,13 +97,19 @@ def gram_matrices(
 ) -> dict[Place, Gram]:
     """Return the Gram matrix of every facet of every layer, by number, and of the pixels.
 
-    `on_pictures(done, total)` tells how many of how many pictures have gone through the network.
+    `on_pictures(done, total)` tells how many of how many pictures have gone through the network. Raise `InputError` if
+    the features would take more memory than machines have.
     """
     rows, columns = vit.grid(design.size)
-    patches, width = rows * columns, vit.model.embed_dim
-    each = 4 * len(design) * (len(PATCH_FACETS) * patches + 1) * width
+    each = 4 * len(design) * rows * columns * vit.model.embed_dim
+    if each > _MOST_MEMORY:
+        raise InputError(
+            f"{len(design)} pictures of {design.name} have features of {each / 1e9:.0f} GB for each facet of a layer: "
+            "give fewer pictures, or a smaller network"
+        )
+    wanted = [(layer, facet) for layer in layers for facet in PATCH_FACETS]
     at_once = max(1, _MEMORY // each)
-    passes = [layers[start : start + at_once] for start in range(0, len(layers), at_once)]
+    passes = [wanted[start : start + at_once] for start in range(0, len(wanted), at_once)]
     found: dict[Place, Gram] = {}
     for number, part in enumerate(passes):
         features = _Features(vit, design, part, with_pixels=number == 0)
@@ -112,10 +122,12 @@ def gram_matrices(
 
 
 class _Features:
-    """The features of all pictures of a design in some layers."""
+    """Some facets of some layers of all pictures of a design. [CLS] comes with the tokens of its layer."""
 
-    def __init__(self, vit: ViT, design: Design, layers: Sequence[int], with_pixels: bool) -> None:
-        self._vit, self._design, self._layers, self._with_pixels = vit, design, layers, with_pixels
+    def __init__(
+        self, vit: ViT, design: Design, wanted: Sequence[tuple[int, PatchFacet]], with_pixels: bool
+    ) -> None:
+        self._vit, self._design, self._wanted, self._with_pixels = vit, design, wanted, with_pixels
         rows, columns = vit.grid(design.size)
         self._patches = rows * columns
         self._kept: dict[Place, Tensor] = {}
@@ -124,11 +136,11 @@ class _Features:
         styles = len(self._design.styles)
         pictures = torch.cat([self._design.picture(*divmod(number, styles)) for number in numbers])
         pictures = pictures.to(self._vit.mean.device)
-        facets = self._vit.facets(pictures, self._layers)
-        for layer, found in facets.items():
-            for facet in PATCH_FACETS:
-                self._keep(Place(layer, facet), of_patches(found, facet, self._patches), numbers)
-            self._keep(Place(layer, "cls"), found.tokens[:, :1], numbers)
+        layers = self._vit.facets(pictures, {layer for layer, _ in self._wanted})
+        for layer, facet in self._wanted:
+            self._keep(Place(layer, facet), of_patches(layers[layer], facet, self._patches), numbers)
+            if facet == "token":
+                self._keep(Place(layer, "cls"), layers[layer].tokens[:, :1], numbers)
         if self._with_pixels:
             self._keep(Place(-1, "pixel"), self._vit.preprocess(pictures).flatten(2).mT, numbers)
 
@@ -139,13 +151,11 @@ class _Features:
 
     def gram_matrices(self) -> dict[Place, Gram]:
         shape = len(self._design.contents), len(self._design.styles)
-        found = {
-            place: gram_matrix(features.flatten(1).split(_WIDEST, dim=1), *shape)
-            for place, features in self._kept.items()
-        }
-        for layer in self._layers:
-            keys = self._kept[Place(layer, "key")]
-            found[Place(layer, "similarity")] = gram_matrix(_similarities(keys), *shape)
+        found = {}
+        for place, features in self._kept.items():
+            found[place] = gram_matrix(features.flatten(1).split(_WIDEST, dim=1), *shape)
+            if place.facet == "key":
+                found[Place(place.layer, "similarity")] = gram_matrix(_similarities(features), *shape)
         return found
 
 

@@ -155,7 +155,7 @@ def score_of(
         structure,
         style,
         found,
-        _interval(spread),
+        _interval(spread, found),
         float(chance.mean()),
         (1 + reached) / (1 + shuffles),
     )
@@ -169,8 +169,8 @@ def _row(place: Place, gram: Gram, weights: Tensor) -> Row:
         float(shares.content),
         float(shares.style),
         float(shares.rest),
-        _interval(drawn.content),
-        _interval(drawn.style),
+        _interval(drawn.content, float(shares.content)),
+        _interval(drawn.style, float(shares.style)),
         (float(uncorrected.content), float(uncorrected.style)),
         content_retrieval(gram),
         style_retrieval(gram),
@@ -178,6 +178,7 @@ def _row(place: Place, gram: Gram, weights: Tensor) -> Row:
     )
 
 
-def _interval(values: Tensor) -> Interval:
+def _interval(values: Tensor, estimate: float) -> Interval:
+    """The middle 95 % of the bootstrap values, with the estimate inside even for very few contents."""
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
-    return low, high
+    return min(low, estimate), max(high, estimate)
