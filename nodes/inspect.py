@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .comfy import devices
+from .comfy import devices, events
 from .images import to_comfy, to_core
 from .inputs import checked
 from .types import CATEGORY, VIT, Network
@@ -149,7 +149,8 @@ def _features(vit: Network, pictures: Tensor, layer: int, facet: "PatchFacet") -
     from ..diffuseit.inspection.facets import patch_features
 
     devices.load([vit], 0)
-    return patch_features(vit.module, pictures, layer, facet)
+    bar = events.Progress(len(pictures))
+    return patch_features(vit.module, pictures, layer, facet, on_pictures=bar.update)
 
 
 def _size(pictures: Tensor) -> tuple[int, int]:

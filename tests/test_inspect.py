@@ -63,7 +63,7 @@ def test_own_pairs_are_measured_in_every_facet_of_the_layers(pairs):
     places = [(row["facet"], row["layer"]) for row in design["rows"]]
     facets = ("query", "key", "value", "token", "cls", "similarity")
     assert places == [(facet, layer) for facet in facets for layer in (0, 4)] + [("pixel", None)]
-    rows = {place: row for place, row in zip(places, design["rows"], strict=True)}
+    rows = dict(zip(places, design["rows"], strict=True))
     assert rows["key", 4]["content"] > 0.7 > 0.3 > rows["key", 0]["content"]
     assert rows["cls", 4]["style"] > 0.8
     score = design["score"]
@@ -98,6 +98,16 @@ def test_names_without_partners_are_left_out_and_other_sizes_resized_and_both_ar
     said = " ".join(result.output.split())
     assert "1 name is left out, which not every folder has: winter has no scene2" in said
     assert "1 picture of another size is resized to 64x64, the size of the first" in said
+
+
+def test_what_a_file_warns_of_is_said_once_though_it_is_read_again(pairs, monkeypatch):
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    (pairs / "night" / "scene0.png").unlink()
+    frames[0].save(pairs / "night" / "scene0.gif", save_all=True, append_images=frames[1:])
+    monkeypatch.setattr("diffuseit.inspection.gram._MEMORY", 1)
+    result = run("separation", "--pairs", pairs, "--layers", "4")
+    assert result.exit_code == 0, result.output
+    assert " ".join(result.output.split()).count("the first one is used") == 1
 
 
 @pytest.mark.parametrize(

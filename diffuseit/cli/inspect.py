@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +15,7 @@ from .options import is_folder, path
 
 if TYPE_CHECKING:
     from ..inspection.design import Design
+    from ..inspection.gram import Place
     from ..inspection.separation import Separation
     from ..models.vit import ViT
 
@@ -73,15 +72,18 @@ def separation_command(
         ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=2, max=500, help=f"Scenes of the pocket world: {CONTENTS}.")
+        int | None,
+        typer.Option(
+            "--n", min=2, max=500, help=f"How many scenes of the pocket world. By default {CONTENTS}."
+        ),
     ] = None,
     domain: Annotated[
         Literal["landscape", "animal", "both"] | None,
-        typer.Option(help="Which scenes of the pocket world: both."),
+        typer.Option(help="Which scenes of the pocket world. By default both."),
     ] = None,
     seeds: Annotated[
         Literal["held-out", "tuning"] | None,
-        typer.Option(help="Scenes held out for measuring, or scenes for trying things out: held-out."),
+        typer.Option(help="Scenes held out for measuring (the default), or scenes for trying things out."),
     ] = None,
     device: Device = "cpu",
     output: Annotated[
@@ -90,10 +92,13 @@ def separation_command(
 ) -> None:
     """Measure how far a vision transformer separates content from style.
 
-    Every content is there in every style. So the variance of the features splits into shares of content, style, and the
-    rest, for each layer and each facet: queries, keys, values, tokens, [CLS], and the self-similarity of keys. Shares
-    are corrected for chance. "Found" says how often the nearest image of another style shows the same content, and how
-    often the nearest image of another content has the same style.
+    The images show every content in every style.
+    So the variance of the features splits into content, style, and a rest.
+    The shares are corrected for chance. They are measured for each layer of
+    queries, keys, values, tokens, [CLS], and the self-similarity of keys.
+
+    Content found: how often the nearest image of another style has this content.
+    Style found: how often the nearest image of another content has this style.
 
     DIR gets separation.json, separation.csv and separation.png.
     """
@@ -110,40 +115,28 @@ def separation_command(
             raise InputError(
                 f"--pairs is {pairs}, which is no folder: give a folder with a folder for each style"
             )
+    from ..images.recipe import current_versions, sha256_of_network
     from ..inspection.design import folder_design
-
-    designs = [folder_design(pairs)] if pairs else _pocket_designs(n or CONTENTS, domain, seeds)
-    for design in designs:
-        for line in design.notes:
-            console.note(line)
+    from ..inspection.report import Report, save
+    from ..inspection.separation import default_pair, parse_layers, parse_place
     from .networks import as_device
 
-    where = as_device(device)
-    network = _load(vit, random_weights).to(where)
-    from ..images.recipe import current_versions, sha256_of_network
-    from ..inspection.report import Report, save
-    from ..inspection.separation import default_pair, parse_layers, parse_place, separation
-
-    numbers = parse_layers(layers, network)
-    keys, cls = default_pair(network)
-    one = keys if structure is None else parse_place(structure, network, "--structure")
-    other = cls if style is None else parse_place(style, network, "--style")
-    found = []
-    for design in designs:
-        with console.pictures_bar(len(design)) as show:
-            found.append(
-                separation(
-                    network,
-                    design,
-                    numbers,
-                    one,
-                    other,
-                    on_pictures=partial(_show_share, show, design),
-                )
-            )
-    checksum = sha256_of_network(network)
+    with console.notes():
+        designs = [folder_design(pairs)] if pairs else _pocket_designs(n or CONTENTS, domain, seeds)
+        for design in designs:
+            for line in design.notes:
+                console.note(line)
+        where = as_device(device)
+        network = _load(vit, random_weights).to(where)
+        numbers = parse_layers(layers, network)
+        keys, cls = default_pair(network)
+        pair = (
+            keys if structure is None else parse_place(structure, network, "--structure"),
+            cls if style is None else parse_place(style, network, "--style"),
+        )
+        found = [_measured(network, design, numbers, *pair) for design in designs]
     name = f"{vit} with random weights" if random_weights else vit
-    save(Report(name, checksum, found, current_versions(where)), output)
+    save(Report(name, sha256_of_network(network), found, current_versions(where)), output)
     for each in found:
         _say(each)
     console.say(f"Saved {output / 'separation.json'}, and the table and the plot beside it")
@@ -174,9 +167,10 @@ def picture_command(
 ) -> None:
     """Show the features of a layer as colors.
 
-    Red, green, and blue are the first three principal components of the features of all patches of all images. So what
-    has the same color is alike to the network, also across images. DIR gets NAME-pca.png, and with --point also
-    NAME-similarity.png, for each image.
+    The colors are the first three principal components of all images together.
+    What has the same color is alike to the network, also across images.
+
+    DIR gets NAME-pca.png for each image, and with --point NAME-similarity.png.
     """
     from ..images.io import check_writable_folder, load_picture, save_picture, to_pil, to_tensor
 
@@ -205,9 +199,19 @@ def picture_command(
     console.say(f"Saved {len(shown) * len(pictures)} images in {output}")
 
 
-def _show_share(show: Callable[[int, str, None], None], design: Design, done: int, total: int) -> None:
-    """Move the bar: every layer may take a pass over the images."""
-    show(done * len(design) // total, design.name, None)
+def _measured(vit: ViT, design: Design, layers: list[int], structure: Place, style: Place) -> Separation:
+    from ..inspection.separation import separation
+
+    with console.pictures_bar(len(design)) as show:
+        # The images may go through the network several times: the bar shows the share of all that is done.
+        return separation(
+            vit,
+            design,
+            layers,
+            structure,
+            style,
+            on_pictures=lambda done, total: show(done * len(design) // total, design.name, None),
+        )
 
 
 def _load(name: str, random_weights: bool) -> ViT:

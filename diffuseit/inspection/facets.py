@@ -1,5 +1,6 @@
 """Facets: which of the features that a layer of a ViT has for each patch of a picture; pictures of patches."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -33,19 +34,27 @@ def of_patches(facets: ViTFacets, facet: PatchFacet, patches: int) -> Tensor:
     return features[facet][:, -patches:]
 
 
-def patch_features(vit: ViT, pictures: Tensor, layer: int, facet: PatchFacet, batch: int = 4) -> Tensor:
+def patch_features(
+    vit: ViT,
+    pictures: Tensor,
+    layer: int,
+    facet: PatchFacet,
+    *,
+    batch: int = 4,
+    on_pictures: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
     """Return a facet of a layer, float32 [B, rows, columns, D] on the CPU, of pictures [B, 3, H, W] in [-1, 1].
 
-    `batch` pictures go through the ViT at a time. Raise `InputError` for a layer that it does not have.
+    `batch` pictures go through the ViT at a time, and `on_pictures(done, total)` tells how many have. Raise
+    `InputError` for a layer that it does not have.
     """
     number = layer_number(vit, layer)
     rows, columns = vit.grid((pictures.shape[-2], pictures.shape[-1]))
-    parts = [
-        of_patches(vit.facets(part.to(vit.mean.device), {number})[number], facet, rows * columns)
-        .float()
-        .cpu()
-        for part in pictures.split(batch)
-    ]
+    parts: list[Tensor] = []
+    for part in pictures.split(batch):
+        facets = vit.facets(part.to(vit.mean.device), {number})[number]
+        parts.append(of_patches(facets, facet, rows * columns).float().cpu())
+        on_pictures(batch * (len(parts) - 1) + len(part), len(pictures))
     return torch.cat(parts).unflatten(1, (rows, columns))
 
 

@@ -19,21 +19,25 @@ def principal_colors(features: Sequence[Tensor]) -> tuple[list[Tensor], list[flo
     scaled to its range. So similar patches have similar colors, also across pictures. The second value is the share of
     the variance that each component has. Features that are all equal become gray, with shares of 0.
     """
-    flat = torch.cat([one.flatten(0, 1) for one in features]).double()
-    flat = flat - flat.mean(dim=0)
-    variances, vectors = torch.linalg.eigh(flat.mT @ flat)
+    count = sum(one[..., 0].numel() for one in features)
+    mean = torch.stack([one.sum(dim=(0, 1), dtype=torch.float64) for one in features]).sum(dim=0) / count
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for one in features:
+        centered = one.flatten(0, 1) - mean
+        scatter += centered.mT @ centered
+    variances, vectors = torch.linalg.eigh(scatter)
     variances, vectors = variances.flip(0)[:COLORS].clamp_min(0), vectors.flip(1)[:, :COLORS]
     # The sign of a component is arbitrary; this one does not depend on the solver.
     strongest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-    components = F.pad(flat @ (vectors * strongest.sign()), (0, COLORS - vectors.shape[1]))
-    low, high = torch.from_numpy(np.quantile(components.numpy(), (CLIPPED, 1 - CLIPPED), axis=0))
+    vectors = F.pad(vectors * strongest.sign(), (0, COLORS - vectors.shape[1]))
+    components = [(one - mean) @ vectors for one in features]
+    everything = torch.cat([one.flatten(0, 1) for one in components]).numpy()
+    low, high = torch.from_numpy(np.quantile(everything, (CLIPPED, 1 - CLIPPED), axis=0))
     center, half = (low + high) / 2, (high - low) / 2
-    constant = half <= 1e-9 * (1 + center.abs())
-    colors = torch.where(constant, 0.0, (components - center) / half.clamp_min(1e-30)).clamp(-1, 1).float()
-    sizes = [one.shape[0] * one.shape[1] for one in features]
+    # Components that are rounding are gray, which is 0.
+    varies = half > 1e-6 * mean.norm()
     pictures = [
-        part.unflatten(0, one.shape[:2]).permute(2, 0, 1)
-        for part, one in zip(colors.split(sizes), features, strict=True)
+        torch.where(varies, (one - center) / half.clamp_min(1e-30), 0.0).clamp(-1, 1).float().permute(2, 0, 1)
+        for one in components
     ]
-    total = flat.square().sum().clamp_min(1e-30)
-    return pictures, (variances / total).tolist()
+    return pictures, (variances / scatter.trace().clamp_min(1e-30)).tolist()
