@@ -48,7 +48,7 @@ def scenes(pack):
 
 
 def test_the_facets_are_those_of_the_core(pack):
-    assert pack("nodes.inspect").FACETS == get_args(PatchFacet)
+    assert get_args(PatchFacet) == pack("nodes.inspect").FACETS
 
 
 def test_pictures_of_a_batch_share_their_colors(show, scenes):
