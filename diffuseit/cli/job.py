@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 import diffuseit
 
 from ..errors import DiffuseITError, InputError
 from ..guidance.ranking import labels
+from ..images.deep import DeepPicture
 from ..images.io import (
     Picture,
     check_writable,
     level_image,
     level_tensor,
-    read_picture,
+    read_source,
     save_picture,
     to_pil,
     to_tensor,
@@ -30,12 +30,17 @@ from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
 from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
 from ..images.sheet import labeled_grid
+from ..images.window import WindowChoice
 from . import console
 from .output import Target, variations_of
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..guidance.loop import Step
     from ..models.bundle import Models
+
+AnyPicture = Picture | DeepPicture
 
 
 @dataclass(frozen=True)
@@ -44,25 +49,26 @@ class Job:
 
     recipe: Recipe
     models: Models
-    style: Picture | None = None
+    style: AnyPicture | None = None
     mask: Picture | None = None
+    window: WindowChoice = "auto"
 
-    def one(self, source: Path, picture: Picture, target: Target) -> None:
+    def one(self, source: Path, picture: AnyPicture, target: Target) -> None:
         """Translate one image."""
-        text = self._recipe_of(source, target).to_text()
+        text = self._recipe_of(source, picture, target).to_text()
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
             result = self._translated(picture, source.name, on_step)
         saved = target.save(result, text)
         console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
 
-    def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
+    def variations(self, source: Path, picture: AnyPicture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
 
         The target gets the result whose losses are lowest, OUT-2 the next, OUT-grid all of them. Each result carries
         the settings by which --again makes it alone, up to rounding.
         """
-        recipe = self._recipe_of(source, target)
+        recipe = self._recipe_of(source, picture, target)
         targets, sheet = variations_of(target, count)
         began = time.monotonic()
         fit = self._fit(picture, source.name)
@@ -73,7 +79,9 @@ class Job:
         for each, image, seed, score in zip(targets, images, found.seeds, found.scores.tolist(), strict=True):
             one = replace(recipe, seed=seed)
             lines.append(f"Saved {each.save(image, one.to_text())} (seed {seed}, losses {score:.4g})")
-        saved = sheet.save(labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found)))
+        saved = sheet.save(
+            labeled_grid(torch.cat([to_tensor(_seen(image)) for image in images]), labels(found))
+        )
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
 
@@ -89,8 +97,8 @@ class Job:
                 try:
                     check_writable(target)
                     with console.notes():
-                        picture = read_picture(source)
-                    recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
+                        picture = read_source(source, self.window)
+                    recipe = self._with_source(source, picture, target)
                     result = self._translated(picture, source.name, _on_step(show, number, source.name))
                     save_picture(result, target, recipe.to_text(), overwrite=False)
                     done += 1
@@ -103,9 +111,16 @@ class Job:
             show(len(pairs), "", None)
         return done, failures
 
-    def _recipe_of(self, source: Path, target: Target) -> Recipe:
+    def _with_source(self, source: Path, picture: AnyPicture, target: Path) -> Recipe:
+        """The recipe of the result in `target`. Raise `InputError`, or say so, if the file cannot hold all levels."""
+        window = picture.window if isinstance(picture, DeepPicture) else None
+        if isinstance(picture, DeepPicture) and (lost := picture.check_fits(target.suffix.lower())):
+            console.note(lost)
+        return replace(self.recipe, source=FileRef.of(source, target.parent), window=window)
+
+    def _recipe_of(self, source: Path, picture: AnyPicture, target: Target) -> Recipe:
         """The recipe of the result in `target`, with a note if the file cannot hold it."""
-        recipe = replace(self.recipe, source=FileRef.of(source, target.path.parent))
+        recipe = self._with_source(source, picture, target.path)
         suffix, text = target.path.suffix.lower(), recipe.to_text()
         if not text_options(suffix, text):
             size = "" if suffix == ".bmp" else f" of {len(text)} characters"
@@ -114,12 +129,14 @@ class Job:
             )
         return recipe
 
-    def _translated(self, picture: Picture, name: str, on_step: Callable[[Step], None]) -> Image.Image:
+    def _translated(
+        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None]
+    ) -> Image.Image | DeepPicture:
         fit = self._fit(picture, name)
         result = diffuseit.translate(on_step=on_step, **self._arguments(picture, fit))
         return self._finished(picture, fit, result.pictures)
 
-    def _fit(self, picture: Picture, name: str) -> Fit:
+    def _fit(self, picture: AnyPicture, name: str) -> Fit:
         fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
         if not fit.familiar:
             console.note(
@@ -128,11 +145,11 @@ class Job:
             )
         return fit
 
-    def _arguments(self, picture: Picture, fit: Fit) -> dict[str, Any]:
+    def _arguments(self, picture: AnyPicture, fit: Fit) -> dict[str, Any]:
         """What `diffuseit.translate` is called with."""
         recipe = self.recipe
         return {
-            "source": fit.apply(to_tensor(picture.over("white"))),
+            "source": fit.apply(picture.tensor("white")),
             "to": recipe.to,
             "from_": recipe.from_,
             "style": None if self.style is None else self._fitted_style(self.style, fit),
@@ -142,32 +159,40 @@ class Job:
             "mask": None if self.mask is None else fit.apply(_mask(self.mask, picture)),
         }
 
-    def _fitted_style(self, style: Picture, fit: Fit) -> Tensor:
+    def _fitted_style(self, style: AnyPicture, fit: Fit) -> Tensor:
         """The style image at the model's size, stretched where the source is."""
-        image = to_tensor(style.over("white"))
+        image = style.tensor("white")
         return resize(image, fit.canvas) if self.recipe.fit == "stretch" else cover(image, fit.canvas)
 
-    def _finished(self, picture: Picture, fit: Fit, result: Tensor) -> Image.Image:
+    def _finished(self, picture: AnyPicture, fit: Fit, result: Tensor) -> Image.Image | DeepPicture:
         """The result [1, 3, H, W] back from the model's size, with the image's transparency."""
         mask = None if self.mask is None else _mask(self.mask, picture)
         alpha = None if picture.alpha is None else level_tensor(picture.alpha)
         if self.recipe.size == "source":
-            result = fit.restore(result, to_tensor(picture.rgb), mask)
+            result = fit.restore(result, picture.tensor(), mask)
             alpha = None if alpha is None else fit.cut(alpha)
         else:
             result = fit.undo(result)
             alpha = None if alpha is None else fit.undo(fit.apply(alpha))
+        transparency = None if alpha is None else level_image(alpha)
+        if isinstance(picture, DeepPicture):
+            protected = None if mask is None or self.recipe.size == "model" else fit.cut(mask)[0, 0] == 0
+            return picture.result(result, transparency, fit.window, protected)
         image = to_pil(result)
-        if alpha is not None:
-            image.putalpha(level_image(alpha))
+        if transparency is not None:
+            image.putalpha(transparency)
         return image
+
+
+def _seen(image: Image.Image | DeepPicture) -> Image.Image:
+    return image.shown() if isinstance(image, DeepPicture) else image
 
 
 def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
     return lambda step: show(number, name, step)
 
 
-def _mask(mask: Picture, picture: Picture) -> Tensor:
+def _mask(mask: Picture, picture: AnyPicture) -> Tensor:
     """[1, 1, H, W] in [0, 1] of the image's size. Raise `InputError` for a mask that does not fit it."""
     levels = mask_at(picture.size, level_tensor(mask.over("black").convert("L")))
     if not levels.any():

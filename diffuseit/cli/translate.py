@@ -21,8 +21,10 @@ from . import console
 from .options import is_folder, path
 
 if TYPE_CHECKING:
+    from ..images.deep import DeepPicture
     from ..images.io import Picture
     from ..images.recipe import FileRef
+    from ..images.window import Window
 
 MOST_VARIATIONS = 64
 
@@ -114,6 +116,14 @@ def translate(
     size: Annotated[
         SizeMode, _shape(help="Leave the result at the model's size, or bring it to the size of SOURCE.")
     ] = "model",
+    window: Annotated[
+        str,
+        _shape(
+            metavar="LEVEL,WIDTH|auto|full",
+            help="Which levels of a 16-bit or float SOURCE become black to white: a range by its middle and its width, "
+            "all that the file can hold, or (auto) what is there.",
+        ),
+    ] = "auto",
     variations: Annotated[
         int,
         _results(
@@ -165,9 +175,11 @@ def translate(
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {shown(seed)}: use 0 to {LARGEST_SEED}")
 
-    from ..images.io import read_picture
+    from ..images.io import read_levels, read_picture, read_source
+    from ..images.window import parse_window
     from .output import folder_for, pairs_in, taken, target_for
 
+    chosen_window = parse_window(window)
     picture = None
     if is_folder(source):
         if variations > 1:
@@ -183,9 +195,10 @@ def translate(
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
         folder = target.path.parent
         with console.notes():
-            picture = read_picture(source)
+            picture = read_source(source, chosen_window)
     with console.notes():
-        style_picture, mask_picture = _read(style), _read(mask)
+        style_picture = None if style is None else read_levels(style, chosen_window)
+        mask_picture = None if mask is None else read_picture(mask)
 
     from ..images.recipe import Recipe
     from ..preset_files import find_preset, presets_folder
@@ -208,8 +221,9 @@ def translate(
         size=size,
         versions=networks.versions,
         checkpoint=networks.checkpoint,
+        style_window=getattr(style_picture, "window", None),
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture)
+    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window)
     if picture is None:
         done, failures = job.folder(todo)
         _say_folder(source, folder, done, len(pairs) - done - len(failures), failures)
@@ -253,7 +267,7 @@ def _translate_again(
     `style` and `mask` say where these images are now, if they are no longer where they were, and `models` where the
     diffusers checkpoint is.
     """
-    from ..images.io import read_picture, read_text
+    from ..images.io import check_readable, read_picture, read_text
     from .output import target_for
 
     text = read_text(made)
@@ -264,8 +278,8 @@ def _translate_again(
     target = target_for(source, output)
     target.check_is_none_of({"source": source, "earlier result": made})
     folder = target.path.parent
-    with console.notes():
-        picture = read_picture(source)
+    # A wrong name is told before the seconds that torch takes. How to read the pixels, the recipe says.
+    check_readable(source)
 
     from ..images.recipe import FileRef, Recipe
     from .job import Job
@@ -276,7 +290,9 @@ def _translate_again(
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
     with console.notes():
-        style_picture, mask_picture = _read(style), _read(mask)
+        picture = _read(source, recipe.window)
+        style_picture = None if style is None else _read(style, recipe.style_window)
+        mask_picture = None if mask is None else read_picture(mask)
     networks = again(recipe, made, models, device)
     now = replace(
         recipe,
@@ -322,10 +338,11 @@ def _say_folder(source: Path, output: Path, done: int, there: int, failures: dic
         console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
 
 
-def _read(file: Path | None) -> Picture | None:
-    from ..images.io import read_picture
+def _read(file: Path, window: Window | None) -> Picture | DeepPicture:
+    """The image with the window of a recipe, at 8 bits without one."""
+    from ..images.io import read_picture, read_source
 
-    return None if file is None else read_picture(file)
+    return read_picture(file) if window is None else read_source(file, window)
 
 
 def _reference(file: Path | None, folder: Path) -> FileRef | None:

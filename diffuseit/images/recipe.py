@@ -21,6 +21,7 @@ from ..presets import Preset
 from ..schema import check, from_json, number, parse, text, to_json
 from .choices import LARGEST_SEED, FitMode, SizeMode
 from .io import READABLE
+from .window import Window
 
 if TYPE_CHECKING:
     from ..models.bundle import Models
@@ -89,8 +90,9 @@ class Recipe:
 
     `models` names the networks. `checkpoint` took the place of their diffusion model, if there is one. `weights` holds
     the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used, not only their
-    name, so that later defaults change nothing. Raise `InputError` for values out of bounds and for values that
-    contradict each other.
+    name, so that later defaults change nothing. `window` and `style_window` hold the levels that become black and white
+    of a source and a style image of more than 8 bits. Without them, these are read at 8 bits. Raise `InputError` for
+    values out of bounds and for values that contradict each other.
     """
 
     models: str
@@ -107,6 +109,8 @@ class Recipe:
     versions: dict[str, str] | None = None
     checkpoint: CheckpointRef | None = None
     format: int = FORMAT
+    window: Window | None = None
+    style_window: Window | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
