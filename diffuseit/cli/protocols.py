@@ -122,8 +122,8 @@ def flexit(
 ) -> None:
     """FlexIT's benchmark: 1092 requests on ImageNet, such as beagle to Afghan hound.
 
-    Without --results and --preset it checks the ruler: the source itself and an image of the target class must reach
-    the published figures. Results are named by the number of the request, such as 3628.png.
+    Its rows copy and retrieve check the ruler: they must reach their published figures.
+    Results are named by the number of the request, such as 3628.png.
     """
     request = _request(results, preset, models, seed, shard, device, output, (imagenet, flexit))
     from ..evaluation.protocols.flexit import NETWORKS, load_flexit
@@ -154,8 +154,9 @@ def folders(
 ) -> None:
     """The DiffuseIT paper's protocol, Animals and Landscapes: every class to every other.
 
-    The first images of each class by name are translated, the others are what results are compared with. Results are
-    named SOURCE-CLASS/TARGET-CLASS/IMAGE.png.
+    The first images of each class by name are translated.
+    The others are what results are compared with.
+    Results are named SOURCE-CLASS/TARGET-CLASS/IMAGE.png.
     """
     request = _request(results, preset, models, seed, shard, device, output, (classes,))
     from ..evaluation.protocols.folders import NETWORKS, load_folders
@@ -182,7 +183,8 @@ def pie(
 ) -> None:
     """PIE-Bench: 700 images with texts and masks, in ten kinds of edits.
 
-    Results are named as in annotation_images. In a strip of several images the last one counts.
+    Results are named as in annotation_images.
+    In a strip of several images the last one counts.
     """
     request = _request(results, preset, models, seed, shard, device, output, (data,))
     from ..evaluation.protocols.pie import NETWORKS, load_pie

@@ -116,6 +116,10 @@ class Shard:
         return items[self.number - 1 :: self.of]
 
 
+WHOLE = Shard()
+"""All of a list."""
+
+
 def fingerprint_of(lines: Iterable[str]) -> str:
     """Return the SHA-256 of a list, each line of it followed by a line break."""
     digest = hashlib.sha256()

@@ -89,8 +89,8 @@ class FlexIT:
     size: ClassVar[SizeMode] = "model"
     columns: ClassVar[tuple[Column, ...]] = (
         Column("lpips", "LPIPS x100", 1),
-        Column("accuracy", "accuracy %, published way", 1, "high"),
-        Column("accuracy_normalized", "accuracy %, normalized", 1, "high"),
+        Column("accuracy", "accuracy %", 1, "high"),
+        Column("accuracy_normalized", "normalized", 1, "high"),
         Column("csfid", "CSFID", 1),
         Column("sfid", "SFID", 2),
         Column("l1", "L1", 3),
@@ -98,8 +98,7 @@ class FlexIT:
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "copy": {"lpips": 0.0, "accuracy": 0.4, "csfid": 106.0, "sfid": 0.20},
         "retrieve": {"lpips": 72.4, "accuracy": 90.6, "csfid": 27.2, "sfid": 0.23},
-        "FlexIT, 3 CLIPs, 160 steps": {"lpips": 24.7, "accuracy": 59.0, "csfid": 57.9, "sfid": 6.8},
-        "FlexIT, 5 CLIPs, 160 steps": {"lpips": 25.5, "accuracy": 67.0, "csfid": 52.0, "sfid": 5.6},
+        "FlexIT": {"lpips": 25.5, "accuracy": 67.0, "csfid": 52.0, "sfid": 5.6},
     }
     groups: ClassVar[Mapping[int, str]] = {}
 

@@ -202,7 +202,7 @@ def load_pie(data: Path, witnesses: Witnesses, *, device: torch.device | None = 
     notes = []
     if len(items) != REQUESTS:
         notes.append(
-            f"PIE-Bench has {REQUESTS} requests, and these are {len(items)}: compare with no published figures"
+            f"PIE-Bench has {REQUESTS} requests, and these are {len(items)}: published figures are of others"
         )
     if witnesses.name != "standard":
         notes.append("the networks are stand-ins: the figures compare with no published ones")
@@ -213,9 +213,9 @@ def load_pie(data: Path, witnesses: Witnesses, *, device: torch.device | None = 
         sha256_of(mapping),
         witnesses.to(device),
         witnesses.checksums(),
+        device,
         not notes,
         tuple(notes),
-        device,
     )
 
 
@@ -231,11 +231,10 @@ def _item(entry: Any, images: Path, where: str) -> tuple[Item, tuple[int, ...]]:
 
     path = check_name(words("image_path"), where)
     kind = entry.get("editing_type_id")
-    if kind not in map(str, TYPES):
+    if not isinstance(kind, str) or kind not in map(str, TYPES):
         raise InputError(f"{where}: editing_type_id is {shown(kind)}, and must be one of '0' to '9'")
     runs = entry.get("mask")
-    plain = isinstance(runs, list) and len(runs) % 2 == 0 and len(runs) <= _MOST_RUNS
-    if not plain or not all(type(each) is int and 0 <= each <= SIDE * SIDE for each in runs):
+    if not isinstance(runs, list) or len(runs) % 2 or len(runs) > _MOST_RUNS or not all(map(_is_place, runs)):
         raise InputError(
             f"{where}: mask must be a list of starts and lengths by turns, from 0 to {SIDE * SIDE}"
         )
@@ -244,3 +243,7 @@ def _item(entry: Any, images: Path, where: str) -> tuple[Item, tuple[int, ...]]:
     )
     stem = path.rpartition(".")[0] or path
     return Item(stem, images / path, target, source, int(kind)), tuple(runs)
+
+
+def _is_place(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= SIDE * SIDE

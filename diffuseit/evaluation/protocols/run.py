@@ -16,7 +16,7 @@ from ...files.checksum import sha256_of
 from ...images.io import READABLE
 from ...schema import printable, shown
 from ..rows import key_of
-from .base import Benchmark, Item, Shard, means
+from .base import WHOLE, Benchmark, Item, Shard, means
 from .entries import Entry, Store, pack
 
 JSON, CSV = "benchmark.json", "benchmark.csv"
@@ -50,7 +50,7 @@ def score(
     row: str,
     find: Find,
     folder: Path,
-    shard: Shard = Shard(),
+    shard: Shard = WHOLE,
     on_item: Callable[[int, str], None] = lambda done, name: None,
 ) -> Scored:
     """Measure the results of the requests in `shard`.
