@@ -129,7 +129,7 @@ def test_results_of_another_method_become_a_row(classes):
     assert "1 image belongs to no request: night/night/7.png" in result.stderr
     assert figures("theirs")["csfid"] < figures("copy")["csfid"]
     assert figures("copy")["structure"] == 0 < figures("theirs")["structure"]
-    lines = list(csv.reader(Path("output/folders/benchmark.csv").open(encoding="utf-8")))
+    lines = list(csv.reader(Path("output/folders/benchmark.csv").read_text(encoding="utf-8").splitlines()))
     assert lines[0][:2] == ["row", "request"] and len(lines) == 1 + 3 * 8 // 2
 
 
