@@ -146,6 +146,7 @@ def test_requests_without_a_result_are_named_and_the_row_is_not_complete(classes
         in result.stderr
     )
     assert "theirs is not complete" in result.stderr
+    assert "2 results are needed, and there is 1" in result.stderr and "csfid" not in figures("theirs")
     row = next(row for row in report()["rows"] if row["name"] == "theirs")
     assert (row["measured"], row["complete"]) == (1, False)
 

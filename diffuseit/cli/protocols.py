@@ -341,6 +341,9 @@ def _translated(benchmark: Benchmark, request: _Request) -> dict[str, Find]:
                 pass
             except DiffuseITError as error:
                 console.complain(f"Failed: {item.name}: {error}")
+            except Exception as error:  # one image's trouble, memory for one, is not the next one's
+                reason = " ".join(str(error).split())
+                console.complain(f"Failed: {item.name}: {type(error).__name__}: {reason}")
         show(len(todo), row, None)
     return {row: lambda item: found if (found := folder / f"{item.name}.png").is_file() else None}
 
@@ -361,6 +364,8 @@ def _say_what_failed(rows: Sequence[Scored]) -> None:
             )
         for name, reason in (row.failures or {}).items():
             console.complain(f"{row.row}: {name} was not measured: {reason}")
+        if len(row.entries) == 1 and any(entry.features for entry in row.entries.values()):
+            console.note(f"{row.row}: SFID and CSFID compare sets: 2 results are needed, and there is 1")
         if not row.complete:
             console.note(f"{row.row} is not complete: its figures compare with no others")
 

@@ -133,13 +133,15 @@ def check_name(name: str, where: str) -> str:
 
     Raise `InputError` unless it is a short relative path of plain parts: a stranger may have written it.
     """
-    parts = name.split("/")
-    plain = all(
-        re.fullmatch(r"[\w(),'+][\w .(),'+-]*", part) and not part.endswith((".", " ")) for part in parts
-    )
-    if not plain or len(name) > LONGEST_NAME:
+    if len(name) > LONGEST_NAME or not all(map(_is_plain, name.split("/"))):
         raise InputError(f"{where}: {shown(name, 80)} is no name of a picture in a folder")
     return name
+
+
+def _is_plain(part: str) -> bool:
+    """Whether every system takes it as the name of a file, and as no other folder's."""
+    unfit = part.startswith((".", " ")) or part.endswith((".", " ")) or not part.isprintable()
+    return bool(part) and not unfit and not set(part) & set('<>:"|?*\\')
 
 
 def check_there(paths: Sequence[Path], folder: Path, what: str) -> None:

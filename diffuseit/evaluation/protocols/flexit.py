@@ -141,7 +141,7 @@ class FlexIT:
         chosen = [entries[item.name] for item in items]
         values = means(chosen)
         features = stack(chosen)
-        if features is not None:
+        if features is not None and len(features) > 1:
             targets = [item.group for item in items]
             classes = sorted(set(targets))
             reference = torch.stack([self.statistics.classes[each] for each in classes])

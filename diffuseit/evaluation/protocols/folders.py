@@ -1,9 +1,8 @@
 """The protocol of DiffuseIT's paper (Kwon & Ye, ICLR 2023) on a folder of pictures for each class.
 
-Pictures of each class are translated to every other class, and SFID, CSFID and LPIPS are measured. The paper's data
-(14 classes of animals, 7 of landscapes), lists and reference statistics are not published, so its numbers cannot be
-had again. What is fixed here is the list for given folders: the first pictures of each class by name are the sources,
-all others are the reference.
+Pictures of each class are translated to every other class, and SFID, CSFID and LPIPS are measured. The paper's data,
+lists and reference statistics are not published, so its numbers cannot be had again. What is fixed here is the list for
+given folders: the first pictures of each class by name are the sources, all others are the reference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -129,7 +128,7 @@ class Folders:
         chosen = [entries[item.name] for item in items]
         values = means(chosen)
         features = stack(chosen)
-        if features is None:
+        if features is None or len(features) < 2:
             return values
         targets = [item.group for item in items]
         sets = self._reference_features

@@ -83,7 +83,15 @@ VARIANTS: dict[str, Variant] = {
     "without_resampling": Variant("pocket-text", _without_resampling),
     "structure_only": Variant("pocket-text", _structure_only),
 }
-ROWS = ("source", "blur", "mean", "sdedit", "floor", "ceiling", *(name for name in VARIANTS if name != "sdedit"))
+ROWS = (
+    "source",
+    "blur",
+    "mean",
+    "sdedit",
+    "floor",
+    "ceiling",
+    *(name for name in VARIANTS if name != "sdedit"),
+)
 
 
 def translate_tasks(
