@@ -254,13 +254,22 @@ def test_a_bad_list_is_refused_with_the_line(work, old, new, said):
         read_split(path)
 
 
-def test_statistics_lack_a_class(work):
+def test_statistics_that_cannot_be_used_are_refused_and_run_nothing(work):
     flexit_data()
     with pytest.raises(ModelError, match="has no statistics classwise/999/mean"):
         read_statistics("flexit" / STATISTICS, {999})
     torch.save({"mean": [1, 2]}, "list.pt")
     with pytest.raises(ModelError, match="holds no tensors"):
         read_statistics(Path("list.pt"), {1})
+
+    class Program:
+        def __reduce__(self):
+            return Path("ran").touch, ()
+
+    torch.save({"mean": torch.zeros(3), "classwise": {1: Program()}}, "program.pt")
+    with pytest.raises(ModelError):
+        read_statistics(Path("program.pt"), {1})
+    assert not Path("ran").exists()
     Path("text.pt").write_text("hello", encoding="utf-8")
     with pytest.raises(ModelError):
         read_statistics(Path("text.pt"), {1})

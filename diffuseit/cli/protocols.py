@@ -371,39 +371,33 @@ def _say_what_failed(rows: Sequence[Scored]) -> None:
 
 
 def _show(benchmark: Benchmark, rows: Sequence[Scored]) -> None:
-    from ..evaluation.protocols.run import by_group, summary
+    """A line for each figure, a column for each row, and published figures in brackets."""
+    from ..evaluation.protocols.run import summary
 
     found = {row.row: summary(benchmark, row) for row in rows}
-    columns = [each for each in benchmark.columns if any(each.key in values for values in found.values())]
-    table = _table(["row", *(each.label for each in columns), "results"])
-    for row in rows:
-        table.add_row(console.plain(row.row), *_cells(columns, found[row.row]), str(len(row.entries)))
-        if row.row in benchmark.published:
-            table.add_row("  published", *_cells(columns, benchmark.published[row.row]))
-    for name, values in benchmark.published.items():
-        if name not in found:
-            table.add_row(console.plain(f"{name}, published"), *_cells(columns, values))
-    console.show(table)
-    groups = {row.row: by_group(benchmark, row) for row in rows}
-    if not any(groups.values()):
-        return
-    table = _table(["row", "kind", *(each.label for each in columns)])
-    for name, figures in groups.items():
-        for kind, values in figures.items():
-            table.add_row(console.plain(name), kind, *_cells(columns, values))
-    console.show(table)
-
-
-def _table(headings: Sequence[str]) -> Table:
+    others = [name for name in benchmark.published if name not in found]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(headings[0])
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right")
-    return table
+    table.add_column("figure (published)", no_wrap=True)
+    for name in (*found, *others):
+        table.add_column(console.plain(name), justify="right", overflow="fold")
+    for each in benchmark.columns:
+        published = {
+            name: values[each.key] for name, values in benchmark.published.items() if each.key in values
+        }
+        if not any(each.key in values for values in found.values()):
+            continue
+        cells = [
+            f"{_number(each, values.get(each.key))}{_bracketed(each, published.get(name))}"
+            for name, values in found.items()
+        ]
+        table.add_row(each.label, *cells, *(_bracketed(each, published.get(name)).strip() for name in others))
+    table.add_row("results", *(f"{len(row.entries)}" for row in rows))
+    console.show(table)
 
 
-def _cells(columns: Sequence[Column], values: object) -> list[str]:
-    return [
-        f"{values[each.key]:.{each.digits}f}" if each.key in values else "-"  # type: ignore[index,operator]
-        for each in columns
-    ]
+def _number(column: Column, value: float | None) -> str:
+    return "-" if value is None else f"{value:.{column.digits}f}"
+
+
+def _bracketed(column: Column, value: float | None) -> str:
+    return "" if value is None else f" ({_number(column, value)})"

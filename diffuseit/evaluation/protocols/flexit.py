@@ -90,7 +90,7 @@ class FlexIT:
     columns: ClassVar[tuple[Column, ...]] = (
         Column("lpips", "LPIPS x100", 1),
         Column("accuracy", "accuracy %", 1, "high"),
-        Column("accuracy_normalized", "normalized", 1, "high"),
+        Column("accuracy_normalized", "accuracy %, normalized", 1, "high"),
         Column("csfid", "CSFID", 1),
         Column("sfid", "SFID", 2),
         Column("l1", "L1", 3),
