@@ -176,6 +176,8 @@ def test_our_own_translations_become_a_row_and_are_not_made_again(classes):
         app, ["translate", "--again", str(made[0]), "classes/night/0.png", "-o", "again.png"]
     )
     assert recipe.exit_code == 0, recipe.output
+    write_preset(replace(PRESETS["fast-text"], name="quick"), Path(), overwrite=True)
+    assert "was made with other settings" in folders(*arguments, code=2).stderr
 
 
 # --- FlexIT

@@ -12,9 +12,6 @@ from . import console, protocols
 from .options import path
 
 app = typer.Typer(help="Measure how good the translations are.", no_args_is_help=True)
-app.command()(protocols.flexit)
-app.command()(protocols.folders)
-app.command()(protocols.pie)
 
 
 def demo(
@@ -124,3 +121,8 @@ def pocket(
         models=models,
         console=console.results,
     )
+
+
+app.command()(protocols.flexit)
+app.command()(protocols.folders)
+app.command()(protocols.pie)

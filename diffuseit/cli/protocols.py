@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..evaluation.protocols.base import Benchmark, Column, Shard
     from ..evaluation.protocols.run import Find, Scored
     from ..evaluation.witnesses import Witnesses
+    from ..images.recipe import Recipe
 
 Networks = Literal["standard", "pocket"]
 MODELS = "paper"
@@ -288,8 +289,8 @@ def _rows(benchmark: Benchmark, request: _Request) -> dict[str, Find]:
     return rows
 
 
-def _from(pictures: object) -> Find:
-    return lambda item: pictures[item.name]  # type: ignore[index]
+def _from(pictures: Mapping[str, Path]) -> Find:
+    return lambda item: pictures[item.name]
 
 
 def _file_name(text: str) -> str:
@@ -329,13 +330,15 @@ def _translated(benchmark: Benchmark, request: _Request) -> dict[str, Find]:
     with console.pictures_bar(len(todo)) as show:
         for number, item in enumerate(todo):
             target = folder / f"{item.name}.png"
+            own = replace(recipe, to=item.to, from_=item.from_)
             show(number, f"{row}: {item.name}", None)
             if taken(target):
+                _check_made_by(target, own)
                 continue
             try:
                 check_writable(target)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                job = Job(replace(recipe, to=item.to, from_=item.from_), networks.models)
+                job = Job(own, networks.models)
                 job.into(item.source, Picture(read_rgb(item.source)), target, _steps(show, number, item.name))
             except FileExistsError:
                 pass
@@ -346,6 +349,18 @@ def _translated(benchmark: Benchmark, request: _Request) -> dict[str, Find]:
                 console.complain(f"Failed: {item.name}: {type(error).__name__}: {reason}")
         show(len(todo), row, None)
     return {row: lambda item: found if (found := folder / f"{item.name}.png").is_file() else None}
+
+
+def _check_made_by(made: Path, recipe: Recipe) -> None:
+    """Raise `InputError` if an image that is there was made with other settings or networks."""
+    from ..images.io import read_text
+    from ..images.recipe import Recipe
+
+    text = read_text(made)
+    known = None if text is None else Recipe.from_text(text, str(made))
+    same = ("models", "weights", "preset", "seed", "to", "from_", "fit", "size")
+    if known is None or any(getattr(known, name) != getattr(recipe, name) for name in same):
+        raise InputError(f"{made} was made with other settings: give another folder with -o")
 
 
 def _steps(show: Callable[..., None], number: int, name: str) -> Callable[[object], None]:
@@ -362,7 +377,7 @@ def _say_what_failed(rows: Sequence[Scored]) -> None:
             console.complain(
                 f"{row.row}: {len(row.missing)} of {row.total} requests have no result: {few}{more}"
             )
-        for name, reason in (row.failures or {}).items():
+        for name, reason in row.failures.items():
             console.complain(f"{row.row}: {name} was not measured: {reason}")
         if len(row.entries) == 1 and any(entry.features for entry in row.entries.values()):
             console.note(f"{row.row}: SFID and CSFID compare sets: 2 results are needed, and there is 1")

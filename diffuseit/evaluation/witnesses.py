@@ -50,8 +50,9 @@ class Witnesses:
 
     def to(self, device: torch.device) -> "Witnesses":
         """Move all networks to `device`, and return self."""
-        for network in self.networks.values():
-            network.to(device)
+        for network in (*self.networks.values(), self.classifier):
+            if network is not None:
+                network.to(device)
         return self
 
     def checksums(self) -> dict[str, str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...errors import DiffuseITError, InputError
 from ...files.atomic import atomic_path
@@ -37,7 +36,7 @@ class Scored:
     total: int
     entries: dict[str, Entry]
     missing: tuple[str, ...] = ()
-    failures: Mapping[str, str] | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -97,7 +96,7 @@ def _key(benchmark: Benchmark, item: Item, result: Path, sums: dict[Path, str]) 
     )
 
 
-def _notes(entries: Any) -> tuple[str, ...]:
+def _notes(entries: Iterable[Entry]) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for entry in entries:
         for note in entry.notes:
@@ -177,7 +176,7 @@ def save(benchmark: Benchmark, rows: Sequence[Scored], folder: Path, versions: M
                 "figures": summary(benchmark, row),
                 "groups": by_group(benchmark, row),
                 "missing": list(row.missing),
-                "failures": dict(row.failures or {}),
+                "failures": dict(row.failures),
                 "notes": list(row.notes),
             }
             for row in rows
