@@ -179,6 +179,19 @@ def test_other_formats_get_the_window_and_say_so(core: Core):
     assert np.array(Image.open("out.webp").convert("L"))[-1, -1] > 250
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_evaluation_sees_a_result_and_its_source_through_the_same_window(core: Core, suffix: str):
+    blocks = np.random.default_rng(2).uniform(-1000, 3000, (SIDE // 8, SIDE // 8)).astype(np.float32)
+    Path("in").mkdir()
+    tifffile.imwrite("in/hu.tif", np.kron(blocks, np.ones((8, 8), np.float32)))
+    good("in/hu.tif", "--window", "0,1000", "-o", f"out/hu{suffix}")
+    arguments = ["evaluate", "out", "--sources", "in", "--networks", "standard", "-o", "report"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    row = json.loads(Path("report/report.json").read_text("utf-8"))["rows"][0]
+    assert row["figures"]["edge_f1"] == 1 and not any("black" in note for note in row["notes"])
+
+
 def color(channels: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 65_536, (SIDE, SIDE + 8, channels)).astype(np.uint16)
 

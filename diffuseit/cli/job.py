@@ -98,9 +98,7 @@ class Job:
                     check_writable(target)
                     with console.notes():
                         picture = read_source(source, self.window)
-                    recipe = self._with_source(source, picture, target)
-                    result = self._translated(picture, source.name, _on_step(show, number, source.name))
-                    save_picture(result, target, recipe.to_text(), overwrite=False)
+                    self.into(source, picture, target, _on_step(show, number, source.name))
                     done += 1
                 except FileExistsError:
                     pass
@@ -110,6 +108,15 @@ class Job:
                     failures[source] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             show(len(pairs), "", None)
         return done, failures
+
+    def into(self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]) -> None:
+        """Translate `picture`, which is that of the file `source`, into a new file.
+
+        Raise `FileExistsError` if another file has its name.
+        """
+        recipe = self._with_source(source, picture, target)
+        result = self._translated(picture, source.name, on_step)
+        save_picture(result, target, recipe.to_text(), overwrite=False)
 
     def _with_source(self, source: Path, picture: AnyPicture, target: Path) -> Recipe:
         """The recipe of the result in `target`. Raise `InputError`, or say so, if the file cannot hold all levels."""

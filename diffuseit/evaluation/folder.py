@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor
 
 from ..errors import DiffuseITError, InputError, ModelError
 from ..files.checksum import sha256_of
-from ..images.io import level_tensor, read_picture, read_text, to_tensor
+from ..images.deep import DeepPicture
+from ..images.io import level_tensor, read_levels, read_picture, read_text, to_tensor
 from ..images.recipe import Recipe, current_versions
+from ..images.window import window_of
 from ..models.hub.catalog import bundles
 from .measure import Wanted, measure, style_of
 from .pairs import Pair, Pairs
 from .report import Report
 from .rows import FILE, Row, append_row, key_of, read_rows
-from .sets import frechet_distance, sfid, sfid_with_diagonal
+from .sets import csfid, frechet_distance, sfid, sfid_with_diagonal
 from .witnesses import FeaturesOf, Witnesses
 
 OnPicture = Callable[[int, str], None]
@@ -90,6 +93,7 @@ class _Run:
         self.pairs = pairs
         self.notes: list[str] = []
         self.classes = self._classes()
+        self.style_classes = self._style_classes()
         if any(pair_to for pair_to, _ in map(self._texts, pairs.pairs)) and not witnesses.clips:
             raise ModelError(
                 f"A text needs a CLIP that measures: {witnesses.how_to_get_more() or 'there is none'}"
@@ -117,7 +121,7 @@ class _Run:
         """Measure a pair."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            result, source = self._read(pair.result), self._read(pair.source)
+            result, source = (image.to(self.device) for image in _result_and_source(pair))
             style = self.style
             if pair.style is not None:
                 style = style_of([self._read(pair.style)], self.witnesses)
@@ -157,13 +161,36 @@ class _Run:
         fid, flexit = (
             [self._features(paths, of) for paths in (results, styles)] for of in self._extractors()
         )
+        classes, why = self._by_class(flexit[0], flexit[1], [self.classes.get(path.name) for path in results])
         return {
             "fid": frechet_distance(*fid),
             "sfid": sfid(*flexit),
             "sfid_with_diagonal": sfid_with_diagonal(*flexit),
+            **classes,
             "results": float(len(results)),
             "style_images": float(len(styles)),
-        }, []
+        }, why
+
+    def _by_class(
+        self, results: Tensor, styles: Tensor, targets: Sequence[int | None]
+    ) -> tuple[dict[str, float], list[str]]:
+        """CSFID of features of results and of style images, and why there is none."""
+        if not self.style_classes:
+            return {}, []
+        own = [target for target in targets if target is not None]
+        if len(own) < len(targets):
+            lacking = len(targets) - len(own)
+            return {}, [
+                f"CSFID needs the target class of every result: {lacking} have none in the column class"
+            ]
+        if absent := sorted(set(own) - set(self.style_classes)):
+            assert self.witnesses.classifier is not None
+            listed = ", ".join(self.witnesses.classifier.classes[each] for each in absent[:5])
+            return {}, [f"CSFID needs style images of every target class: there is no folder of {listed}"]
+        found = {"csfid": csfid(results, own, styles, self.style_classes)}
+        if min(min(each.count(one) for one in set(own)) for each in (own, self.style_classes)) > 1:
+            found["csfid_with_diagonal"] = csfid(results, own, styles, self.style_classes, sfid_with_diagonal)
+        return found, []
 
     def _extractors(self) -> tuple[FeaturesOf, FeaturesOf]:
         assert self.witnesses.fid is not None and self.witnesses.sfid is not None
@@ -201,6 +228,18 @@ class _Run:
         classifier = self.witnesses.classifier
         return {} if classifier is None else {name: classifier.index(each) for name, each in named.items()}
 
+    def _style_classes(self) -> list[int]:
+        """The class of each style image, by its folder; none unless the results have target classes."""
+        classifier = self.witnesses.classifier
+        if not self.pairs.style_classes:
+            return []
+        if not self.classes or classifier is None:
+            self.notes.append(
+                "CSFID needs the target class of every result: give --targets with a column class"
+            )
+            return []
+        return [classifier.index(name) for name in self.pairs.style_classes]
+
     def _texts(self, pair: Pair) -> tuple[str | None, str | None]:
         """The target text and the source text of a pair: the table's, else those for all."""
         if pair.target is None:
@@ -211,13 +250,39 @@ class _Run:
         return to_tensor(read_picture(path).over("white")).to(self.device)
 
 
-def _guides_of(result: Path) -> tuple[str, ...]:
-    """The networks that guided a result, by its own recipe; none where it has no recipe that is read here."""
+def _recipe_of(result: Path) -> Recipe | None:
+    """The recipe in a result; None where it has none that is read here."""
     try:
         document = read_text(result)
-        models = None if document is None else Recipe.from_text(document, result.name).models
+        return None if document is None else Recipe.from_text(document, result.name)
     except DiffuseITError:
-        return ()
+        return None
+
+
+def _result_and_source(pair: Pair) -> tuple[Tensor, Tensor]:
+    """Both as [1, 3, H, W] in [-1, 1], through the window of the result's recipe if there is one.
+
+    A result of another type than its source has the window over its full range (`DeepPicture.save`).
+    """
+    recipe = _recipe_of(pair.result)
+    if recipe is None or recipe.window is None:
+        result, source = (to_tensor(read_picture(path).over("white")) for path in (pair.result, pair.source))
+        return result, source
+    original = read_levels(pair.source, recipe.window)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        made = read_levels(pair.result, "auto")
+    if isinstance(made, DeepPicture) and isinstance(original, DeepPicture):
+        same = made.levels.dtype == original.levels.dtype
+        window = recipe.window if same else window_of(made.levels, "full", pair.name)
+        made = replace(made, window=window)
+    return made.tensor("white"), original.tensor("white")
+
+
+def _guides_of(result: Path) -> tuple[str, ...]:
+    """The networks that guided a result, by its own recipe; none where it has no recipe that is read here."""
+    recipe = _recipe_of(result)
+    models = None if recipe is None else recipe.models
     if models == "pocket":
         return _POCKET_GUIDES
     bundle = bundles().get(models or "")

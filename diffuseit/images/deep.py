@@ -94,6 +94,13 @@ class DeepPicture:
             image.putalpha(self.alpha)
         return image
 
+    def over(self, background: str = "white") -> Image.Image:
+        """Return the window as RGB of 8 bits on a background."""
+        image = self.shown()
+        if self.alpha is None:
+            return image.convert("RGB")
+        return Image.composite(image.convert("RGB"), Image.new("RGB", image.size, background), self.alpha)
+
     def save(self, path: Path, suffix: str, text: str | None) -> None:
         """Write the file as PNG or TIFF, which `suffix` says, with `text` in its metadata.
 

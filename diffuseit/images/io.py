@@ -102,7 +102,7 @@ def read_source(path: str | os.PathLike[str], choice: WindowChoice) -> Picture |
 
 
 def read_levels(path: str | os.PathLike[str], choice: WindowChoice) -> Picture | DeepPicture:
-    """The image with all its levels, upright. Warn of the window of them that a model sees, and of further frames.
+    """The image with all its levels, upright. Warn of the window that "auto" and "full" are, and of further frames.
 
     An image of 8 bits is as `read_picture` returns it. So are 16-bit colors with a color profile, which can be applied
     at 8 bits only, unless `choice` is a window or "full". The profile of a gray image of more bits is left out. Raise
@@ -121,10 +121,9 @@ def read_levels(path: str | os.PathLike[str], choice: WindowChoice) -> Picture |
         return _shown(image, name)
     levels, alpha = _levels(image, low)
     window = window_of(levels, choice, name)
-    warnings.warn(
-        f"{name} has levels {levels.min():g} to {levels.max():g}: {window} become black to white",
-        stacklevel=2,
-    )
+    if not isinstance(choice, Window):
+        span = f"{levels.min():g} to {levels.max():g}"
+        warnings.warn(f"{name} has levels {span}: {window} become black to white", stacklevel=2)
     return DeepPicture(levels, window, alpha)
 
 
@@ -358,7 +357,7 @@ def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image
     top = 1 if image.mode == "F" else 65535
     if not (values.min() >= 0 and values.max() <= top):
         raise InputError(f"{name} has values outside 0..{top}: save it with 8 bits per channel")
-    if values.max() < top / _DARK:
+    if 0 < values.max() < top / _DARK:
         warnings.warn(
             f"{name} has levels up to {values.max():g} of {top} and looks nearly black here", stacklevel=5
         )
