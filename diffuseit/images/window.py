@@ -65,7 +65,7 @@ def window_of(levels: np.ndarray, choice: WindowChoice, name: str) -> Window:
     none outside, as in photos; else the least to the largest level, as for 12 bits in a file of 16, or for signed
     levels. Raise `InputError` for levels that are not finite, and for a window that shows nothing of them.
     """
-    if not np.isfinite(levels).all():
+    if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise InputError(
             f"{name} has pixels that are not finite numbers (NaN or infinity): replace them first"
         )
