@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nodes_alone import import_node_module
 
 from diffuseit.guidance.mask import blend
+from diffuseit.images.full_size import restore
 from diffuseit.images.resize import Fit
 
 
@@ -53,7 +54,7 @@ def test_protected_pixels_survive_half_precision_in_a_larger_picture(images):
     mask[:, :, 30:] = 1
     fit = Fit.of((40, 60), SimpleNamespace(image_size=16, size_multiple=8))
     result = torch.zeros(1, 3, *fit.canvas)
-    out = images.to_comfy(fit.restore(result, source, images.mask_to_core(mask.half(), source)))
+    out = images.to_comfy(restore(fit, result, source, images.mask_to_core(mask.half(), source)))
     assert (as_save_image(out)[:, :, :30] == levels[:, :, :30]).all()
     assert (as_save_image(out)[:, :, 30:] == 127).all()
 
