@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..guidance.mask import blend
 from ..schema import shown
-from .resize import Fit, enlarging_weights, resize
+from .resize import ASPECT_TOLERANCE, Fit, enlarging_weights, resize
 
 RADIUS, EPS = 4, 1e-4
 """A window of 9x9 pixels of the model's size; the variance of colors in [-1, 1] below which a map is flat."""
@@ -28,6 +28,19 @@ TRUSTED_FROM, TRUSTED_WHOLLY = 0.2, 0.5
 
 _STRIP = 1 << 20
 """Pixels that are mapped at a time. It bounds the memory, whatever the size of the source."""
+
+
+def fit_of(source: Tensor, result: Tensor) -> Fit:
+    """Return the fit of a result [B, 3, h, w] that shows the whole source [B, 3, H, W].
+
+    Raise `InputError` if their aspects differ by more than `ASPECT_TOLERANCE` and by more than a pixel.
+    """
+    (height, width), (h, w) = source.shape[-2:], result.shape[-2:]
+    if abs(w * height - h * width) > max(ASPECT_TOLERANCE * h * width, height, width):
+        raise InputError(
+            f"the result is {w}x{h} pixels and the source {width}x{height}: give two of the same shape"
+        )
+    return Fit((height, width), (0, 0, height, width), (h, w), (h, w))
 
 
 def restore(
