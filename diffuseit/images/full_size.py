@@ -63,7 +63,7 @@ def restore(
 
 
 def _add_detail(large: Tensor, result: Tensor, source: Tensor, original: Tensor, detail: float) -> Tensor:
-    """Blend what the maps from `source` to `result` [B, 3, h, w] make of `original` into `large`, [B, 3, H, W], in place."""
+    """Blend into `large` what the maps from `source` to `result` [B, 3, h, w] make of `original`, [B, 3, H, W]."""
     rows, columns = (
         enlarging_weights(old, new).to(result.device, torch.float32)
         for old, new in zip(source.shape[-2:], original.shape[-2:], strict=True)

@@ -1,4 +1,4 @@
-"""`diffuseit benchmark pocket --task large`: results at two and four times the model's size, with the truth at that size.
+"""`diffuseit benchmark pocket --task large`: results at two and four times the model's size, against the truth there.
 
 The pocket U-Net has seen whole scenes at 64x64 only, so rows in which it sees tiles, or one large canvas, are at their
 worst here.
@@ -52,7 +52,10 @@ def run_large(
     seeds: range = HELD_OUT,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Measure n translations at `scale` times the model's size, and print a table. Raise `InputError` for other rows."""
+    """Measure n translations at `scale` times the model's size, and print a table.
+
+    Raise `InputError` for rows that there are not.
+    """
     if lost := [row for row in rows if row not in ROWS]:
         raise InputError(f"no row is called {', '.join(lost)}: there are {', '.join(ROWS)}")
     console = console or Console()
