@@ -21,6 +21,7 @@ MODULES = (
     "variations",
     "color",
     "full_size",
+    "inspect",
     "download",
     "examples",
 )
