@@ -90,9 +90,10 @@ class Recipe:
 
     `models` names the networks. `checkpoint` took the place of their diffusion model, if there is one. `weights` holds
     the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used, not only their
-    name, so that later defaults change nothing. `window` and `style_window` hold the levels that become black and white
-    of a source and a style image of more than 8 bits. Without them, these are read at 8 bits. Raise `InputError` for
-    values out of bounds and for values that contradict each other.
+    name, so that later defaults change nothing. `detail` is that of `full_size.restore`: 0 in recipes that lack it, as
+    results were made then. `window` and `style_window` hold the levels that become black and white of a source and a
+    style image of more than 8 bits. Without them, these are read at 8 bits. Raise `InputError` for values out of bounds
+    and for values that contradict each other.
     """
 
     models: str
@@ -109,6 +110,7 @@ class Recipe:
     versions: dict[str, str] | None = None
     checkpoint: CheckpointRef | None = None
     format: int = FORMAT
+    detail: float = number(0.0, low=0.0, high=1.0)
     window: Window | None = None
     style_window: Window | None = None
 
