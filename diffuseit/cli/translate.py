@@ -58,7 +58,7 @@ def translate(
         _how(
             metavar="NAME",
             help="The networks: 'pocket' ships with this package, `diffuseit models list` shows other bundles. "
-            "Or the folder of a diffusers checkpoint.",
+            "Or the folder of a diffusers checkpoint, or a JSON file that names your own.",
         ),
     ] = "pocket",
     preset: Annotated[
@@ -162,7 +162,8 @@ def translate(
     If SOURCE is a folder, translate every image in it that OUT does not have yet.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
-    `--again RESULT SOURCE` repeats them and gives the same pixels. For a diffusers checkpoint, add --models FOLDER.
+    `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
+    own networks.
     """
     if again is not None:
         given = _given(ctx)
@@ -231,6 +232,7 @@ def translate(
         detail=detail if size == "source" else 0.0,
         versions=networks.versions,
         checkpoint=networks.checkpoint,
+        own=networks.own,
         style_window=getattr(style_picture, "window", None),
     )
     job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window)
@@ -275,7 +277,7 @@ def _translate_again(
     """Translate one image with the settings in the metadata of the result `made`.
 
     `style` and `mask` say where these images are now, if they are no longer where they were, and `models` where the
-    diffusers checkpoint is.
+    diffusers checkpoint is, or the file of own networks.
     """
     from ..images.io import check_readable, read_picture, read_text
     from .output import target_for
@@ -309,6 +311,7 @@ def _translate_again(
         weights=networks.weights,
         versions=networks.versions,
         checkpoint=networks.checkpoint,
+        own=networks.own,
         source=FileRef.of(source, folder),
         style=_reference(style, folder),
         mask=_reference(mask, folder),

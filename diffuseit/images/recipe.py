@@ -92,8 +92,9 @@ class Recipe:
     the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used, not only their
     name, so that later defaults change nothing. `detail` is that of `full_size.restore`: 0 in recipes that lack it, as
     results were made then. `window` and `style_window` hold the levels that become black and white of a source and a
-    style image of more than 8 bits. Without them, these are read at 8 bits. Raise `InputError` for values out of bounds
-    and for values that contradict each other.
+    style image of more than 8 bits. Without them, these are read at 8 bits. `own` is the SHA-256 of the configuration
+    of own networks (`own_models.py`), which `models` then calls by their file without its path. Raise `InputError` for
+    values out of bounds and for values that contradict each other.
     """
 
     models: str
@@ -113,6 +114,7 @@ class Recipe:
     detail: float = number(0.0, low=0.0, high=1.0)
     window: Window | None = None
     style_window: Window | None = None
+    own: str | None = text(None, longest=64)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -148,6 +150,8 @@ class Recipe:
             found.append(f"other weights in {', '.join(changed)}")
         if self.checkpoint and other.checkpoint and self.checkpoint.config != other.checkpoint.config:
             found.append(f"another configuration of {self.checkpoint.name}")
+        if self.own != other.own:
+            found.append(f"another configuration of {self.models}")
         mine, theirs = self.versions or {}, other.versions or {}
         for name in sorted(mine.keys() | theirs.keys()):
             if mine.get(name) != theirs.get(name):
