@@ -184,7 +184,10 @@ def test_the_comparison_differs_in_the_losses_alone():
 
     def origins(name):
         sockets = [
-            socket for node in samplers for socket in node["inputs"] if socket["name"] == name and socket["link"]
+            socket
+            for node in samplers
+            for socket in node["inputs"]
+            if socket["name"] == name and socket["link"]
         ]
         return [tuple(links[socket["link"]][1:3]) for socket in sockets]
 

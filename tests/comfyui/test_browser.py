@@ -180,7 +180,8 @@ def test_templates_are_readable_when_opened(page, renderer):
     for name in EXAMPLES:
         flow = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
         page.evaluate(
-            "([flow, name]) => app.loadGraphData(flow, true, true, name, {openSource: 'template'})", [flow, name]
+            "([flow, name]) => app.loadGraphData(flow, true, true, name, {openSource: 'template'})",
+            [flow, name],
         )
         page.wait_for_timeout(1500)
         assert page.evaluate("app.canvas.ds.scale") >= READABLE, name
