@@ -3,9 +3,9 @@
     python docs/draw.py                    # docs/icon.png and docs/banner.png
     python docs/draw.py OUTPUT/DiffuseIT   # example_workflows/*.jpg, of what a ComfyUI saved when it ran them
 
-The pictures of examples with large models are those of runs with pocket models in their place: 'pocket' in the loaders
-and the preset of the pocket models, or the latent pocket model at 64x64. Example 05 saves nothing: its picture is one of
-a run with *Stitch Images* and *Save Image* behind it.
+The pictures of examples with large models are those of runs with pocket models in their place: 'pocket' in the
+loaders, with the preset of the pocket models, or the latent pocket model at 64x64. Example 05 saves nothing: its
+picture is one of a run with *Stitch Images* and *Save Image* behind it.
 """
 
 import json

@@ -75,10 +75,10 @@ BEHIND = """width => {
 }"""
 """Links that are drawn over a socket of a node that they do not lead to, as if they led there."""
 
-QUICKLY = """() => app.graph.nodes.filter(node => node.type === 'DiffuseITSampler').forEach(({widgets}) => {
-    for (const [name, value] of Object.entries({steps: 8, skip: 3, resample: 1, seed: 77}))
-        widgets.find(widget => widget.name === name).value = value
-})"""
+RUNNERS = "app.graph.nodes.filter(({type}) => ['DiffuseITSampler', 'DiffuseITTranslate'].includes(type))"
+QUICKLY = f"""() => {RUNNERS}.flatMap(node => node.widgets).forEach(widget => {{
+    widget.value = {{steps: 8, skip: 3, resample: 1, strength: 0.25, seed: 77}}[widget.name] ?? widget.value
+}})"""
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +207,7 @@ def test_a_template_opens_and_runs(page, server, shoot, name, renderer):
     shoot(f"{name}-{renderer}-done")
     assert not page.get_by_test_id("error-overlay").is_visible()
     assert_in_place(page, BADGE if renderer == "classic" else 0)
-    previews = page.evaluate(
-        "app.graph.nodes.filter(({type}) => ['DiffuseITSampler', 'DiffuseITTranslate'].includes(type))"
-        ".map(node => app.nodePreviewImages[node.id]?.length ?? 0)"
-    )
+    previews = page.evaluate(f"{RUNNERS}.map(node => app.nodePreviewImages[node.id]?.length ?? 0)")
     assert all(previews), "the sampler showed nothing on the way"
     assert not errors
 
