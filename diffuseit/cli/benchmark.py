@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from . import console
+from . import console, protocols
 from .options import path
 
 app = typer.Typer(help="Measure how good the translations are.", no_args_is_help=True)
@@ -121,3 +121,8 @@ def pocket(
         models=models,
         console=console.results,
     )
+
+
+app.command()(protocols.flexit)
+app.command()(protocols.folders)
+app.command()(protocols.pie)
