@@ -16,6 +16,7 @@ import diffuseit
 
 from ..errors import DiffuseITError, InputError
 from ..guidance.ranking import labels
+from ..images.full_size import restore
 from ..images.io import (
     Picture,
     check_writable,
@@ -159,7 +160,7 @@ class Job:
         mask = None if self.mask is None else _mask(self.mask, picture)
         alpha = None if picture.alpha is None else level_tensor(picture.alpha)
         if self.recipe.size == "source":
-            result = fit.restore(result, to_tensor(picture.rgb), mask)
+            result = restore(fit, result, to_tensor(picture.rgb), mask, self.recipe.detail)
             alpha = None if alpha is None else fit.cut(alpha)
         else:
             result = fit.undo(result)
