@@ -19,7 +19,7 @@ import diffuseit
 from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.images.deep import DeepPicture
-from diffuseit.images.io import read_levels, read_picture, read_text, save_picture
+from diffuseit.images.io import read_levels, read_mark, read_picture, read_text, save_picture
 from diffuseit.images.recipe import Recipe
 from diffuseit.images.window import Window, parse_window, window_of
 
@@ -205,10 +205,12 @@ def test_16_bit_colors_and_transparency_go_through_a_file(
     levels = color(1)[..., 0] if gray else color(3)
     height, width = levels.shape[:2]
     clear = Image.fromarray(color(1)[..., 0].astype(np.uint8)) if alpha else None
-    save_picture(DeepPicture(levels, Window(0, 65_535), clear), tmp_path / f"a{suffix}", "settings")
+    deep = DeepPicture(levels, Window(0, 65_535), clear)
+    save_picture(deep, tmp_path / f"a{suffix}", "settings", mark="algorithmicMedia")
     other = levels_in(tmp_path / f"a{suffix}").reshape(height, width, -1)
     assert (other[..., : levels.shape[2] if levels.ndim == 3 else 1].squeeze() == levels).all()
     assert read_text(tmp_path / f"a{suffix}") == "settings"
+    assert read_mark(tmp_path / f"a{suffix}") == "algorithmicMedia"
     with pytest.warns(UserWarning, match="0 to 65535 become black to white"):
         picture = read_levels(tmp_path / f"a{suffix}", "auto")
     # Gray with transparency is RGBA in TIFF, which has no common form of it.

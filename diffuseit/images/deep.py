@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from .metadata import KEY, text_options
+from . import marks
+from .metadata import DESCRIPTION
 from .png import write_png
 from .window import Window
 
@@ -101,25 +103,27 @@ class DeepPicture:
             return image.convert("RGB")
         return Image.composite(image.convert("RGB"), Image.new("RGB", image.size, background), self.alpha)
 
-    def save(self, path: Path, suffix: str, text: str | None) -> None:
-        """Write the file as PNG or TIFF, which `suffix` says, with `text` in its metadata.
+    def save(self, path: Path, suffix: str, options: Mapping[str, Any]) -> None:
+        """Write the file as PNG or TIFF, which `suffix` says, with the metadata in `options` (`file_options`).
 
         PNG files have 16 bits. Levels of another type are stretched, the window to 0..65535. TIFF files have the type
         of the levels. Raise `InputError` for a TIFF file that needs the library tifffile where it is missing.
         """
         if suffix not in TIFF_SUFFIXES:
-            write_png(path, self._with_alpha(self._sixteen_bits()), text)
+            write_png(path, self._with_alpha(self._sixteen_bits()), options.get("pnginfo"))
         elif _pillow_writes(self):
-            options = {} if text is None else text_options(suffix, text)
             Image.fromarray(self.levels).save(path, format="TIFF", **options)
         else:
+            tags = options.get("tiffinfo", {})
+            xmp = tags.get(marks.TIFF_TAG)
             levels = self.levels if self.alpha is None else self._with_alpha(_colored(self.levels))
             _tifffile().imwrite(
                 path,
                 levels,
                 photometric="minisblack" if levels.ndim == 2 else "rgb",
                 extrasamples=None if self.alpha is None else ["unassalpha"],
-                description=None if text is None else f"{KEY} {text}",
+                description=tags.get(DESCRIPTION),
+                extratags=() if xmp is None else [(marks.TIFF_TAG, "B", len(xmp), xmp, True)],
                 metadata=None,
                 software=False,
             )

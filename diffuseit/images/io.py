@@ -18,10 +18,11 @@ from PIL import Image, ImageCms
 from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..schema import printable
+from . import marks
 from .decode import READABLE as READABLE
 from .decode import UNREADABLE, check_size, decode, decode_deep, look_into, reason, undecodable
 from .deep import TIFF_SUFFIXES, DeepPicture
-from .metadata import orientation, text_of, text_options
+from .metadata import file_options, orientation, text_of
 from .window import Window, WindowChoice, window_of
 
 if TYPE_CHECKING:
@@ -139,6 +140,11 @@ def read_text(path: Path) -> str | None:
     return look_into(path, lambda image, _: text_of(image))
 
 
+def read_mark(path: Path) -> str | None:
+    """The term of IPTC's DigitalSourceType in the file's XMP; None where there is none."""
+    return look_into(path, lambda image, _: marks.mark_in(image))
+
+
 def unread_kinds(folder: Path) -> dict[str, int]:
     """How many files of `folder` are images of a kind that is not read here, by extension in lower case."""
     suffixes = (
@@ -219,15 +225,16 @@ def save_picture(
     path: str | os.PathLike[str],
     text: str | None = None,
     *,
+    mark: marks.SourceType | None = None,
     overwrite: bool = True,
 ) -> None:
     """Write the image whole or not at all, and make the folders above it. The extension says the format.
 
     PNG and TIFF files hold all levels of a picture of more than 8 bits (`DeepPicture.save`), others its window.
 
-    `text` (ASCII) goes into the file's metadata where the format can hold it (`text_options`). Transparency is kept
-    where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written, and
-    `FileExistsError` if `overwrite` is false and it exists.
+    `text` (ASCII) and `mark` go into the file's metadata where the format can hold them (`file_options`). Transparency
+    is kept where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written,
+    and `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
     check_writable(path)
@@ -237,7 +244,7 @@ def save_picture(
         image = image.shown()
     if isinstance(image, Image.Image) and image.has_transparency_data and kind in OPAQUE:
         image = Picture(image.convert("RGB"), image.getchannel("A")).over("white")
-    options = OPTIONS[kind] | ({} if text is None else text_options(kind, text))
+    options = OPTIONS[kind] | file_options(kind, text, None if mark is None else marks.xmp(mark))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -245,7 +252,7 @@ def save_picture(
     try:
         with atomic_path(path, overwrite=overwrite) as temporary:
             if isinstance(image, DeepPicture):
-                image.save(temporary, kind, text)
+                image.save(temporary, kind, options)
             else:
                 image.save(temporary, format=Image.registered_extensions()[kind], **options)
     except (OSError, ValueError) as error:

@@ -7,8 +7,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL.PngImagePlugin import PngInfo
 
-from .metadata import KEY
 from .strip import PNG
 
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray and alpha, RGB, RGBA
@@ -16,8 +16,8 @@ _UP = 2  # the filter that stores differences from the row above
 _ROWS = 256
 
 
-def write_png(path: Path, levels: np.ndarray, text: str | None = None) -> None:
-    """Write uint16 levels [H, W] or [H, W, 1 to 4], and `text` (ASCII) where `metadata.text_of` finds it."""
+def write_png(path: Path, levels: np.ndarray, info: PngInfo | None = None) -> None:
+    """Write uint16 levels [H, W] or [H, W, 1 to 4], and the chunks of `info` before them."""
     height, width = levels.shape[:2]
     channels = levels.shape[2] if levels.ndim == 3 else 1
     deflate = zlib.compressobj(6)
@@ -26,8 +26,8 @@ def write_png(path: Path, levels: np.ndarray, text: str | None = None) -> None:
         file.write(PNG)
         header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
         file.write(_chunk(b"IHDR", header))
-        if text is not None:
-            file.write(_chunk(b"tEXt", f"{KEY}\0{text}".encode("ascii")))
+        for kind, content, *_ in info.chunks if info else ():
+            file.write(_chunk(kind, content))
         for start in range(0, height, _ROWS):
             rows = levels[start : start + _ROWS].astype(">u2").view(np.uint8).reshape(-1, len(above))
             filtered = np.empty((len(rows), 1 + len(above)), np.uint8)
