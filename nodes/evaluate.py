@@ -230,9 +230,7 @@ def _notes(witnesses: Witnesses, to: str | None, styles: Tensor | None) -> list[
     if styles is not None and witnesses.vit is None:
         notes.append("The style image was not measured: connect DiffuseIT Load ViT to 'vit'.")
     if (to is not None and witnesses.clips) or witnesses.vit is not None:
-        notes.append(
-            "A network that guided an image is no fair judge of it. Edges, shift, and zoom need no network."
-        )
+        notes.append("A network that guided an image is no fair judge of it.")
     return notes
 
 

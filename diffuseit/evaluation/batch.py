@@ -34,8 +34,8 @@ class Found:
         return -len(self.verdict.findings), self.verdict.confidence or 0.0
 
     def figures(self, names: Sequence[str] | None = None) -> list[str]:
-        """Return "label: value" of each figure, or of those that are named."""
-        values = self.measured.values
+        """Return "label: value" of each figure, or of those that are named. The verdict has said what is in place."""
+        values = {key: value for key, value in self.measured.values.items() if key != "in_place"}
         keys = in_order([key for key in values if names is None or key.partition(".")[0] in names])
         return [f"{label_of(key)}: {figure_of(key).show(values[key])}" for key in keys]
 

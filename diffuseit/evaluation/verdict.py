@@ -23,7 +23,7 @@ from .registration import SMALLEST, SURE, register
 from .structure import structure_distance
 from .witnesses import Witnesses
 
-LOST = 1 / 3
+LOST = 0.35
 """Confidence of the registration below which the structure counts as lost. Between it and `SURE` nothing is said.
 `diffuseit benchmark pocket --task verdict` measures how often that is right."""
 
