@@ -47,8 +47,11 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent"],
-        typer.Option(help="The pixel model and its ablations, or guidance of the latent flow model."),
+        Literal["pixel", "latent", "verdict"],
+        typer.Option(
+            help="The pixel model and its ablations, guidance of the latent flow model, or how often the verdict on a "
+            "result is right."
+        ),
     ] = "pixel",
     methods: Annotated[
         str | None,
@@ -87,8 +90,10 @@ def pocket(
         check_writable_folder(output)
     if guide != "both" and methods is None:
         raise InputError("--guide goes with --methods: add --methods all")
-    if task == "latent" and (methods is not None or dtype != "float32"):
+    if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
+    if task == "verdict" and rows is not None:
+        raise InputError("--rows does not go with --task verdict: leave it out")
     import torch
 
     from ..api import load_models
@@ -99,6 +104,11 @@ def pocket(
         from ..pocket.benchmark.latent import rows_named, run_latent
 
         run_latent(n, output, rows=rows_named(rows), seeds=scenes, console=console.results)
+        return
+    if task == "verdict":
+        from ..pocket.benchmark.verdict import run_verdict
+
+        run_verdict(n, output, seeds=scenes, console=console.results)
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:

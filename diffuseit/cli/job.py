@@ -34,6 +34,7 @@ from . import console
 from .output import Target, variations_of
 
 if TYPE_CHECKING:
+    from ..evaluation.verdict import Verdict
     from ..guidance.loop import Step
     from ..models.bundle import Models
 
@@ -49,12 +50,14 @@ class Job:
 
     def one(self, source: Path, picture: Picture, target: Target) -> None:
         """Translate one image."""
-        text = self._recipe_of(source, target).to_text()
+        recipe = self._recipe_of(source, target)
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
-            result = self._translated(picture, source.name, on_step)
-        saved = target.save(result, text)
+            result, verdict = self._translated(picture, source.name, on_step)
+        saved = target.save(result, _document(recipe, verdict, target.path))
         console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
+        if verdict is not None:
+            console.say(f"Verdict: {verdict.summary()}")
 
     def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
@@ -66,13 +69,18 @@ class Job:
         targets, sheet = variations_of(target, count)
         began = time.monotonic()
         fit = self._fit(picture, source.name)
+        arguments = self._arguments(picture, fit)
+        self._look_ahead(arguments["source"], source.name)
         with console.step_bar(source.name) as on_step:
-            found = diffuseit.vary(count=count, on_step=on_step, **self._arguments(picture, fit))
+            found = diffuseit.vary(count=count, on_step=on_step, **arguments)
+        verdicts = self._verdicts(found.pictures, arguments)
         images = [self._finished(picture, fit, result[None]) for result in found.pictures]
         lines = []
-        for each, image, seed, score in zip(targets, images, found.seeds, found.scores.tolist(), strict=True):
-            one = replace(recipe, seed=seed)
-            lines.append(f"Saved {each.save(image, one.to_text())} (seed {seed}, losses {score:.4g})")
+        made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
+        for each, image, verdict, seed, score in made:
+            saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path))
+            said = "" if verdict is None else f": {verdict.summary()}"
+            lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){said}")
         saved = sheet.save(labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found)))
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
@@ -80,9 +88,10 @@ class Job:
     def folder(self, pairs: list[tuple[Path, Path]]) -> tuple[int, dict[Path, str]]:
         """Translate each source into its target. Return how many were saved, and why the others failed.
 
-        A target that appeared meanwhile is left alone and counts as neither.
+        A target that appeared meanwhile is left alone and counts as neither. The verdicts go into a table beside the
+        results.
         """
-        done, failures = 0, {}
+        done, failures, table = 0, {}, True
         with console.pictures_bar(len(pairs)) as show:
             for number, (source, target) in enumerate(pairs):
                 show(number, source.name, None)
@@ -91,9 +100,12 @@ class Job:
                     with console.notes():
                         picture = read_picture(source)
                     recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
-                    result = self._translated(picture, source.name, _on_step(show, number, source.name))
-                    save_picture(result, target, recipe.to_text(), overwrite=False)
+                    result, verdict = self._translated(
+                        picture, source.name, _on_step(show, number, source.name)
+                    )
+                    save_picture(result, target, _document(recipe, verdict, target), overwrite=False)
                     done += 1
+                    table = table and _tabulated(source, target, recipe, verdict)
                 except FileExistsError:
                     pass
                 except DiffuseITError as error:
@@ -114,10 +126,44 @@ class Job:
             )
         return recipe
 
-    def _translated(self, picture: Picture, name: str, on_step: Callable[[Step], None]) -> Image.Image:
+    def _translated(
+        self, picture: Picture, name: str, on_step: Callable[[Step], None]
+    ) -> tuple[Image.Image, Verdict | None]:
         fit = self._fit(picture, name)
-        result = diffuseit.translate(on_step=on_step, **self._arguments(picture, fit))
-        return self._finished(picture, fit, result.pictures)
+        arguments = self._arguments(picture, fit)
+        self._look_ahead(arguments["source"], name)
+        result = diffuseit.translate(on_step=on_step, **arguments)
+        (verdict,) = self._verdicts(result.pictures, arguments)
+        return self._finished(picture, fit, result.pictures), verdict
+
+    def _look_ahead(self, source: Tensor, name: str) -> None:
+        """Say so if the text asks for more than the method can do."""
+        if self.recipe.to is None:
+            return
+        from ..evaluation.outlook import WARNING, too_far
+
+        for clip in self.models.clip:
+            far = too_far(clip, source.to(clip.mean.device), self.recipe.to)
+            if far is not None and far[0]:
+                console.note(f"{name}: {WARNING}")
+
+    def _verdicts(self, results: Tensor, arguments: dict[str, Any]) -> list[Verdict] | list[None]:
+        """The verdicts on results of one source, at the model's size; None if there is trouble, which is said."""
+        try:
+            from ..pocket.witnesses import verdicts_on_run
+
+            return verdicts_on_run(
+                results,
+                arguments["source"],
+                vit=self.models.vit,
+                clips=self.models.clip,
+                to=self.recipe.to,
+                from_=self.recipe.from_,
+                style=arguments["style"],
+            )
+        except Exception as error:  # a result is there, and nobody asked for its verdict
+            console.note(f"there is no verdict: {type(error).__name__}: {' '.join(str(error).split())}")
+            return [None] * len(results)
 
     def _fit(self, picture: Picture, name: str) -> Fit:
         fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
@@ -165,6 +211,37 @@ class Job:
 
 def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
     return lambda step: show(number, name, step)
+
+
+def _document(recipe: Recipe, verdict: Verdict | None, path: Path) -> str:
+    """The text for the file of a result: the recipe, and the verdict if it fits in too."""
+    if verdict is not None:
+        text = recipe.to_text(verdict.to_json())
+        if text_options(path.suffix.lower(), text):
+            return text
+    return recipe.to_text()
+
+
+def _tabulated(source: Path, target: Path, recipe: Recipe, verdict: Verdict | None) -> bool:
+    """Put a verdict into the table of its folder. Return whether that may go on; if not, why is said."""
+    if verdict is None:
+        return True
+    from ..evaluation.verdict_table import append_verdict
+
+    about = {
+        "result": target.name,
+        "source": source.name,
+        "to": recipe.to or "",
+        "from": recipe.from_ or "",
+        "style": "" if recipe.style is None else recipe.style.path,
+        "seed": str(recipe.seed),
+    }
+    try:
+        append_verdict(target.parent, about, verdict)
+    except InputError as error:
+        console.note(f"no verdicts are kept: {error}")
+        return False
+    return True
 
 
 def _mask(mask: Picture, picture: Picture) -> Tensor:

@@ -103,7 +103,7 @@ class Report:
         for row in self.rows:
             values = [repr(row.values[key]) if key in row.values else "" for key in self.keys]
             texts = [row.name, row.source, row.to or "", row.from_ or ""]
-            writer.writerow([*map(_inert, texts), *values, _inert("; ".join(row.notes))])
+            writer.writerow([*map(inert, texts), *values, inert("; ".join(row.notes))])
         return lines.getvalue()
 
 
@@ -141,6 +141,6 @@ def _ranks(values: dict[str, float]) -> dict[str, float]:
     return {name: (first[value] + last[value] + 1) / (2 * len(ordered)) for name, value in values.items()}
 
 
-def _inert(cell: str) -> str:
-    """A text that no spreadsheet takes for a formula: names of files are strangers' words."""
+def inert(cell: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: names of files are strangers' words."""
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -6,8 +6,8 @@ nothing where there is one, as in the pocket world, else by the CLIP at hand, wh
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,14 @@ class Verdict:
 
     def __post_init__(self) -> None:
         check(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, numbers with four digits, and the summary."""
+        values = {
+            entry.name: round(value, 4) if isinstance(value := getattr(self, entry.name), float) else value
+            for entry in fields(self)
+        }
+        return {**values, "summary": self.summary()}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
