@@ -55,9 +55,8 @@ class Job:
         with console.step_bar(source.name) as on_step:
             result, verdict = self._translated(picture, source.name, on_step)
         saved = target.save(result, _document(recipe, verdict, target.path))
-        console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
-        if verdict is not None:
-            console.say(f"Verdict: {verdict.summary()}")
+        facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
+        console.say(f"Saved {saved} {facts}{_said(verdict)}")
 
     def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
@@ -79,8 +78,7 @@ class Job:
         made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
         for each, image, verdict, seed, score in made:
             saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path))
-            said = "" if verdict is None else f": {verdict.summary()}"
-            lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){said}")
+            lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){_said(verdict)}")
         saved = sheet.save(labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found)))
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
@@ -143,7 +141,7 @@ class Job:
         from ..evaluation.outlook import WARNING, too_far
 
         for clip in self.models.clip:
-            far = too_far(clip, source.to(clip.mean.device), self.recipe.to)
+            far = too_far(clip, source, self.recipe.to)
             if far is not None and far[0]:
                 console.note(f"{name}: {WARNING}")
 
@@ -211,6 +209,11 @@ class Job:
 
 def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
     return lambda step: show(number, name, step)
+
+
+def _said(verdict: Verdict | None) -> str:
+    """The end of the line about a saved result."""
+    return "" if verdict is None else f": {verdict.summary()}"
 
 
 def _document(recipe: Recipe, verdict: Verdict | None, path: Path) -> str:

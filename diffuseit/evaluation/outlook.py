@@ -22,4 +22,6 @@ WARNING = "the target text is far from what this image shows: expect the result 
 def too_far(clip: CLIP, sources: Tensor, to: str) -> list[bool] | None:
     """Return for each source [N, 3, H, W] in [-1, 1] whether the target text is too far; None for an unknown CLIP."""
     threshold = FAR.get(clip.name)
-    return None if threshold is None else (text_match(clip, sources, to).target < threshold).tolist()
+    if threshold is None:
+        return None
+    return (text_match(clip, sources.to(clip.mean.device), to).target < threshold).tolist()
