@@ -21,6 +21,7 @@ MODULES = (
     "variations",
     "color",
     "evaluate",
+    "inspect",
     "download",
     "examples",
 )

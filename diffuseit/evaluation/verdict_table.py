@@ -1,17 +1,17 @@
 """The verdicts on a folder of results, as a table that grows by a line with each result."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
-from .report import inert
+from ..files.tables import to_csv
 from .verdict import Verdict
 
 FILE = "verdicts.csv"
 _FIRST = ("result", "source", "to", "from", "style", "seed", "summary")
+_LONGEST = 10_000
 _COLUMNS = (*_FIRST, *(entry.name for entry in fields(Verdict)))
 
 
@@ -22,31 +22,19 @@ def append_verdict(folder: Path, about: Mapping[str, str], verdict: Verdict) -> 
     """
     path = folder / FILE
     values = {**about, **verdict.to_json()}
+    text = to_csv(_COLUMNS, [[_plain(values.get(name)) for name in _COLUMNS]])
+    first = text[: text.index("\n") + 1]
     try:
-        new = not path.exists()
-        if not new and path.open(encoding="utf-8", errors="replace").readline() != _line(_COLUMNS):
-            raise InputError(f"{path} is another table: move it away")
+        if path.exists():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                if file.readline(_LONGEST) != first:
+                    raise InputError(f"{path} is another table: move it away")
+            text = text.removeprefix(first)
         with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(
-                (_line(_COLUMNS) if new else "") + _line([_cell(values.get(name)) for name in _COLUMNS])
-            )
+            file.write(text)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else inert(str(value))
-        if isinstance(value, str)
-        else str(value)
-    )
-
-
-def _line(cells: object) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(cells)  # type: ignore[arg-type]
-    return text.getvalue()
+def _plain(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
