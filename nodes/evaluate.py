@@ -143,12 +143,13 @@ class Evaluate(io.ComfyNode):
         with gradients():
             pictures, sources = to_core(image), to_core(source, "source")
             styles = None if style_image is None else to_core(style_image, "style_image")
-            masks = None if mask is None else mask_to_core(mask, sources)
-            for name, given in (("source", sources), ("style_image", styles), ("mask", masks)):
+            for name, given in (("source", sources), ("style_image", styles)):
                 if given is not None and len(given) not in (1, len(pictures)):
                     raise InputError(
                         f"{name}: {len(given)} for {len(pictures)} images: give one, or one for each"
                     )
+            sources = sources.expand(len(pictures), -1, -1, -1)
+            masks = None if mask is None else mask_to_core(mask, sources)
             witnesses, device = _networks(pictures, vit, clip)
             to, from_ = to_text.strip() or None, from_text.strip() or None
             progress = events.Progress(len(pictures))
@@ -162,11 +163,7 @@ class Evaluate(io.ComfyNode):
                     _one(masks, number, device),
                     pocket_target(witnesses, to, look),
                 )
-                found.append(
-                    find(
-                        picture.to(device), sources[number % len(sources)][None].to(device), wanted, witnesses
-                    )
-                )
+                found.append(find(picture.to(device), sources[number][None].to(device), wanted, witnesses))
                 progress.update(number + 1, len(pictures))
             report = to_comfy(to_tensor(as_picture(found, MOST_SHOWN)))
         text = in_words(found, _notes(witnesses, to, styles))

@@ -85,6 +85,8 @@ def test_a_style_image_and_a_mask_are_measured(evaluate):
     masked = torch.where(mask[..., None] > 0, result, source)
     found = evaluate(masked, source, style_image=scenes(WINTER, 5), mask=mask)
     assert "background PSNR: 100.00 dB" in found.text and "style match" in found.text
+    two = torch.cat([mask, 1 - mask])
+    assert "background PSNR" in evaluate(torch.cat([masked, masked]), source, mask=two).text
     whole = evaluate(result, source, style_image=scenes(WINTER, 5))
     assert 0 < found.target_reached < whole.target_reached <= 1
 

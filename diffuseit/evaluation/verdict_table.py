@@ -1,5 +1,6 @@
 """The verdicts on a folder of results, as a table that grows by a line with each result."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -25,7 +26,9 @@ def append_verdict(folder: Path, about: Mapping[str, str], verdict: Verdict) -> 
     text = to_csv(_COLUMNS, [[_plain(values.get(name)) for name in _COLUMNS]])
     first = text[: text.index("\n") + 1]
     try:
-        if path.exists():
+        if os.path.lexists(path):
+            if not path.is_file():
+                raise InputError(f"{path} is no regular file: move it away")
             with path.open(encoding="utf-8", errors="replace") as file:
                 if file.readline(_LONGEST) != first:
                     raise InputError(f"{path} is another table: move it away")
