@@ -21,6 +21,7 @@ MODULES = (
     "variations",
     "color",
     "evaluate",
+    "full_size",
     "inspect",
     "download",
     "examples",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from . import console
+from . import console, protocols
 from .options import path
 
 app = typer.Typer(help="Measure how good the translations are.", no_args_is_help=True)
@@ -47,10 +47,10 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "verdict"],
+        Literal["pixel", "latent", "large", "verdict"],
         typer.Option(
-            help="The pixel model and its ablations, guidance of the latent flow model, or how often the verdict on a "
-            "result is right."
+            help="The pixel model and its ablations, guidance of the latent model, results larger than the model, or "
+            "how often the verdict on a result is right."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -79,6 +79,9 @@ def pocket(
         Literal["float32", "bfloat16", "float16"],
         typer.Option(help="The numbers that the networks compute with."),
     ] = "float32",
+    scale: Annotated[
+        Literal["2", "4"], typer.Option(help="With --task large: how many times larger than the model.")
+    ] = "2",
 ) -> None:
     """Measure how well style is reached and structure is kept.
 
@@ -90,6 +93,8 @@ def pocket(
         check_writable_folder(output)
     if guide != "both" and methods is None:
         raise InputError("--guide goes with --methods: add --methods all")
+    if scale != "2" and task != "large":
+        raise InputError("--scale goes with --task large: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -109,6 +114,13 @@ def pocket(
         from ..pocket.benchmark.verdict import run_verdict
 
         run_verdict(n, output, seeds=scenes, console=console.results)
+        return
+    if task == "large":
+        from ..pocket.benchmark.large import ROWS as LARGE_ROWS
+        from ..pocket.benchmark.large import run_large
+
+        names = LARGE_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_large(n, output, scale=int(scale), rows=names, seeds=scenes, console=console.results)
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:
@@ -131,3 +143,8 @@ def pocket(
         models=models,
         console=console.results,
     )
+
+
+app.command()(protocols.flexit)
+app.command()(protocols.folders)
+app.command()(protocols.pie)
