@@ -22,11 +22,13 @@ from ..images.io import (
     check_writable,
     level_image,
     level_tensor,
+    read_mark,
     read_picture,
     save_picture,
     to_pil,
     to_tensor,
 )
+from ..images.marks import SourceType, of_result
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
 from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
@@ -42,12 +44,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe with the networks and images that it names. It makes any source into a result."""
+    """A recipe with the networks and images that it names. It makes any source into a result.
+
+    A `marked` one says in its metadata that a trained model has changed it (`images/marks.py`).
+    """
 
     recipe: Recipe
     models: Models
     style: Picture | None = None
     mask: Picture | None = None
+    marked: bool = True
 
     def one(self, source: Path, picture: Picture, target: Target) -> None:
         """Translate one image."""
@@ -55,7 +61,7 @@ class Job:
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
             result, verdict = self._translated(picture, source.name, on_step)
-        saved = target.save(result, _document(recipe, verdict, target.path))
+        saved = target.save(result, _document(recipe, verdict, target.path), self._mark_of(source))
         facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
         console.say(f"Saved {saved} {facts}{_said(verdict)}")
 
@@ -75,12 +81,13 @@ class Job:
             found = diffuseit.vary(count=count, on_step=on_step, **arguments)
         verdicts = self._verdicts(found.pictures, arguments)
         images = [self._finished(picture, fit, result[None]) for result in found.pictures]
-        lines = []
+        lines, mark = [], self._mark_of(source)
         made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
         for each, image, verdict, seed, score in made:
-            saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path))
+            saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path), mark)
             lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){_said(verdict)}")
-        saved = sheet.save(labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found)))
+        grid = labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found))
+        saved = sheet.save(grid, mark=mark)
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
 
@@ -119,8 +126,13 @@ class Job:
         """
         recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
         result, verdict = self._translated(picture, source.name, on_step)
-        save_picture(result, target, _document(recipe, verdict, target), overwrite=False)
+        text = _document(recipe, verdict, target)
+        save_picture(result, target, text, mark=self._mark_of(source), overwrite=False)
         return recipe, verdict
+
+    def _mark_of(self, source: Path) -> SourceType | None:
+        """Return what the result says of its making, for programs that look for it."""
+        return of_result(read_mark(source)) if self.marked else None
 
     def _recipe_of(self, source: Path, target: Target) -> Recipe:
         """The recipe of the result in `target`, with a note if the file cannot hold it."""
