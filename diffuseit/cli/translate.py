@@ -326,7 +326,7 @@ def _translate_again(
     )
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
-    Job(now, networks.models, style_picture, mask_picture, marked).one(source, picture, target)
+    Job(now, networks.models, style_picture, mask_picture, marked=marked).one(source, picture, target)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:
