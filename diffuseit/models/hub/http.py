@@ -37,6 +37,9 @@ RESERVE = 64 * 1024 * 1024
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Status codes of failures that may pass."""
 
+FIRST_ATTEMPTS = 2
+"""How often a server is tried that has not answered yet."""
+
 _REDIRECTS = 10
 
 
@@ -112,8 +115,12 @@ class _RetryError(Exception):
         self.wait = wait
 
 
-class _UnknownHostError(_RetryError):
-    """The name of a host cannot be resolved. That may pass, but hardly before a server has answered once."""
+class _NotReachedError(_RetryError):
+    """No answer from the server. That may pass, but hardly before it has answered once."""
+
+
+class _UnknownHostError(_NotReachedError):
+    """The name of the host cannot be resolved."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +204,8 @@ class _Transfer:
                     kept = self._kept()
                     failures = 1 if kept >= most + CHUNK else failures + 1
                     most = max(most, kept)
-                    unknown = isinstance(error, _UnknownHostError)
-                    answered = answered or not unknown
-                    if unknown and not answered:
+                    answered = answered or not isinstance(error, _NotReachedError)
+                    if not answered and (failures >= FIRST_ATTEMPTS or isinstance(error, _UnknownHostError)):
                         raise self._failure(str(error), error) from error
                     if failures >= self.patience.attempts:
                         raise self._failure(f"{error}, {failures} times in a row", error) from error
@@ -267,14 +273,14 @@ class _Transfer:
         patience = self.patience
 
         def get() -> requests.Response:
-            with self._connecting(f"no connection to {self.host}"):
+            with self._connecting(f"no connection to {self.host}", _NotReachedError):
                 return _get(session, self.source.url, headers, (patience.connect, patience.window))
 
         waiting = partial(self._report, f"waiting for {self.host}")
         try:
             response = call(get, waiting, patience.connect + patience.window)
         except NoAnswerError:
-            raise _RetryError(f"no answer from {self.host}") from None
+            raise _NotReachedError(f"no answer from {self.host}") from None
         self.host = host_of(response.url)
         return response
 
@@ -403,8 +409,8 @@ class _Transfer:
         return not_downloaded(self.target, reason + kept, page, self.source.name, details)
 
     @contextmanager
-    def _connecting(self, reason: str) -> Iterator[None]:
-        """Turn the failures of requests into `_RetryError`, or `DownloadError` where another try is no use."""
+    def _connecting(self, reason: str, kind: type[_RetryError] = _RetryError) -> Iterator[None]:
+        """Turn the failures of requests into `kind`, or `DownloadError` where another try is no use."""
         try:
             yield
         except (requests.exceptions.TooManyRedirects, requests.exceptions.InvalidURL) as error:
@@ -414,7 +420,8 @@ class _Transfer:
                 raise self._failure(f"the certificate of {self.host} is not trusted", error) from error
             if isinstance(error, requests.exceptions.ProxyError):
                 reason = "no connection through the proxy"
-            kind = _UnknownHostError if _caused_by(error, socket.gaierror) else _RetryError
+            if _caused_by(error, socket.gaierror):
+                kind = _UnknownHostError
             raise kind(reason) from error
 
 
