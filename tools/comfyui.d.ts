@@ -122,8 +122,14 @@ interface MenuItem {
   callback(): void;
 }
 
+interface NodeDefinition {
+  name: string;
+  search_aliases?: string[]; // other texts that the search for nodes looks in
+}
+
 interface Extension {
   name: string;
+  beforeRegisterVueAppNodeDefs?(definitions: NodeDefinition[]): void;
   getNodeMenuItems?(node: LGraphNode): MenuItem[];
   settings?: Setting[];
   setup?(): Promise<void> | void;
