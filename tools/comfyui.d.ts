@@ -16,6 +16,7 @@ interface Widget {
   value: unknown;
   label?: string; // what is written on it, if not its name
   disabled?: boolean;
+  options?: { advanced?: boolean };
   callback?(value: unknown): void;
 }
 
@@ -91,6 +92,7 @@ interface LGraphCanvas {
 }
 
 declare const LiteGraph: {
+  vueNodesMode?: boolean; // missing in older front ends
   registered_node_types: Record<string, unknown>;
   createNode(type: string): LGraphNode;
   LGraphGroup: new (title: string) => LGraphGroup;

@@ -144,7 +144,7 @@ def test_the_papers_models_are_offered_for_download(page, server, shoot):
     open_template(page, server, "full-size")
     assert_opened_as_saved(page, "full-size")
     page.get_by_role("button", name="View details").click()
-    page.get_by_text("Missing Models").wait_for()
+    page.get_by_text("Missing Models", exact=True).wait_for()  # the sampler says so too, in other words
     shoot("full-size-open")
     assert page.get_by_text("Missing Node").count() == 0
     assert page.get_by_text("Missing Input").count() == 0

@@ -418,7 +418,7 @@ def test_what_will_be_is_said_before_a_run(visit, shoot, renderer, seed):  # noq
         "skip 20 leaves none of 20 steps",
         "Pocket models know only the drawn scenes of Example Picture. The result will be 80 × 48",
         "The pocket CLIP has never seen: cyberpunk, city, neon, oil",
-        "The mask is empty: Load Image gives such a mask for a picture without transparent parts",
+        "The mask of Load Image is empty, since the picture has no transparency: it counts as none",
     ]
     here.get_by_text(expected[-1]).wait_for()
     assert notes(page) == expected

@@ -180,10 +180,10 @@ def widgets_values(flow):
 
 
 def shares(page):
-    """What the bars of the loss nodes say, in percent, by node."""
+    """What the bars of the loss nodes say, in percent, by node; an empty bar says nothing."""
     return page.evaluate("""() => Object.fromEntries(app.canvas.graph.nodes.flatMap(node => {
         const bar = node.widgets?.find(widget => widget.name === 'diffuseit_share')
-        return bar && !bar.element.hidden ? [[node.id, parseInt(bar.element.textContent)]] : []
+        return bar?.element.textContent ? [[node.id, parseInt(bar.element.textContent)]] : []
     }))""")
 
 
