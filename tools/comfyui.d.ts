@@ -166,9 +166,21 @@ interface App {
   graphToPrompt(): Promise<{ output: Prompt }>;
 }
 
+/** What is wrong with an input of a node that the server refuses. */
+interface NodeFault {
+  type: string;
+  details: string;
+  extra_info?: { input_name?: string };
+}
+
+interface QueueResponse {
+  prompt_id?: string;
+  node_errors?: Record<string, { class_type?: string; errors: NodeFault[] }>;
+}
+
 interface Api {
   clientId?: string;
-  queuePrompt(number: number, data: { output?: Prompt }, ...more: unknown[]): Promise<{ prompt_id?: string }>;
+  queuePrompt(number: number, data: { output?: Prompt }, ...more: unknown[]): Promise<QueueResponse>;
   fetchApi(path: string, options?: RequestInit): Promise<Response>;
   addEventListener(type: string, listener: (event: CustomEvent) => void): void;
 }

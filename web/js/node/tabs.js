@@ -6,6 +6,7 @@
 
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
+import { tellOnce } from "./refusals.js";
 
 const MAX_QUEUED = 200;
 
@@ -34,6 +35,7 @@ export function watchQueue() {
   api.queuePrompt = function (...args) {
     const tab = openTab();
     const answer = queuePrompt.apply(this, args);
+    answer.catch(tellOnce);
     const noted = answer.then(
       ({ prompt_id }) => prompt_id && addPrompt(prompt_id, args[1]?.output ?? {}, tab),
     );
