@@ -67,6 +67,12 @@ BEFORE_THE_RUN = {
         "the preset pocket-image is guided by an image: connect one to 'style_image'",
     ),
     "no such preset": (with_preset("mine"), "preset", "preset is 'mine': use one of official-text"),
+    "a file of the catalog": (
+        changed(text_prompt(), "vit", model="dino_deitsmall16_pretrain.pth"),
+        "vit",
+        "dino_deitsmall16_pretrain.pth is not in models/diffuseit: download dino-s16 in the DiffuseIT sidebar, under "
+        "Models (87 MB)",
+    ),
     "no such file": (changed(text_prompt(), "vit", model="gone.pt"), "vit", "gone.pt"),
 }
 
