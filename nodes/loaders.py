@@ -251,7 +251,7 @@ class LoadCLIP(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str | None = None) -> bool | str:
+    def validate_inputs(cls, model: str | None = None, further: object = None) -> bool | str:
         return _why_not(cls, model)
 
     @classmethod

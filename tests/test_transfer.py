@@ -502,6 +502,7 @@ def test_an_unknown_host_is_told_at_once_and_what_to_do_by_hand(
         f"in a browser and save the file as {tmp_path / 'w.pt'}"
     )
     assert "name resolution" in caught.value.details
+    assert caught.value.host == "models.invalid"
     assert asked == ["models.invalid"]
 
 

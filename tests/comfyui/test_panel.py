@@ -276,6 +276,22 @@ def test_a_download_that_fails_says_why_and_one_can_be_stopped(page, server):
     alert.wait_for()
     assert f"has no file {GONE.hub.file} any more" in alert.inner_text()
     assert row(page, GONE.name).get_by_role("button").inner_text() == "Try again"
+    page.evaluate(
+        "job => app.api.dispatchEvent(new CustomEvent('diffuseit.download', {detail: job}))",
+        {
+            "name": GONE.name,
+            "state": "failed",
+            "done": 0,
+            "total": 1,
+            "error": "long",
+            "host": "models.invalid",
+        },
+    )
+    folder = server.base / "models" / "diffuseit"
+    alert.get_by_text(
+        f"No connection to models.invalid. Try again, or save the file by hand as {GONE.file} in {folder}."
+    ).wait_for()
+    assert alert.get_by_role("link", name="Open the page").get_attribute("href") == GONE.address
     stop = row(page, SLOW.name).get_by_role("button", name="Stop")
     stop.wait_for()
     page.locator(f"[data-model={SLOW.name}][data-state=running]").wait_for()

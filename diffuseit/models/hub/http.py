@@ -100,11 +100,15 @@ class Source:
 
 
 class DownloadError(ModelError):
-    """A file that cannot be fetched. The text is one sentence; `details` are what the libraries said."""
+    """A file that cannot be fetched. The text is one sentence; `details` are what the libraries said.
 
-    def __init__(self, message: str, details: object = "") -> None:
+    `host` is the host that cannot be reached, where that is the reason.
+    """
+
+    def __init__(self, message: str, details: object = "", host: str | None = None) -> None:
         super().__init__(message)
         self.details = schema.printable(str(details)[:2000])
+        self.host = host
 
 
 class _RetryError(Exception):
@@ -406,7 +410,8 @@ class _Transfer:
         kept = f"; the {self._kept()} bytes that came are kept" if self._kept() else ""
         page = self.source.page or self.source.url
         details = (error and error.__cause__) or self.source.url
-        return not_downloaded(self.target, reason + kept, page, self.source.name, details)
+        host = self.host if isinstance(error, _NotReachedError) else None
+        return not_downloaded(self.target, reason + kept, page, self.source.name, details, host)
 
     @contextmanager
     def _connecting(self, reason: str, kind: type[_RetryError] = _RetryError) -> Iterator[None]:
@@ -437,13 +442,19 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def not_downloaded(
-    target: Path, reason: str, page: str, name: str = "the file", details: object = ""
+    target: Path,
+    reason: str,
+    page: str,
+    name: str = "the file",
+    details: object = "",
+    host: str | None = None,
 ) -> DownloadError:
     """Return the error for a file that did not come: why, and how to get it by hand from `page`."""
     return DownloadError(
         f"{target.name} was not downloaded ({reason}): try again, or open {page} in a browser and save {name} as "
         f"{target}",
         details,
+        host,
     )
 
 
