@@ -128,11 +128,6 @@ IN_THE_RUN = {
         "sampler",
         "The image is 5x4 pixels: at least 8x8 are needed",
     ),
-    "image preset without picture, from a link": (
-        with_preset(["words", 0]) | {"words": ("PrimitiveString", {"value": "pocket-image"})},
-        "preset",
-        "the preset pocket-image is guided by an image: connect one to 'style_image'",
-    ),
     "no such layer": (
         changed(text_prompt(), "vit", layer=63),
         "vit",
