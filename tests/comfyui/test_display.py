@@ -343,6 +343,14 @@ def test_runs_that_end_early_say_how_and_why(visit, shoot, renderer, seed):  # n
     shoot(page, f"display-{renderer}-failed", whole=False)
     assert error == "The image is 4x4 pixels: at least 8x8 are needed"
     assert clipped(page, ".diffuseit-node") == []
+
+    # What is wrong with two inputs together is told once.
+    page.evaluate(SET, [SAMPLER, {"steps": 6, "skip": 6}])
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("id => app.lastNodeErrors?.[id]", arg=SAMPLER)
+    (fault,) = page.evaluate("id => app.lastNodeErrors[id].errors", SAMPLER)
+    assert fault["details"] == "skip - skip is 6 of 6 steps: it must leave at least one step"
+    shoot(page, f"display-{renderer}-refused", whole=False)
     assert not page.said
 
 
