@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "performance": ("errors", "schema", "models", "losses"),
     "guidance": ("errors", "schema", "models", "losses", "methods", "performance"),
     "evaluation": ("errors", "schema", "files", "models", "losses", "images"),
+    "inspection": ("errors", "schema", "files", "models", "losses", "images"),
     "presets": ("errors", "schema", "models", "losses", "methods", "guidance"),
 }
 """What a part of the package may import beside itself; the parts that are not named stand above all of these."""

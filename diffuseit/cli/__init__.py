@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import DiffuseITError
-from . import benchmark, console, evaluate, models, translate
+from . import benchmark, console, evaluate, gallery, inspect, models, translate
 
 # click's. Newer versions of typer have a copy of click, under no public name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -59,7 +59,9 @@ app.command()(translate.translate)
 app.command()(translate.presets)
 app.command()(evaluate.evaluate)
 app.command()(benchmark.demo)
+app.command()(gallery.gallery)
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(inspect.app, name="inspect")
 app.add_typer(models.app, name="models")
 
 

@@ -120,12 +120,12 @@ def complain(text: str) -> None:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Print the warnings of the block as notes."""
+    """Print the warnings of the block as notes, each once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for warning in caught:
-        note(str(warning.message))
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        note(text)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """A report of many results: figures, summaries, and the files that hold them."""
 
-import csv
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files.atomic import atomic_path
+from ..files.tables import to_csv
 from .figures import Summary, figure_of, in_order, summarize
 from .rows import Row
 
@@ -97,14 +96,15 @@ class Report:
 
     def to_csv(self) -> str:
         """Return one line a picture, and a first one with the names of the columns."""
-        lines = io.StringIO(newline="")
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["result", "source", "to", "from", *self.keys, "notes"])
-        for row in self.rows:
-            values = [repr(row.values[key]) if key in row.values else "" for key in self.keys]
-            texts = [row.name, row.source, row.to or "", row.from_ or ""]
-            writer.writerow([*map(_inert, texts), *values, _inert("; ".join(row.notes))])
-        return lines.getvalue()
+        rows = [
+            [
+                *(row.name, row.source, row.to or "", row.from_ or ""),
+                *(row.values.get(key) for key in self.keys),
+                "; ".join(row.notes),
+            ]
+            for row in self.rows
+        ]
+        return to_csv(["result", "source", "to", "from", *self.keys, "notes"], rows)
 
 
 def check_folder(folder: Path, results: str) -> None:
@@ -139,8 +139,3 @@ def _ranks(values: dict[str, float]) -> dict[str, float]:
         first.setdefault(value, place)
         last[value] = place
     return {name: (first[value] + last[value] + 1) / (2 * len(ordered)) for name, value in values.items()}
-
-
-def _inert(cell: str) -> str:
-    """A text that no spreadsheet takes for a formula: names of files are strangers' words."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

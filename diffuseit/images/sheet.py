@@ -44,17 +44,18 @@ def captioned(tiles: Mapping[str, Tensor], per_row: int, scale: int = 3) -> Imag
     return sheet
 
 
-def labeled_grid(pictures: Tensor, labels: Sequence[str]) -> Image.Image:
-    """Images [k, 3, H, W] in [-1, 1] as near to a square as possible, each above its label, on white.
+def labeled_grid(pictures: Tensor, labels: Sequence[str], columns: int | None = None) -> Image.Image:
+    """Images [k, 3, H, W] in [-1, 1], each above its label, on white.
 
-    Small ones are enlarged by a whole number. A label may have several lines.
+    Without `columns` the grid is as near to a square as possible. Small images are enlarged by a whole
+    number. A label may have several lines.
     """
     height, width = pictures.shape[-2:]
     scale = max(1, math.ceil(_LABELED_WIDTH / width))
     size = (width * scale, height * scale)
     font = ImageFont.load_default(max(14, size[0] // 24))
     foot = max(_lower_end(label, font) for label in labels) + 2 * _GAP
-    columns = math.ceil(math.sqrt(len(pictures)))
+    columns = columns or math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     sheet = Image.new("RGB", (columns * (size[0] + _GAP) - _GAP, rows * (size[1] + foot)), "white")
     draw = ImageDraw.Draw(sheet)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -37,6 +38,16 @@ class ViTFeatures:
     keys: Tensor  # [B, N, D] keys of the chosen layer, all heads concatenated
     early_keys: Tensor  # [B, N, D] those of the layer half-way to it, which hold textures and exact places
     cls: Tensor  # [B, D] [CLS] after the last block, before the final norm
+
+
+@dataclass(frozen=True)
+class ViTFacets:
+    """All that one layer computes of a batch of images, [B, N, D] each; N as in `ViTFeatures`, heads concatenated."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    tokens: Tensor  # after the layer
 
 
 @dataclass(frozen=True)
@@ -199,6 +210,11 @@ class ViT(nn.Module):
         image = resize_shorter(0.5 * image + 0.5, self.input_size, self.max_size, antialias=self.antialias)
         return ((image - self.mean) / self.std).to(self.model.patch_embed.proj.weight.dtype)
 
+    @property
+    def depth(self) -> int:
+        """How many layers there are."""
+        return len(self.model.blocks)
+
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """(rows, columns) of the patches, which come last among the keys, of an image of `size` (height, width)."""
         pixels = self.preprocess(self.mean.new_zeros(1, 3, *size))
@@ -255,23 +271,52 @@ class ViT(nn.Module):
         """Features of images [B, 3, H, W] in [-1, 1]; differentiable in `image`."""
         keys: dict[int, Tensor] = {}
 
-        def keep(number: int, _module: nn.Module, _inputs: Any, qkv: Tensor) -> None:
+        def keep(number: int, qkv: Tensor) -> None:
             keys[number] = at_least_float32(qkv.chunk(3, dim=-1)[1])
 
         chosen, early = self._key_layers
         blocks: Any = self.model.blocks
-        handles = [
-            blocks[number].attn.qkv.register_forward_hook(partial(keep, number)) for number in {chosen, early}
-        ]
-        try:
+        with self._reading({chosen, early}, keep):
             tokens, turn = self._tokens(self.preprocess(image))
             for layer in blocks:
                 tokens = layer(tokens) if turn is None else layer(tokens, rope=turn)
+        cls = tokens[:, 0].clone()  # not a part of memory that the next pass may write to (CUDA graphs)
+        return ViTFeatures(keys=keys[chosen], early_keys=keys[early], cls=at_least_float32(cls))
+
+    @torch.no_grad()
+    def facets(self, image: Tensor, layers: Collection[int]) -> dict[int, ViTFacets]:
+        """All that the layers of these numbers, 0 or more, compute of images [B, 3, H, W] in [-1, 1]."""
+        projections: dict[int, tuple[Tensor, ...]] = {}
+
+        def keep(number: int, qkv: Tensor) -> None:
+            projections[number] = at_least_float32(qkv).chunk(3, dim=-1)
+
+        found: dict[int, ViTFacets] = {}
+        blocks: Any = self.model.blocks
+        with self._reading(set(layers), keep):
+            tokens, turn = self._tokens(self.preprocess(image))
+            for number, layer in enumerate(blocks[: max(layers) + 1]):
+                # Not the call, which may be compiled and know nothing of what reads inside.
+                tokens = layer.forward(tokens) if turn is None else layer.forward(tokens, rope=turn)
+                if number in projections:
+                    queries, keys, values = projections.pop(number)
+                    found[number] = ViTFacets(queries, keys, values, at_least_float32(tokens))
+        return found
+
+    @contextmanager
+    def _reading(self, layers: set[int], keep: Callable[[int, Tensor], None]) -> Iterator[None]:
+        """Hand the queries, keys, and values [B, N, 3 D] of these layers to `keep` with the layer's number."""
+        blocks: Any = self.model.blocks
+
+        def hook(number: int, _module: nn.Module, _inputs: Any, qkv: Tensor) -> None:
+            keep(number, qkv)
+
+        handles = [blocks[number].attn.qkv.register_forward_hook(partial(hook, number)) for number in layers]
+        try:
+            yield
         finally:
             for handle in handles:
                 handle.remove()
-        cls = tokens[:, 0].clone()  # not a part of memory that the next pass may write to (CUDA graphs)
-        return ViTFeatures(keys=keys[chosen], early_keys=keys[early], cls=at_least_float32(cls))
 
 
 def to_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -420,3 +465,11 @@ def load_vit(
     )
     vit.config = config
     return vit.cast(dtype)
+
+
+def random_vit(config: ViTConfig, seed: int = 0) -> ViT:
+    """Return a frozen ViT as it is before training: with the random weights that timm starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = config.build().state_dict()
+    return load_vit(state, config=config)

@@ -55,6 +55,14 @@ BASES = {
         "match": ("DiffuseITMatchColors", {"image": ["source", 0], "reference": ["look", 0]}),
         "save": ("SaveImage", {"images": ["match", 0]}),
     },
+    "inspect": {
+        **PICTURES,
+        "vit": ("DiffuseITLoadViT", {}),
+        "pca": ("DiffuseITKeyPCA", {"vit": ["vit", 0], "image": ["source", 0]}),
+        "similar": ("DiffuseITSelfSimilarity", {"vit": ["vit", 0], "image": ["source", 0]}),
+        "save": ("SaveImage", {"images": ["pca", 0]}),
+        "map": ("SaveImage", {"images": ["similar", 0]}),
+    },
     "example": {
         "picture": ("DiffuseITExamplePicture", {}),
         "save": ("SaveImage", {"images": ["picture", 0]}),

@@ -1,36 +1,42 @@
 """Pictures of what the networks see."""
 
-import torch
-import torch.nn.functional as F
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from diffuseit.guidance.rng import Seeded
+from diffuseit.inspection.facets import PATCH_FACETS, PatchFacet, enlarged, patch_features
+from diffuseit.inspection.pca import principal_colors
+from diffuseit.inspection.similarity import point_similarity, similarity_colors
 from diffuseit.models.crops import apply_crops
-from diffuseit.models.vit import load_vit
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
-from diffuseit.pocket.models import WEIGHTS
+from diffuseit.pocket.models import pocket_vit
 from diffuseit.pocket.world.render import STYLES, render, sample_geometry
 from tools.help_pictures.settings import Tiles, models
 
 
-def key_colors(pictures: Tensor, layer: int) -> Tensor:
-    """Return the keys of a layer of the pocket ViT as colors, for and as images [B, 3, H, W] in [-1, 1].
+def key_colors(pictures: Tensor, layer: int, facet: PatchFacet = "key") -> list[Tensor]:
+    """Return a facet of a layer of the pocket ViT as colors, [3, H, W] in [-1, 1] for each image [B, 3, H, W]."""
+    features = patch_features(pocket_vit(), pictures, layer, facet)
+    colors, _ = principal_colors(list(features))
+    return [enlarged(one, (pictures.shape[-2], pictures.shape[-1])) for one in colors]
 
-    Red, green, and blue are the first three principal components of the keys of all patches of all images, each scaled
-    to its whole range. Similar patches get similar colors, also across images.
-    """
-    vit = load_vit(WEIGHTS / "vit.safetensors", layer=layer)
-    rows, columns = vit.grid((pictures.shape[-2], pictures.shape[-1]))
-    with torch.no_grad():
-        keys = vit(pictures).keys[:, -rows * columns :].flatten(0, 1).double()
-    keys = keys - keys.mean(dim=0)
-    directions = torch.linalg.eigh(keys.mT @ keys).eigenvectors[:, -3:].flip(1)
-    strongest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-    colors = keys @ (directions * strongest.sign())
-    low, high = colors.aminmax(dim=0)
-    colors = 2 * (colors - low) / (high - low) - 1
-    plane = colors.view(len(pictures), rows, columns, 3).permute(0, 3, 1, 2).float()
-    return F.interpolate(plane, pictures.shape[-2:], mode="nearest")
+
+def facets_of(scene: Spec) -> Tiles:
+    """Return a scene, and each facet of the last layer as colors."""
+    source = build_tasks([scene]).source
+    return {"source": source} | {facet: key_colors(source, -1, facet)[0][None] for facet in PATCH_FACETS}
+
+
+def similar_to(scene: Spec, points: Mapping[str, tuple[float, float]]) -> Tiles:
+    """Return a scene, and how similar everything in it is to what is at each point, by the name of the point."""
+    source = build_tasks([scene]).source
+    (features,) = patch_features(pocket_vit(), source, -1, "key")
+    maps = [similarity_colors([point_similarity(features, point)], point)[0] for point in points.values()]
+    size = (source.shape[-2], source.shape[-1])
+    return {"source": source} | {
+        name: enlarged(one, size)[None] for name, one in zip(points, maps, strict=True)
+    }
 
 
 def keys_of_layers(scene: Spec, layers: tuple[int, ...]) -> Tiles:
