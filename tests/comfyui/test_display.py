@@ -198,8 +198,9 @@ def test_copies_of_a_file_in_two_tabs_show_their_own_runs(visit, shoot, renderer
     run = run_all(page)[SAMPLER]["run"]
     kept = legend(page, SAMPLER)
     open_flow(page)
-    assert page.evaluate(tab) != first
-    assert panel(page, SAMPLER).locator(".diffuseit-plot").is_hidden() and not shares(page)
+    page.wait_for_function(f"first => {tab} !== first", arg=first)
+    panel(page, SAMPLER).locator(".diffuseit-plot").wait_for(state="hidden")
+    assert not shares(page)
     page.evaluate(SET, [SAMPLER, LONG | {"seed": seed + 21}])
     page.get_by_test_id("queue-button").click()
     panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of 57, .* left")).wait_for()

@@ -10,7 +10,7 @@ import { refreshEstimates, watchEstimates } from "./estimate.js";
 import { addLossBar, addRunWidget, catchUp, handleEvent, restoreAll, showCached } from "./registry.js";
 import { readEvent } from "./schema.js";
 import { keepSeeds, seedItems } from "./seeds.js";
-import { watchQueue } from "./tabs.js";
+import { onceTabChanges, watchQueue } from "./tabs.js";
 
 const EVENT = "diffuseit.run";
 const OUTCOMES = /** @type {const} */ ({
@@ -18,8 +18,8 @@ const OUTCOMES = /** @type {const} */ ({
   execution_error: "failed",
   execution_interrupted: "stopped",
 });
-/** ComfyUI says which tab is open only some time after it has built the tab's graph. */
-const TAB_DELAYS_MS = [0, 100, 500];
+/** The Vue renderer draws new nodes some time after their graph is there. */
+const DELAYS_MS = [0, 100, 500];
 
 // ComfyUI may receive events before `setup`, and complains if nobody listens.
 api.addEventListener(EVENT, ({ detail }) => {
@@ -56,7 +56,8 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
-    for (const delay of TAB_DELAYS_MS) setTimeout(restoreAll, delay);
+    for (const delay of DELAYS_MS) setTimeout(restoreAll, delay);
+    onceTabChanges(restoreAll);
     refreshEstimates();
   },
 });
