@@ -227,10 +227,11 @@ def test_a_newcomer_gets_a_result_with_four_nodes_and_three_links(page, shoot, r
     drag(page, models, translate, names.index("models"), output=3)
     drag(page, picture, translate, names.index("image"))
     drag(page, translate, preview, 0)
+    page.evaluate("app.canvas.deselectAll()")
     shoot(f"newcomer-{renderer}-wired")
     assert page.evaluate("[app.graph.nodes.length, app.graph.links.size]") == [4, 3]
     page.get_by_test_id("queue-button").click()
-    page.wait_for_function(SHOWN[renderer], timeout=RUN_MS)
+    page.wait_for_function("id => app.nodeOutputs[id]?.images?.length", arg=preview, timeout=RUN_MS)
     shoot(f"newcomer-{renderer}-done")
 
 
