@@ -15,8 +15,8 @@ const GROUP_COLOR = "#3f789e";
 /** pixels at the edges of the canvas that ComfyUI's menus cover */
 const MENUS = 64;
 const LEAST_READABLE_SCALE = 0.4;
-/** the height that a run adds to a sampler */
-const RUN_HEIGHT = 400;
+/** the height that a run adds to a sampler: curves, images, and the preview of ComfyUI */
+const RUN_HEIGHT = 540;
 /** the height of a widget among the advanced ones, which the Vue renderer shows when it is asked to */
 const ADVANCED_HEIGHT = 28;
 const MODELS_FOLDER = "diffuseit";
