@@ -71,13 +71,13 @@ def check(instance: Any) -> None:
         _check(hints[entry.name], getattr(instance, entry.name), _bounds(entry), where)
 
 
-def parse(document: str | bytes, where: str) -> Any:
+def parse(document: str | bytes, where: str, largest: int = LARGEST_JSON) -> Any:
     """The value of a JSON text. Raise `InputError` for text that is too long, too deep, or not JSON.
 
     NaN and Infinity are not JSON.
     """
-    if len(document) > LARGEST_JSON:
-        raise InputError(f"{where} is {len(document)} characters long: at most {LARGEST_JSON} are read")
+    if len(document) > largest:
+        raise InputError(f"{where} is {len(document)} characters long: at most {largest} are read")
     try:
         return json.loads(document, parse_constant=_refuse_constant)
     except RecursionError:

@@ -20,6 +20,7 @@ MODULES = (
     "model_options",
     "variations",
     "color",
+    "full_size",
     "inspect",
     "download",
     "examples",

@@ -13,6 +13,7 @@ from ..diffuseit.api import Result, translate_with
 from ..diffuseit.errors import InputError
 from ..diffuseit.guidance.loop import Step, check_source
 from ..diffuseit.guidance.settings import SamplerSettings
+from ..diffuseit.images.full_size import restore
 from ..diffuseit.images.resize import Fit, FitMode, cover
 from ..diffuseit.losses import BoundLoss
 from ..diffuseit.performance.options import Execution
@@ -57,7 +58,7 @@ class Run:
     def finished(self, result: Result, size: str) -> Tensor:
         """Return the images [B, 3, H, W] of a result at one of `SIZES`."""
         if size == "source":
-            return self.fit.restore(result.pictures, self.original, self.original_mask)
+            return restore(self.fit, result.pictures, self.original, self.original_mask)
         return self.fit.undo(result.pictures)
 
     def memory_required(self, options: Execution) -> int:

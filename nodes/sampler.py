@@ -104,8 +104,8 @@ class Sampler(io.ComfyNode):
                     "size",
                     options=list(SIZES),
                     default="model",
-                    tooltip="The size of the result. model: as the model makes it. source: resized to the size of "
-                    "the source; what the mask protects keeps its full detail.",
+                    tooltip="The size of the result. model: as the model makes it. source: the size of the "
+                    "source, with its detail; what the mask protects stays as it is.",
                 ),
                 io.Mask.Input(
                     "mask",

@@ -83,8 +83,8 @@ class Translate(io.ComfyNode):
                     options=list(SIZES),
                     default="model",
                     advanced=True,
-                    tooltip="The size of the result. model: as the model makes it. source: resized to the size of "
-                    "the source; what the mask protects keeps its full detail.",
+                    tooltip="The size of the result. model: as the model makes it. source: the size of the "
+                    "source, with its detail; what the mask protects stays as it is.",
                 ),
                 io.Image.Input(
                     "style_image",

@@ -74,8 +74,8 @@ class Variations(io.ComfyNode):
                     options=list(SIZES),
                     default="model",
                     optional=True,
-                    tooltip="The size of the results. model: as the model makes them. source: resized to the size of "
-                    "the source; what the mask protects keeps its full detail.",
+                    tooltip="The size of the results. model: as the model makes them. source: the size of the source, "
+                    "with its detail; what the mask protects stays as it is.",
                 ),
                 io.Combo.Input(
                     "fit",

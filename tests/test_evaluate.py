@@ -152,6 +152,47 @@ def test_distances_of_sets_need_two_images(work):
     assert report()["sets"] == {}
 
 
+def test_style_images_in_a_folder_for_each_class_give_csfid(work):
+    fill("results", scenes(NIGHT, 2), "night{}.png")
+    fill("sources", scenes(SUMMER, 2), "night{}.png")
+    for name, style in (("winter", WINTER), ("night", NIGHT)):
+        fill(f"style/{name}", scenes(style, 3, first=100), "s{}.png")
+    lines = [f"scene{number}.png,winter" for number in range(4)] + [
+        f"night{number}.png,night" for number in range(2)
+    ]
+    right = table("file,class", *lines)
+    swapped = table(
+        "file,class",
+        *(line.replace("winter", "x").replace(",night", ",winter").replace("x", "night") for line in lines),
+        name="swapped.csv",
+    )
+    found = {}
+    for name in (right, swapped):
+        result = run(
+            "results", "--sources", "sources", "--style", "style", "--targets", name, "-o", f"{name}-out"
+        )
+        assert result.exit_code == 0, result.output
+        found[name] = report(f"{name}-out")["sets"]
+    assert found[right]["csfid"] < found[swapped]["csfid"] / 3
+    assert found[right]["sfid"] == found[swapped]["sfid"]
+    assert found[right]["csfid_with_diagonal"] > found[right]["csfid"]
+    page = Path(f"{right}-out/report.html").read_text(encoding="utf-8")
+    assert "CSFID" in page and "CSFID" in result.stdout
+
+
+def test_csfid_needs_style_images_of_every_class(work):
+    fill("style/night", scenes(NIGHT, 3, first=100), "s{}.png")
+    result = run("results", "--sources", "sources", "--style", "style")
+    assert "CSFID needs the target class of every result" in result.stderr
+    lines = [f"scene{number}.png,winter" for number in range(4)]
+    result = run(
+        "results", "--sources", "sources", "--style", "style", "--targets", table("file,class", *lines)
+    )
+    assert result.exit_code == 0
+    assert "there is no folder of winter" in result.stderr
+    assert "csfid" not in report()["sets"]
+
+
 def test_a_mask_tells_the_background(work):
     source = scenes(SUMMER, 4)
     mask = torch.zeros(1, 64, 64)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nodes_alone import import_node_module
 
 from diffuseit.guidance.mask import blend
+from diffuseit.images.full_size import restore
 from diffuseit.images.resize import Fit
 
 
@@ -53,7 +54,7 @@ def test_protected_pixels_survive_half_precision_in_a_larger_picture(images):
     mask[:, :, 30:] = 1
     fit = Fit.of((40, 60), SimpleNamespace(image_size=16, size_multiple=8))
     result = torch.zeros(1, 3, *fit.canvas)
-    out = images.to_comfy(fit.restore(result, source, images.mask_to_core(mask.half(), source)))
+    out = images.to_comfy(restore(fit, result, source, images.mask_to_core(mask.half(), source)))
     assert (as_save_image(out)[:, :, :30] == levels[:, :, :30]).all()
     assert (as_save_image(out)[:, :, 30:] == 127).all()
 
@@ -276,3 +277,42 @@ def test_pictures_that_cannot_be_matched_are_refused(match):
         match(bad, good, 1.0)
     with pytest.raises(ValueError, match=r"^reference: 2 images for 3: give one, or one for each"):
         match(good.expand(3, -1, -1, -1), good.expand(2, -1, -1, -1), 1.0)
+
+
+# --- Full Size --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_size(monkeypatch):
+    """The node, as a function of its inputs."""
+    node = import_node_module(monkeypatch, "full_size").FullSize
+
+    def full_size(image, source, detail=1.0, mask=None):
+        return node.execute(image=image, source=source, detail=detail, mask=mask).args[0]
+
+    return full_size
+
+
+def test_a_result_gets_the_size_and_the_detail_of_its_source(full_size):
+    source = torch.rand(1, 12, 18, 3, generator=torch.Generator().manual_seed(0))
+    source = source.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    result = 1 - source[:, 4::8, 4::8].repeat(2, 1, 1, 1).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    large = full_size(result, source)
+    assert large.shape == (2, 96, 144, 3)
+    assert (large - (1 - source)).abs().mean() < (
+        full_size(result, source, 0.0) - (1 - source)
+    ).abs().mean() / 2
+    mask = torch.zeros(1, 96, 144)
+    mask[:, :, 72:] = 1
+    protected = full_size(result, source, mask=mask)
+    torch.testing.assert_close(
+        protected[:, :, :72], source[:, :, :72].expand(2, -1, -1, -1), atol=1e-6, rtol=0
+    )
+    assert torch.equal(protected[:, :, 72:], large[:, :, 72:])
+
+
+def test_a_result_of_another_shape_is_refused(full_size):
+    with pytest.raises(ValueError, match=r"the result is 40x30 pixels and the source 90x90"):
+        full_size(torch.rand(1, 30, 40, 3), torch.rand(1, 90, 90, 3))
+    with pytest.raises(ValueError, match=r"^source: 2 images for 3"):
+        full_size(torch.rand(3, 30, 30, 3), torch.rand(2, 90, 90, 3))

@@ -7,6 +7,7 @@ from skimage.metrics import structural_similarity
 
 from diffuseit.images.sheet import contact_sheet
 from diffuseit.pocket.benchmark import metrics
+from diffuseit.pocket.benchmark.run import measure
 from diffuseit.pocket.benchmark.tasks import build_tasks, draw_specs
 from diffuseit.pocket.models import pocket_judge
 from diffuseit.pocket.world.seeds import HELD_OUT, TUNING
@@ -90,3 +91,17 @@ def test_truth_and_ceiling_have_the_style_and_the_structure(tasks):
 def test_a_contact_sheet_has_every_picture(tasks):
     sheet = contact_sheet({"source": tasks.source[:2], "truth": tasks.truth[:2]}, scale=3)
     assert sheet.width > 2 * 192 and sheet.height > 2 * 192
+
+
+def test_cheats_lose():
+    """Each is far behind the ceiling in some figure. None shows in every figure: the mean picture has the style."""
+    tasks, judge = build_tasks(draw_specs(range(12), TUNING)), pocket_judge()
+    reference = judge.features(tasks.truth)
+    cheats = ("source", "blur", "mean", "floor")
+    rows = {name: measure(getattr(tasks, name), tasks, judge, reference) for name in (*cheats, "ceiling")}
+    assert rows["source"]["style_success"] == rows["blur"]["style_success"] == 0
+    assert rows["mean"]["edge_f1"] < rows["ceiling"]["edge_f1"] / 2 > rows["blur"]["edge_f1"]
+    assert rows["floor"]["ssim"] < rows["ceiling"]["ssim"] / 2
+    assert rows["mean"]["style_success"] == rows["floor"]["style_success"] == 1
+    for cheat in cheats:
+        assert rows[cheat]["mae"] > 5 * rows["ceiling"]["mae"]

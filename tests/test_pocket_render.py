@@ -8,7 +8,7 @@ import torch
 
 from diffuseit.errors import InputError
 from diffuseit.pocket.world.captions import ADJECTIVES, COATS, ENDINGS, caption, unknown_words, vocabulary
-from diffuseit.pocket.world.render import DOMAINS, SEGMENTS, STYLES, render, sample_geometry, segment
+from diffuseit.pocket.world.render import DOMAINS, SEGMENTS, STYLES, View, render, sample_geometry, segment
 
 BATCH = 36  # more than one chunk of the renderer
 
@@ -161,3 +161,20 @@ def test_captions_name_the_style(domain: str) -> None:
         assert any(word.lower() in varied.lower() for word in words), varied
     assert len(set(caption(geometry, [0] * 60, rng))) > 15
     assert caption(geometry, styles, None) == caption(geometry, styles, None)
+
+
+def test_a_view_draws_a_part_of_the_same_world_finer(domain: str) -> None:
+    scene = sample_geometry(domain, [5, 6]), [0, 1], [7, 8]
+    whole, double = render(*scene), render(*scene, View(128, 2))
+    assert (double.unflatten(2, (64, 2)).unflatten(4, (64, 2)).mean((3, 5)) - whole).abs().mean() < 0.02
+    part = render(*scene, View(40, 2, (12, 30)))
+    torch.testing.assert_close(part, double[..., 60:100, 24:64], atol=1e-5, rtol=0)
+    labels = segment(scene[0], View(128, 2))
+    assert (labels[:, ::2, ::2] == segment(scene[0])).float().mean() > 0.95
+
+
+def test_a_camera_that_moves_by_pixels_shifts_the_image(domain: str) -> None:
+    scene = sample_geometry(domain, [5, 6]), [0, 1], [7, 8]
+    moved = render(*scene, View(offset=(3, -2)))
+    torch.testing.assert_close(moved[..., 2:, :-3], render(*scene)[..., :-2, 3:], atol=1e-5, rtol=0)
+    assert moved.isfinite().all()

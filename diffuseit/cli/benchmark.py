@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from . import console
+from . import console, protocols
 from .options import path
 
 app = typer.Typer(help="Measure how good the translations are.", no_args_is_help=True)
@@ -47,8 +47,10 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent"],
-        typer.Option(help="The pixel model and its ablations, or guidance of the latent flow model."),
+        Literal["pixel", "latent", "large"],
+        typer.Option(
+            help="The pixel model and its ablations, guidance of the latent model, or results larger than the model."
+        ),
     ] = "pixel",
     methods: Annotated[
         str | None,
@@ -76,6 +78,9 @@ def pocket(
         Literal["float32", "bfloat16", "float16"],
         typer.Option(help="The numbers that the networks compute with."),
     ] = "float32",
+    scale: Annotated[
+        Literal["2", "4"], typer.Option(help="With --task large: how many times larger than the model.")
+    ] = "2",
 ) -> None:
     """Measure how well style is reached and structure is kept.
 
@@ -87,7 +92,9 @@ def pocket(
         check_writable_folder(output)
     if guide != "both" and methods is None:
         raise InputError("--guide goes with --methods: add --methods all")
-    if task == "latent" and (methods is not None or dtype != "float32"):
+    if scale != "2" and task != "large":
+        raise InputError("--scale goes with --task large: add it")
+    if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     import torch
 
@@ -99,6 +106,13 @@ def pocket(
         from ..pocket.benchmark.latent import rows_named, run_latent
 
         run_latent(n, output, rows=rows_named(rows), seeds=scenes, console=console.results)
+        return
+    if task == "large":
+        from ..pocket.benchmark.large import ROWS as LARGE_ROWS
+        from ..pocket.benchmark.large import run_large
+
+        names = LARGE_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_large(n, output, scale=int(scale), rows=names, seeds=scenes, console=console.results)
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:
@@ -121,3 +135,8 @@ def pocket(
         models=models,
         console=console.results,
     )
+
+
+app.command()(protocols.flexit)
+app.command()(protocols.folders)
+app.command()(protocols.pie)

@@ -52,7 +52,8 @@ def evaluate(
         typer.Option(
             parser=path,
             metavar="DIR",
-            help="Style images: one for each result by its name, or else all of them for all results.",
+            help="Style images: one for each result by its name, or all of them for all results, or a folder of them "
+            "for each class.",
         ),
     ] = None,
     mask: Annotated[

@@ -16,6 +16,7 @@ import diffuseit
 
 from ..errors import DiffuseITError, InputError
 from ..guidance.ranking import labels
+from ..images.full_size import restore
 from ..images.io import (
     Picture,
     check_writable,
@@ -90,9 +91,7 @@ class Job:
                     check_writable(target)
                     with console.notes():
                         picture = read_picture(source)
-                    recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
-                    result = self._translated(picture, source.name, _on_step(show, number, source.name))
-                    save_picture(result, target, recipe.to_text(), overwrite=False)
+                    self.into(source, picture, target, _on_step(show, number, source.name))
                     done += 1
                 except FileExistsError:
                     pass
@@ -102,6 +101,15 @@ class Job:
                     failures[source] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             show(len(pairs), "", None)
         return done, failures
+
+    def into(self, source: Path, picture: Picture, target: Path, on_step: Callable[[Step], None]) -> None:
+        """Translate `picture`, which is that of the file `source`, into a new file.
+
+        Raise `FileExistsError` if another file has its name.
+        """
+        recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
+        result = self._translated(picture, source.name, on_step)
+        save_picture(result, target, recipe.to_text(), overwrite=False)
 
     def _recipe_of(self, source: Path, target: Target) -> Recipe:
         """The recipe of the result in `target`, with a note if the file cannot hold it."""
@@ -152,7 +160,7 @@ class Job:
         mask = None if self.mask is None else _mask(self.mask, picture)
         alpha = None if picture.alpha is None else level_tensor(picture.alpha)
         if self.recipe.size == "source":
-            result = fit.restore(result, to_tensor(picture.rgb), mask)
+            result = restore(fit, result, to_tensor(picture.rgb), mask, self.recipe.detail)
             alpha = None if alpha is None else fit.cut(alpha)
         else:
             result = fit.undo(result)

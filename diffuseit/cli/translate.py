@@ -114,6 +114,15 @@ def translate(
     size: Annotated[
         SizeMode, _shape(help="Leave the result at the model's size, or bring it to the size of SOURCE.")
     ] = "model",
+    detail: Annotated[
+        float,
+        _shape(
+            min=0,
+            max=1,
+            metavar="X",
+            help="With --size source: how much of the detail of SOURCE the result gets. 0 only resizes it.",
+        ),
+    ] = 1.0,
     variations: Annotated[
         int,
         _results(
@@ -206,6 +215,7 @@ def translate(
         mask=_reference(mask, folder),
         fit=fit,
         size=size,
+        detail=detail if size == "source" else 0.0,
         versions=networks.versions,
         checkpoint=networks.checkpoint,
     )

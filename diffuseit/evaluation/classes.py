@@ -47,6 +47,10 @@ class Classifier(nn.Module):
             pixels = center_crop(resize_shorter(pixels, self.side, antialias=True), self.side)
         return self.network((pixels - self.mean) / self.std)
 
+    def without_normalization(self) -> "Classifier":
+        """Return the same network, which sees colors of 0 to 1 as they are."""
+        return Classifier(self.network, self.classes, self.side, mean=(0, 0, 0), std=(1, 1, 1))
+
     def index(self, name: str) -> int:
         """Return the number of a class, which may be given as that number. Raise `InputError` for another text."""
         text = name.strip()
@@ -64,7 +68,7 @@ def load_deit(path: str | os.PathLike[str]) -> Classifier:
     """Return DeiT-B, distilled, of 384 pixels, which FlexIT measures with; its logits are the mean of its two heads.
 
     FlexIT's own code prepares the normalization by ImageNet's colors and never applies it: its published figures are
-    those of a `Classifier` with a `mean` of 0 and a `std` of 1. Raise `ModelError` if the file is not that network.
+    those of `without_normalization`. Raise `ModelError` if the file is not that network.
     """
     build = partial(timm.create_model, "deit_base_distilled_patch16_384", pretrained=False)
     state, _ = read_checkpoint(path)

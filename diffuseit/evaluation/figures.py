@@ -127,6 +127,14 @@ SETS: dict[str, tuple[str, str]] = {
         "SFID with the diagonal",
         "SFID, and the same of the deviations. Lower is better.",
     ),
+    "csfid": (
+        "CSFID",
+        "Mean over the target classes of the SFID to the style images of the class. Lower is better.",
+    ),
+    "csfid_with_diagonal": (
+        "CSFID with the diagonal",
+        "Mean over the target classes of the SFID with the diagonal. Lower is better.",
+    ),
 }
 """Distances between all results and all style images: label, and what it says."""
 

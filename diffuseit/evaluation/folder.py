@@ -19,7 +19,7 @@ from .measure import Wanted, measure, style_of
 from .pairs import Pair, Pairs
 from .report import Report
 from .rows import FILE, Row, append_row, key_of, read_rows
-from .sets import frechet_distance, sfid, sfid_with_diagonal
+from .sets import csfid, frechet_distance, sfid, sfid_with_diagonal
 from .witnesses import FeaturesOf, Witnesses
 
 OnPicture = Callable[[int, str], None]
@@ -90,6 +90,7 @@ class _Run:
         self.pairs = pairs
         self.notes: list[str] = []
         self.classes = self._classes()
+        self.style_classes = self._style_classes()
         if any(pair_to for pair_to, _ in map(self._texts, pairs.pairs)) and not witnesses.clips:
             raise ModelError(
                 f"A text needs a CLIP that measures: {witnesses.how_to_get_more() or 'there is none'}"
@@ -157,13 +158,36 @@ class _Run:
         fid, flexit = (
             [self._features(paths, of) for paths in (results, styles)] for of in self._extractors()
         )
+        classes, why = self._by_class(flexit[0], flexit[1], [self.classes.get(path.name) for path in results])
         return {
             "fid": frechet_distance(*fid),
             "sfid": sfid(*flexit),
             "sfid_with_diagonal": sfid_with_diagonal(*flexit),
+            **classes,
             "results": float(len(results)),
             "style_images": float(len(styles)),
-        }, []
+        }, why
+
+    def _by_class(
+        self, results: Tensor, styles: Tensor, targets: Sequence[int | None]
+    ) -> tuple[dict[str, float], list[str]]:
+        """CSFID of features of results and of style images, and why there is none."""
+        if not self.style_classes:
+            return {}, []
+        own = [target for target in targets if target is not None]
+        if len(own) < len(targets):
+            lacking = len(targets) - len(own)
+            return {}, [
+                f"CSFID needs the target class of every result: {lacking} have none in the column class"
+            ]
+        if absent := sorted(set(own) - set(self.style_classes)):
+            assert self.witnesses.classifier is not None
+            listed = ", ".join(self.witnesses.classifier.classes[each] for each in absent[:5])
+            return {}, [f"CSFID needs style images of every target class: there is no folder of {listed}"]
+        found = {"csfid": csfid(results, own, styles, self.style_classes)}
+        if min(min(each.count(one) for one in set(own)) for each in (own, self.style_classes)) > 1:
+            found["csfid_with_diagonal"] = csfid(results, own, styles, self.style_classes, sfid_with_diagonal)
+        return found, []
 
     def _extractors(self) -> tuple[FeaturesOf, FeaturesOf]:
         assert self.witnesses.fid is not None and self.witnesses.sfid is not None
@@ -200,6 +224,18 @@ class _Run:
             raise ModelError(f"The column class needs a classifier that measures: {more or 'there is none'}")
         classifier = self.witnesses.classifier
         return {} if classifier is None else {name: classifier.index(each) for name, each in named.items()}
+
+    def _style_classes(self) -> list[int]:
+        """The class of each style image, by its folder; none unless the results have target classes."""
+        classifier = self.witnesses.classifier
+        if not self.pairs.style_classes:
+            return []
+        if not self.classes or classifier is None:
+            self.notes.append(
+                "CSFID needs the target class of every result: give --targets with a column class"
+            )
+            return []
+        return [classifier.index(name) for name in self.pairs.style_classes]
 
     def _texts(self, pair: Pair) -> tuple[str | None, str | None]:
         """The target text and the source text of a pair: the table's, else those for all."""

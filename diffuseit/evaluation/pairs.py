@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..images.folder import images_in
+from ..images.io import READABLE
 from ..schema import LONGEST_TEXT, check, printable, shown, text
 
 LARGEST_TABLE = 64_000_000
@@ -51,11 +52,13 @@ class Pair:
 class Pairs:
     """What is to be measured, and what is not and why, in a line each.
 
-    `styles` are style images for all results alike. `failures` is by the names of results; `notes` are about the rest.
+    `styles` are style images for all results alike, and `style_classes` the folders that they lie in where there is
+    one for each class. `failures` is by the names of results; `notes` are about the rest.
     """
 
     pairs: tuple[Pair, ...]
     styles: tuple[Path, ...] = ()
+    style_classes: tuple[str, ...] = ()
     failures: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -73,17 +76,18 @@ def find_pairs(
     A file belongs to a result if it has the same name, or the same name without the extension, or if its whole name is
     the result's without the extension, as `diffuseit translate` names results of 1.jpg and 1.png. The column `source`
     of the table comes first. If every result has a style image of its name, that is its own; else all style images
-    count for all. Raise `InputError` if nothing pairs, or for a table that cannot be read.
+    count for all. A folder of style images may have one folder for each class instead. Raise `InputError` if nothing
+    pairs, or for a table that cannot be read.
     """
     found = images_in(results)
     source_files = images_in(sources)
     by_name = {path.name: path for path in source_files}
     table = {} if targets is None else read_targets(targets)
     find_source, find_mask = Names(source_files), Names(() if masks is None else images_in(masks))
-    styles = () if style is None else tuple(images_in(style)) if style.is_dir() else (style,)
+    styles, style_classes = _styles(style)
     find_style = Names(styles)
     styled = sum(find_style.of(path)[0] is not None for path in found)
-    own_styles = len(styles) > 1 and styled == len(found)
+    own_styles = len(styles) > 1 and styled == len(found) and not style_classes
     pairs, failures, without_mask, used = [], {}, [], set()
     for path in found:
         target = table.get(path.name)
@@ -114,11 +118,35 @@ def find_pairs(
         _listed(without_mask, "result has no mask", "results have no mask"),
         _listed(unknown, "row names no result", "rows name no result"),
     ]
-    if 0 < styled < len(found) and len(styles) > 1:
+    if 0 < styled < len(found) and len(styles) > 1 and not style_classes:
         notes.append(
             f"{styled} of {len(found)} results have a style image of their name: all style images count for all results"
         )
-    return Pairs(tuple(pairs), () if own_styles else styles, failures, tuple(note for note in notes if note))
+    return Pairs(
+        tuple(pairs),
+        () if own_styles else styles,
+        style_classes,
+        failures,
+        tuple(note for note in notes if note),
+    )
+
+
+def _styles(style: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The style images, and the folder of each if there is one for each class."""
+    if style is None:
+        return (), ()
+    if not style.is_dir():
+        return (style,), ()
+    try:
+        entries = sorted(style.iterdir())
+        folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+        plain = any(path.is_file() and path.suffix.lower() in READABLE for path in entries)
+    except OSError as error:
+        raise InputError(f"{style} cannot be read: {error.strerror or error}") from None
+    if plain or not folders:
+        return tuple(images_in(style)), ()
+    found = [(path, folder.name) for folder in folders for path in images_in(folder)]
+    return tuple(path for path, _ in found), tuple(name for _, name in found)
 
 
 class Names:

@@ -34,11 +34,16 @@ def _similarities(x: Tensor, y: Tensor) -> Tensor:
     """[N, 1, H - 10, W - 10]: the similarity in each window."""
     line = torch.exp(-(torch.arange(-5, 6, device=x.device, dtype=x.dtype) ** 2) / (2 * 1.5**2))
     line = line / line.sum()
-    window = torch.outer(line, line).view(1, 1, WINDOW, WINDOW)
-    mean_x, mean_y = F.conv2d(x, window), F.conv2d(y, window)
-    var_x = F.conv2d(x * x, window) - mean_x**2
-    var_y = F.conv2d(y * y, window) - mean_y**2
-    covariance = F.conv2d(x * y, window) - mean_x * mean_y
+    # The window is the product of a column and a row, and two small convolutions take a fifth of one large one's time.
+    column, row = line.view(1, 1, WINDOW, 1), line.view(1, 1, 1, WINDOW)
+
+    def mean(values: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(values, column), row)
+
+    mean_x, mean_y = mean(x), mean(y)
+    var_x = mean(x * x) - mean_x**2
+    var_y = mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     value = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     return value / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..schema import check, from_json, parse, text, to_json
@@ -16,6 +17,9 @@ VERSION = 1
 
 LARGEST = 1 << 30
 """Bytes of the file that are read."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,25 +52,33 @@ def key_of(parts: Mapping[str, object]) -> str:
 
 def read_rows(path: Path) -> dict[str, Row]:
     """Return the rows of a file by their keys. Lines that cannot be read, such as one cut off, are passed over."""
-    rows: dict[str, Row] = {}
-    try:
-        if path.stat().st_size > LARGEST:
-            return rows
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError):
-        return rows
-    for line in lines:
-        try:
-            row = from_json(Row, parse(line, "a row"), "a row") if line else None
-        except InputError:
-            continue
-        if row is not None:
-            rows[row.key] = row
-    return rows
+    return {row.key: row for row in read_lines(path, Row)}
 
 
 def append_row(path: Path, row: Row) -> None:
     """Add a row to the end of a file, on a line of its own whatever is there."""
-    line = json.dumps(to_json(row))
+    append_line(path, row)
+
+
+def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
+    """Yield the dataclasses in a file, one a line. Lines that cannot be read are passed over."""
+    try:
+        if path.stat().st_size > LARGEST:
+            return
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        try:
+            found = from_json(kind, parse(line, "a row"), "a row") if line else None
+        except InputError:
+            continue
+        if found is not None:
+            yield found
+
+
+def append_line(path: Path, entry: Any) -> None:
+    """Add a dataclass to the end of a file, on a line of its own whatever is there."""
+    line = json.dumps(to_json(entry))
     with path.open("a", encoding="utf-8") as file:
         file.write(f"\n{line}\n")

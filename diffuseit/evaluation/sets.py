@@ -6,7 +6,7 @@ variances. Kim et al. 2020, who named SFID, keep the diagonal of the covariances
 consider the diagonal term", can be read both ways. So both are here, under two names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,9 +42,13 @@ def sfid_with_diagonal(features: Tensor, reference: Tensor) -> float:
 
 
 def csfid(
-    features: Tensor, classes: Sequence[int], reference: Tensor, reference_classes: Sequence[int]
+    features: Tensor,
+    classes: Sequence[int],
+    reference: Tensor,
+    reference_classes: Sequence[int],
+    distance: Callable[[Tensor, Tensor], float] = sfid,
 ) -> float:
-    """Return the mean of `sfid` over the classes of `features`, each against the reference of the same class.
+    """Return the mean of `distance` over the classes of `features`, each against the reference of the same class.
 
     Raise `InputError` for a class that the reference has not.
     """
@@ -53,7 +57,7 @@ def csfid(
     for each in own.unique():
         if not (theirs == each).any():
             raise InputError(f"the reference has no picture of class {int(each)}")
-        distances.append(sfid(features[own == each], reference[theirs == each]))
+        distances.append(distance(features[own == each], reference[theirs == each]))
     return sum(distances) / len(distances)
 
 

@@ -1,7 +1,7 @@
 """The networks that measure: which there are on this machine, and which of them may be trusted."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,9 @@ class Witnesses:
 
     def to(self, device: torch.device) -> "Witnesses":
         """Move all networks to `device`, and return self."""
-        for network in self.networks.values():
-            network.to(device)
+        for network in (*self.networks.values(), self.classifier):
+            if network is not None:
+                network.to(device)
         return self
 
     def checksums(self) -> dict[str, str]:
@@ -80,10 +81,31 @@ def standard_witnesses(
     `text`, `sets` and `classes` those are left out that only these need.
     """
     wanted = [VIT, *(CLIPS if text else ()), *PERCEPTION]
-    wanted += ([INCEPTION] if sets else []) + ([CLASSIFIER] if classes else [])
+    return _loaded(wanted + ([INCEPTION] if sets else []) + ([CLASSIFIER] if classes else []), folder)
+
+
+def required_witnesses(
+    names: Sequence[str], what: str, folder: str | os.PathLike[str] | None = None
+) -> Witnesses:
+    """Return the networks with these names in the catalog. `what` needs all of them.
+
+    Nothing is downloaded. Raise `ModelError` with the command for those that are not in the models folder, and for one
+    that cannot be used.
+    """
+    missing = [name for name in names if find_model(entry_named(name), folder) is None]
+    if missing:
+        listed = " ".join(missing)
+        raise ModelError(f"{what} needs {', '.join(missing)}: run `diffuseit models download {listed}`")
+    found = _loaded(names, folder)
+    if found.broken:
+        raise ModelError(found.broken[0])
+    return found
+
+
+def _loaded(names: Sequence[str], folder: str | os.PathLike[str] | None) -> Witnesses:
     here: dict[str, Any] = {}
     missing, broken = [], []
-    for entry in map(entry_named, wanted):
+    for entry in map(entry_named, names):
         path = find_model(entry, folder)
         if path is None:
             missing.append(entry)

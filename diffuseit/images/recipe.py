@@ -89,8 +89,8 @@ class Recipe:
 
     `models` names the networks. `checkpoint` took the place of their diffusion model, if there is one. `weights` holds
     the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used, not only their
-    name, so that later defaults change nothing. Raise `InputError` for values out of bounds and for values that
-    contradict each other.
+    name, so that later defaults change nothing. `detail` is that of `full_size.restore`: 0 in recipes that lack it, as
+    results were made then. Raise `InputError` for values out of bounds and for values that contradict each other.
     """
 
     models: str
@@ -107,6 +107,7 @@ class Recipe:
     versions: dict[str, str] | None = None
     checkpoint: CheckpointRef | None = None
     format: int = FORMAT
+    detail: float = number(0.0, low=0.0, high=1.0)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

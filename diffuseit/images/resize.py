@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..guidance.mask import blend
 from .choices import FitMode
 
 MIN_SIDE = 8
@@ -117,17 +116,6 @@ class Fit:
         (top, left), (height, width) = self._offset, self.content
         return image[..., top : top + height, left : left + width]
 
-    def restore(self, result: Tensor, source: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Canvas to the source's window at the source's resolution, on the result's device.
-
-        With `source` and `mask`, both of the source's size, pixels whose mask is 0 are the source's own.
-        """
-        height, width = self.window[2:]
-        large = resize(self.undo(result), (height, width))
-        if source is None or mask is None:
-            return large
-        return blend(large, self.cut(source).to(large), self.cut(mask).to(large))
-
     @property
     def _offset(self) -> tuple[int, int]:
         return (self.canvas[0] - self.content[0]) // 2, (self.canvas[1] - self.content[1]) // 2
@@ -172,6 +160,11 @@ def mask_at(size: Size, mask: Tensor) -> Tensor:
             f"the mask is {mask_width}x{mask_height} pixels and the image {width}x{height}: give one of the same shape"
         )
     return resize(mask, size)
+
+
+def enlarging_weights(old: int, new: int) -> Tensor:
+    """Return [new, old] in float64: by linear interpolation, each new pixel as a weighted mean of old ones."""
+    return _weights(old, new, lanczos=False)
 
 
 def _weights(old: int, new: int, lanczos: bool) -> Tensor:

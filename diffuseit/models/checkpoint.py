@@ -52,6 +52,9 @@ _DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
 )
+_DEEPEST = 4
+"""Dictionaries in one another that `read_nested` looks into, each once."""
+
 _SAFETENSORS_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
@@ -74,6 +77,35 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
             )
     _require_plain(state, size, source)
     return state, metadata
+
+
+def read_nested(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return the tensors in the dictionaries of a .pt file that is no checkpoint, by their keys joined with "/".
+
+    The same holds for them as for those of `read_checkpoint`. Raise `ModelError` if there are none.
+    """
+    source = printable(str(path))
+    head, size = _head(path, source)
+    contents = read_pickle(_expanded(path), head, size, source)
+    found: dict[str, Tensor] = {}
+    nodes, seen = [("", contents)], set()
+    for _ in range(_DEEPEST):
+        inside = []
+        for prefix, node in nodes:
+            if not isinstance(node, dict) or id(node) in seen:
+                continue
+            seen.add(id(node))
+            for key, value in node.items():
+                name = f"{prefix}/{key}" if prefix else str(key)
+                if isinstance(value, Tensor):
+                    found[name] = value
+                else:
+                    inside.append((name, value))
+        nodes = inside
+    if not found:
+        raise ModelError(f"{source} holds no tensors{_contents(contents)}")
+    _require_plain(found, size, source)
+    return found
 
 
 def _expanded(path: str | os.PathLike[str]) -> Path:

@@ -32,6 +32,7 @@ from diffuseit.pocket.benchmark.latent import Row
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength
+from tools.help_pictures.full_size import enlarged
 from tools.help_pictures.latent import Rows, painted
 from tools.help_pictures.networks import crops_of, facets_of, keys_of_layers, similar_to
 from tools.help_pictures.settings import (
@@ -170,6 +171,12 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITLoadViT/layer": partial(keys_of_layers, _ZEBRA, (0, -1)),
     "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
+    "DiffuseITFullSize/detail": partial(
+        enlarged, scene("landscape", "summer", "winter", 24), left=14, top=86
+    ),
+    "DiffuseITFullSize/confidence": partial(
+        enlarged, scene("animal", "lion", "leopard", 25), left=54, top=56
+    ),
     "DiffuseITKeyPCA/facet": partial(facets_of, _WINTER),
     "DiffuseITSelfSimilarity/y": partial(
         similar_to, _WINTER, {f"y {y:g}": (0.5, y) for y in (0.1, 0.5, 0.9)}

@@ -70,8 +70,8 @@ def _without_resampling(preset: Preset) -> Preset:
     return replace(preset, sampler=replace(preset.sampler, resample=1))
 
 
-PICTURES = ("source", "floor", "ceiling")
-"""Rows that are renders: attributes of `Tasks`."""
+PICTURES = ("source", "blur", "mean", "floor", "ceiling")
+"""Rows that no method made: attributes of `Tasks`. All but the last are cheats, which must lose in some figure."""
 
 VARIANTS: dict[str, Variant] = {
     "sdedit": Variant("pocket-text", lambda preset: replace(preset, losses=())),
@@ -83,7 +83,15 @@ VARIANTS: dict[str, Variant] = {
     "without_resampling": Variant("pocket-text", _without_resampling),
     "structure_only": Variant("pocket-text", _structure_only),
 }
-ROWS = ("source", "sdedit", "floor", "ceiling", *(name for name in VARIANTS if name != "sdedit"))
+ROWS = (
+    "source",
+    "blur",
+    "mean",
+    "sdedit",
+    "floor",
+    "ceiling",
+    *(name for name in VARIANTS if name != "sdedit"),
+)
 
 
 def translate_tasks(

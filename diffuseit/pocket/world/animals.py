@@ -14,7 +14,6 @@ from .canvas import (
     box,
     capsule,
     circle,
-    cover,
     either,
     ellipse,
     ramp,
@@ -91,7 +90,7 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
     for chosen, portrait in ((is_head, draw_head), (~is_head, draw_body)):
         index = chosen.nonzero().squeeze(1)
         if len(index):
-            part = Canvas(len(index), SEGMENTS, params.device)
+            part = Canvas(len(index), SEGMENTS, params.device, canvas.view)
             if canvas.labels is not None:
                 part.record_labels()
             portrait(part, layout(params[index]), styles[index], texture[index])
@@ -102,7 +101,7 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
 
 def _backdrop(canvas: Canvas, pose: Pose) -> None:
     canvas.rgb.copy_(pose.wall * (1.06 - 0.1 * canvas.y.unsqueeze(1) / SIZE))
-    canvas.paint(cover(pose.floor_y - canvas.y).expand(-1, -1, SIZE), pose.floor, "floor")
+    canvas.paint(canvas.cover(pose.floor_y - canvas.y).expand(-1, -1, canvas.view.size), pose.floor, "floor")
 
 
 def _is(styles: Tensor, style: int) -> Tensor:
@@ -121,33 +120,35 @@ def draw_head(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     muzzle_y = more.between(0.36, 0.42)
 
     shoulders = ellipse(x, y - 1.75, 0.95, 1.1) * r
-    canvas.paint(cover(shoulders), palette["far"], "body")
+    canvas.paint(canvas.cover(shoulders), palette["far"], "body")
     ears = circle(x - ear_x, y - ear_y, ear) * r
-    canvas.paint(cover(ears), palette["ear"], "ear")
-    canvas.paint(cover(circle(x - ear_x + 0.03, y - ear_y - 0.04, 0.58 * ear) * r), palette["inner ear"])
+    canvas.paint(canvas.cover(ears), palette["ear"], "ear")
+    canvas.paint(
+        canvas.cover(circle(x - ear_x + 0.03, y - ear_y - 0.04, 0.58 * ear) * r), palette["inner ear"]
+    )
 
     skull = smooth_union(ellipse(x, y, 1.0, tall), circle(x - 0.42, y - 0.4, cheek), 0.25) * r
-    head = cover(skull)
+    head = canvas.cover(skull)
     canvas.paint(head, palette["mane"], "head")
-    face = cover(ellipse(x, y - 0.03, 0.8, 0.8 * tall) * r)
+    face = canvas.cover(ellipse(x, y - 0.03, 0.8, 0.8 * tall) * r)
     canvas.paint(face, palette["coat"])
     eyes = ellipse(x - eye_x, y - eye_y, 0.145, 0.135) * r
     _head_marks(canvas, head, (3.6 - eyes).clamp_(min=0), x, y, r, palette, styles, texture)
 
     lips = circle(x - 0.2, y - muzzle_y, 0.26)
     muzzle = smooth_union(lips, circle(x, y - muzzle_y - 0.2, 0.24), 0.15) * r
-    canvas.paint(cover(muzzle), palette["muzzle"], "muzzle")
+    canvas.paint(canvas.cover(muzzle), palette["muzzle"], "muzzle")
     lip_y = muzzle_y + 0.06
     smile = torch.maximum(circle(x - 0.12, y - lip_y, 0.12).abs() - 0.036, lip_y - y)
     mouth = torch.minimum(smile, box(x, y - lip_y + 0.05, 0.036, 0.07))
-    canvas.paint(cover(mouth * r), palette["mouth"], "mouth")
+    canvas.paint(canvas.cover(mouth * r), palette["mouth"], "mouth")
     nose = smooth_union(
         ellipse(x, y - muzzle_y + 0.2, 0.17, 0.08), circle(x, y - muzzle_y + 0.12, 0.06), 0.12
     )
-    canvas.paint(cover(nose * r), palette["nose"], "nose")
-    canvas.paint(cover(eyes - 0.7), palette["lid"])
-    canvas.paint(cover(eyes), palette["eye"], "eye")
-    canvas.paint(cover(circle(x - eye_x, y - eye_y, 0.08) * r), palette["pupil"])
+    canvas.paint(canvas.cover(nose * r), palette["nose"], "nose")
+    canvas.paint(canvas.cover(eyes - 0.7), palette["lid"])
+    canvas.paint(canvas.cover(eyes), palette["eye"], "eye")
+    canvas.paint(canvas.cover(circle(x - eye_x, y - eye_y, 0.08) * r), palette["pupil"])
 
 
 def _head_marks(
@@ -164,8 +165,8 @@ def _head_marks(
     """Spots of the leopard, stripes of tiger and zebra; thinning keeps them off the eyes."""
     phase, width = texture[:, 0, :1, None], texture[:, 1, :1, None]
     if bool(_is(styles, SPOTTED).any()):
-        spots, _, _ = scatter(texture, 6.6, (1.5, 2.1), 0.92)
-        canvas.paint(head * cover(spots + thinning) * _is(styles, SPOTTED), palette["mark"])
+        spots, _, _ = scatter(canvas, texture, 6.6, (1.5, 2.1), 0.92)
+        canvas.paint(head * canvas.cover(spots + thinning) * _is(styles, SPOTTED), palette["mark"])
     striped = _is(styles, TIGER) | _is(styles, ZEBRA)
     if bool(striped.any()):
         zebra = _is(styles, ZEBRA)
@@ -173,7 +174,7 @@ def _head_marks(
         brow = stripes((x * 0.9 + y) * r, period, 2.0 + 0.5 * width + either(zebra, 0.8, 0.0), 0.3 * phase)
         inner = either(zebra, -0.1, 0.42) * r
         outside = (inner - (x.square() + (y - 0.15).square()).sqrt() * r + either(zebra, 0, 1.5)) * 0.5
-        canvas.paint(head * cover(torch.maximum(brow, outside) + thinning) * striped, palette["mark"])
+        canvas.paint(head * canvas.cover(torch.maximum(brow, outside) + thinning) * striped, palette["mark"])
 
 
 def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> None:
@@ -194,41 +195,43 @@ def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     far = torch.minimum(
         _leg(x, y, chest - 1.5, chest - 2.5 - swing, foot - 1), _leg(x, y, hip + 2, hip + 4 + swing, foot - 1)
     )
-    canvas.paint(cover(far * s), palette["far"], "leg")
+    canvas.paint(canvas.cover(far * s), palette["far"], "leg")
     tail, tip = _tail(x, y, hip, tail_x, tail_y)
-    tail_mask = cover(tail * s)
+    tail_mask = canvas.cover(tail * s)
     canvas.paint(tail_mask, palette["coat"], "tail")
-    canvas.paint(cover(tip * s), palette["tail tip"], "tail")
-    canvas.paint(cover(circle(x - head_x - 0.6, y - head_y + 5.2, ear) * s), palette["far"], "ear")
+    canvas.paint(canvas.cover(tip * s), palette["tail tip"], "tail")
+    canvas.paint(canvas.cover(circle(x - head_x - 0.6, y - head_y + 5.2, ear) * s), palette["far"], "ear")
 
     trunk = smooth_union(ellipse(x - chest + 1, y, 8.0, 7.3), ellipse(x - hip - 1, y - 0.3, 7.6, 6.9), 6.0)
     trunk = smooth_union(trunk, capsule(x, y, (hip, 0.0), (chest, 0.0), 5.6), 2.0)
     near = torch.minimum(_leg(x, y, chest, chest + swing, foot), _leg(x, y, hip, hip - 1 + hind_swing, foot))
-    body_mask, leg_mask = cover(trunk * s), cover(smooth_union(near, trunk + 1.5, 2.0) * s)
+    body_mask, leg_mask = canvas.cover(trunk * s), canvas.cover(smooth_union(near, trunk + 1.5, 2.0) * s)
     coat = palette.blend("coat", "belly", ramp(y, 1.0, 7.5))
     canvas.paint(leg_mask, palette["coat"], "leg")
     canvas.paint(body_mask, coat, "body")
     inside = torch.maximum(leg_mask * (near < 0.5), body_mask)
-    canvas.paint(cover(near * s), palette["coat"])
+    canvas.paint(canvas.cover(near * s), palette["coat"])
 
     neck_end = (head_x - 1.5, head_y + 1)
     neck = smooth_union(capsule(x, y, (chest, -1.5), neck_end, 6.2, 5.2), trunk + 2.5, 3.0)
-    neck_mask = cover(neck * s)
+    neck_mask = canvas.cover(neck * s)
     canvas.paint(neck_mask, palette["coat"], "neck")
     mane = capsule(x, y, (chest + 0.8, -2.0), neck_end, 5.2, 5.8)
-    canvas.paint(cover(mane * s) * (styles == 0).view(-1, 1, 1), palette["mane"])
+    canvas.paint(canvas.cover(mane * s) * (styles == 0).view(-1, 1, 1), palette["mane"])
     _body_marks(canvas, torch.maximum(inside, neck_mask), tail_mask, x, y, palette, styles, texture)
 
     hx, hy = x - head_x, y - head_y
     skull = smooth_union(circle(hx, hy, 5.6), ellipse(hx - 4.4, hy - 1.7, 3.6, 2.9), 2.0)
-    canvas.paint(cover(circle(hx + 3.2, hy + 4.6, ear) * s), palette["ear"], "ear")
-    head_mask = cover(skull * s)
+    canvas.paint(canvas.cover(circle(hx + 3.2, hy + 4.6, ear) * s), palette["ear"], "ear")
+    head_mask = canvas.cover(skull * s)
     canvas.paint(head_mask, palette["coat"], "head")
     _body_face_marks(canvas, head_mask, hx, hy, palette, styles, texture)
-    canvas.paint(head_mask * cover(ellipse(hx - 5, hy - 2.2, 3.7, 2.7) * s), palette["muzzle"], "muzzle")
-    canvas.paint(cover(ellipse(hx - 7.4, hy - 0.7, 1.4, 1.2) * s), palette["nose"], "nose")
-    canvas.paint(cover(capsule(hx, hy, (4.0, 3.0), (6.6, 2.8), 0.45) * s), palette["mouth"], "mouth")
-    canvas.paint(cover(circle(hx - 1.8, hy + 1.2, 1.35) * s), palette["side eye"], "eye")
+    canvas.paint(
+        head_mask * canvas.cover(ellipse(hx - 5, hy - 2.2, 3.7, 2.7) * s), palette["muzzle"], "muzzle"
+    )
+    canvas.paint(canvas.cover(ellipse(hx - 7.4, hy - 0.7, 1.4, 1.2) * s), palette["nose"], "nose")
+    canvas.paint(canvas.cover(capsule(hx, hy, (4.0, 3.0), (6.6, 2.8), 0.45) * s), palette["mouth"], "mouth")
+    canvas.paint(canvas.cover(circle(hx - 1.8, hy + 1.2, 1.35) * s), palette["side eye"], "eye")
 
 
 def _leg(x: Tensor, y: Tensor, top: Tensor, bottom: Tensor, foot: Tensor) -> Tensor:
@@ -264,8 +267,8 @@ def _body_marks(
     texture: Tensor,
 ) -> None:
     if bool(_is(styles, SPOTTED).any()):
-        spots, _, _ = scatter(texture, 6.6, (1.5, 2.1), 0.92)
-        canvas.paint(torch.maximum(coat, tail) * cover(spots) * _is(styles, SPOTTED), palette["mark"])
+        spots, _, _ = scatter(canvas, texture, 6.6, (1.5, 2.1), 0.92)
+        canvas.paint(torch.maximum(coat, tail) * canvas.cover(spots) * _is(styles, SPOTTED), palette["mark"])
     striped = _is(styles, TIGER) | _is(styles, ZEBRA)
     if bool(striped.any()):
         zebra = _is(styles, ZEBRA)
@@ -277,9 +280,9 @@ def _body_marks(
         )
         level = stripes(y + 0.3 * x, 4.8, 2.0, phase)
         pattern = torch.where(y > 7.5, level, upright)
-        canvas.paint(coat * cover(pattern) * striped, palette["mark"])
+        canvas.paint(coat * canvas.cover(pattern) * striped, palette["mark"])
         rings = stripes(x + y, 5.0, 2.0, phase)
-        canvas.paint(tail * (1 - coat) * cover(rings) * striped, palette["mark"])
+        canvas.paint(tail * (1 - coat) * canvas.cover(rings) * striped, palette["mark"])
 
 
 def _body_face_marks(
@@ -288,4 +291,4 @@ def _body_face_marks(
     striped = _is(styles, TIGER) | _is(styles, ZEBRA)
     if bool(striped.any()):
         bands = stripes(x - 0.4 * y, 4.8, 1.8, 0.2 * texture[:, 0, :1, None])
-        canvas.paint(head * cover(torch.maximum(bands, x + 0.3)) * striped, palette["mark"])
+        canvas.paint(head * canvas.cover(torch.maximum(bands, x + 0.3)) * striped, palette["mark"])

@@ -1,17 +1,33 @@
 """Signed distances, anti-aliased compositing and seeded numbers, batched.
 
-Shapes live in pixel units on a 64x64 image. A scalar of a batch has shape [N, 1, 1], a row of x is
-[1, 1, 64] or [N, 1, 64], a column of y is [1, 64, 1] or [N, 64, 1]; distances are [N, 64, 64], inside < 0.
+Shapes live in world units: the pixels of a 64x64 image. A `View` says which pixels are drawn, S x S of them. A scalar
+of a batch has shape [N, 1, 1], a row of x is [1, 1, S] or [N, 1, S], a column of y is [1, S, 1] or [N, S, 1]; distances
+are [N, S, S], inside < 0.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 SIZE = 64
+EDGE = 1.2  # pixels over which the edge of a shape is blended
 FAR = 1e3  # added to a distance, it makes a shape absent
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of the world is drawn, and how finely.
+
+    `size` is the number of pixels of each side, `scale` the number of pixels in a world unit, and `offset` (x, y) the
+    world's coordinates of the upper left corner. The whole world at twice the resolution is `View(128, 2)`.
+    """
+
+    size: int = SIZE
+    scale: float = 1.0
+    offset: tuple[float, float] = (0.0, 0.0)
 
 
 def uniforms(seeds: Tensor, count: int) -> Tensor:
@@ -49,20 +65,32 @@ class Draw:
 
 
 class Canvas:
-    """Colors [N, 3, 64, 64] in [0, 1] and class labels [N, 64, 64]; shapes are painted back to front."""
+    """Colors [N, 3, S, S] in [0, 1] and class labels [N, S, S]; shapes are painted back to front.
 
-    def __init__(self, batch: int, labels: Sequence[str], device: torch.device) -> None:
-        centers = torch.arange(SIZE, dtype=torch.float32, device=device) + 0.5
-        self.x, self.y = centers.view(1, 1, SIZE), centers.view(1, SIZE, 1)
-        self.rgb = torch.zeros(batch, 3, SIZE, SIZE, dtype=torch.float32, device=device)
+    `x` [1, 1, S] and `y` [1, S, 1] are the world's coordinates of the centers of pixels.
+    """
+
+    def __init__(
+        self, batch: int, labels: Sequence[str], device: torch.device, view: View | None = None
+    ) -> None:
+        self.view = view = view or View()
+        centers = (torch.arange(view.size, dtype=torch.float32, device=device) + 0.5) / view.scale
+        self.x = (centers + view.offset[0]).view(1, 1, -1)
+        self.y = (centers + view.offset[1]).view(1, -1, 1)
+        self.rgb = torch.zeros(batch, 3, view.size, view.size, dtype=torch.float32, device=device)
         self.labels: Tensor | None = None
         self._names = {name: index for index, name in enumerate(labels)}
 
     def record_labels(self) -> None:
-        self.labels = torch.zeros(len(self.rgb), SIZE, SIZE, dtype=torch.int64, device=self.rgb.device)
+        count, _, *size = self.rgb.shape
+        self.labels = torch.zeros(count, *size, dtype=torch.int64, device=self.rgb.device)
+
+    def cover(self, distance: Tensor) -> Tensor:
+        """Coverage in [0, 1] of a signed distance, whose edge is `EDGE` pixels wide at any scale."""
+        return cover(distance, EDGE / self.view.scale)
 
     def paint(self, coverage: Tensor, color: Tensor, label: str | None = None) -> None:
-        """Blend a color [N, 3, 1 or 64, 1 or 64] in by coverage [N, 64, 64]; details have no label."""
+        """Blend a color [N, 3, 1 or S, 1 or S] in by coverage [N, S, S]; details have no label."""
         self.rgb.lerp_(color, coverage.unsqueeze(1))
         if label is not None and self.labels is not None:
             self.labels.masked_fill_(coverage > 0.5, self._names[label])
@@ -88,8 +116,8 @@ def _rgb(code: str) -> list[float]:
     return [int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)]
 
 
-def cover(distance: Tensor, softness: float = 1.2) -> Tensor:
-    """Coverage in [0, 1] of a signed distance; the edge is `softness` pixels wide."""
+def cover(distance: Tensor, softness: float) -> Tensor:
+    """Coverage in [0, 1] of a signed distance; the edge is `softness` world units wide."""
     return (0.5 - distance / softness).clamp_(0, 1)
 
 
@@ -150,21 +178,23 @@ def stripes(position: Tensor, period: float | Tensor, width: float | Tensor, pha
 
 
 def scatter(
-    table: Tensor, cell: float, radius: tuple[float, float], share: float
+    canvas: Canvas, table: Tensor, cell: float, radius: tuple[float, float], share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Round dots, at most one in each cell of a staggered grid over the image.
+    """Round dots, at most one in each cell of a staggered grid over the world.
 
     table [N, 4, K] uniform numbers (x, y, size, presence); share is the part of cells that hold a dot. Of the
-    dot in each pixel's cell, all [N, 64, 64]: distance, size number in [0, 1), how far the pixel is below it.
+    dot in each pixel's cell, all [N, S, S]: distance, size number in [0, 1), how far the pixel is below it.
     """
-    centers = torch.arange(SIZE, dtype=table.dtype, device=table.device) + 0.5
-    row = (centers / cell).floor()
-    shifted = centers[None, :] / cell + 0.5 * (row[:, None] % 2)
+    x, y = canvas.x[0, 0], canvas.y[0, :, 0]
+    row = (y / cell).floor()
+    shifted = x[None, :] / cell + 0.5 * (row[:, None] % 2)
     column = shifted.floor()
     columns = int(SIZE / cell) + 2
-    u, v, size, presence = table[:, :, (row[:, None] * columns + column).long()].unbind(1)
+    # Beyond the world of 64x64 the numbers repeat.
+    place = (row[:, None] * columns + column).long() % table.shape[-1]
+    u, v, size, presence = table[:, :, place].unbind(1)
     room = cell - 2 * radius[1]
     dx = (shifted - column - 0.5) * cell - (u - 0.5) * room
-    dy = ((centers / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
+    dy = ((y / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
     distance = circle(dx, dy, radius[0] + (radius[1] - radius[0]) * size)
     return distance + either(presence > share, FAR, 0.0), size, dy

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .canvas import (
+    EDGE,
     FAR,
     Canvas,
     Draw,
@@ -192,7 +193,7 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
     for tree in scene.trees:
         _tree(canvas, tree, scene, palette)
     if bool(style["winter"].any()):
-        distance, _, _ = scatter(texture, 11, (1.0, 1.7), 0.5)
+        distance, _, _ = scatter(canvas, texture, 11, (1.0, 1.7), 0.5)
         snow = cover(distance, 1.6) * style["winter"] * 0.95
         canvas.paint(snow, torch.ones_like(palette["sun"]))
 
@@ -204,17 +205,17 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
     halo = (1 - distance.clamp(min=0) / (20 + 12 * style["sunset"])).clamp_(min=0).square_().mul_(0.55)
     canvas.paint(halo, palette["glow"])
     if bool(style["night"].any()):
-        stars, _, _ = scatter(texture, 10, (0.7, 1.15), 0.5)
+        stars, _, _ = scatter(canvas, texture, 10, (0.7, 1.15), 0.5)
         fade = cover(5 - distance, 5.0)  # toward the moon
-        canvas.paint(cover(stars) * fade * style["night"], palette["sun"])
-    disc = cover(distance)
+        canvas.paint(canvas.cover(stars) * fade * style["night"], palette["sun"])
+    disc = canvas.cover(distance)
     canvas.paint(disc, palette["sun"], "sun")
     if bool(style["night"].any()):
-        dark_side = cover(-circle(x + 0.4 * radius, y + 0.15 * radius, radius))
+        dark_side = canvas.cover(-circle(x + 0.4 * radius, y + 0.15 * radius, radius))
         canvas.paint(disc * dark_side * style["night"], palette["moon shade"])
     for there, cx, cy, scale in scene.clouds:
         canvas.paint(
-            cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + either(there, 0.0, FAR)),
+            canvas.cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + either(there, 0.0, FAR)),
             palette.blend("cloud", "cloud base", ramp(canvas.y, cy - 0.8 * scale, cy + 0.6 * scale)),
             "cloud",
         )
@@ -231,14 +232,14 @@ def _mountain(canvas: Canvas, mountain: tuple[Tensor, ...], scene: Layout, palet
     x, y = canvas.x - peak_x, canvas.y - peak_y
     slope = torch.where(x < 0, left, right)
     rounded = (x.square() + 1.5).sqrt() - 1.2
-    mask = cover((slope * rounded - y) / (1 + slope.square()).sqrt() + either(there, 0.0, FAR))
+    mask = canvas.cover((slope * rounded - y) / (1 + slope.square()).sqrt() + either(there, 0.0, FAR))
     canvas.paint(mask, palette.blend("mountain", "mountain foot", ramp(y, 4.0, 22.0)), "mountain")
     zigzag = 1.3 * wave(x, 6.5, wobble)[0]
-    cap = cover(y - 6.5 - zigzag) * mask
+    cap = canvas.cover(y - 6.5 - zigzag) * mask
     canvas.paint(cap, palette["cap"])
     light = either(scene.sun[0] < peak_x, 1.0, -1.0)  # the sun lights its own side
     ridge = light * (wave(y, 11.0, wobble)[0] - x)
-    canvas.paint(mask * cover(ridge) * (0.62 - 0.4 * ramp(y, 8.0, 24.0)), palette["mountain dark"])
+    canvas.paint(mask * canvas.cover(ridge) * (0.62 - 0.4 * ramp(y, 8.0, 24.0)), palette["mountain dark"])
 
 
 def _hills(
@@ -252,7 +253,7 @@ def _hills(
     for name, hill, absent in layers:
         crest, slope = height(canvas.x, hill)
         depth = canvas.y - crest
-        mask = cover(absent - depth / (1 + slope.square()).sqrt())
+        mask = canvas.cover(absent - depth / (1 + slope.square()).sqrt())
         color = palette.blend(name, f"{name} foot", ramp(depth, -1.0, 10.0 if name != "ground" else 20.0))
         canvas.paint(mask, color, name)
     if bool(style["desert"].any()):
@@ -261,29 +262,29 @@ def _hills(
         canvas.paint(mask * ripples * style["desert"] * 0.45, palette["ground foot"])
     dotted = style["summer"] | style["autumn"]
     if bool(dotted.any()):
-        dots, kind, dy = scatter(texture, 9, (1.1, 1.5), 0.4)
+        dots, kind, dy = scatter(canvas, texture, 9, (1.1, 1.5), 0.4)
         warm = palette.blend("dot", "second dot", (kind > 0.4).float())
         color = torch.where((kind > 0.7).unsqueeze(1), palette["third dot"], warm)
-        canvas.paint(cover(dots) * (depth - dy > 4) * dotted, color)
+        canvas.paint(canvas.cover(dots) * (depth - dy > 4) * dotted, color)
 
 
 def _path(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     center, half_width = path_at(canvas.y, scene)
     distance = torch.maximum((canvas.x - center).abs() - half_width, scene.path[3] - canvas.y)
-    canvas.paint(cover(distance + either(scene.has_path, 0.0, FAR)), palette["path"], "path")
+    canvas.paint(canvas.cover(distance + either(scene.has_path, 0.0, FAR)), palette["path"], "path")
 
 
 def _lake(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     cx, cy, rx, ry = scene.lake
     x, y = canvas.x - cx, canvas.y - cy
     distance = ellipse(x, y, rx, ry) + either(scene.has_lake, 0.0, FAR)
-    canvas.paint(cover(distance - 1.2), palette["bank"])
-    water = cover(distance)
+    canvas.paint(canvas.cover(distance - 1.2), palette["bank"])
+    water = canvas.cover(distance)
     canvas.paint(water, palette.blend("lake", "lake deep", ramp(y, -ry, ry)), "lake")
     upper = x + 0.3 * rx, y + 0.3 * ry, 0.3 * rx
     lower = x - 0.25 * rx, y - 0.25 * ry, 0.35 * rx
     streaks = torch.minimum(box(*upper, 0.7), box(*lower, 0.7))
-    canvas.paint(water * cover(streaks) * 0.8, palette["glint"])
+    canvas.paint(water * canvas.cover(streaks) * 0.8, palette["glint"])
 
 
 def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
@@ -307,15 +308,19 @@ def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     roof_tall = half_width * 0.95
     eave, side = -wall + 0.6, scene.window_side
     chimney = box(x + side * 0.55 * half_width, y + wall + 0.62 * roof_tall, 1.1, 0.42 * roof_tall)
-    canvas.paint(cover(chimney + absent), palette["wall dark"], "wall")
+    canvas.paint(canvas.cover(chimney + absent), palette["wall dark"], "wall")
     body = box(x, y + wall / 2, half_width, wall / 2)
-    canvas.paint(cover(body + absent), palette.blend("wall", "wall dark", ramp(side * x, -7.0, 12.0)), "wall")
+    canvas.paint(
+        canvas.cover(body + absent), palette.blend("wall", "wall dark", ramp(side * x, -7.0, 12.0)), "wall"
+    )
     gable = (x.abs() - (y - eave + roof_tall) * ((half_width + 1.6) / roof_tall)) * 0.68
     roof = torch.maximum(gable, y - eave)
-    canvas.paint(cover(roof + absent), palette.blend("roof", "roof dark", ramp(y - eave, -2.2, 0.0)), "roof")
-    canvas.paint(cover(box(x + side * 2.0, y + 2, 1.2, 2) + absent), palette["door"], "door")
     canvas.paint(
-        cover(box(x - side * 2.2, y + 0.55 * wall, 1.25, 1.25) + absent), palette["window"], "window"
+        canvas.cover(roof + absent), palette.blend("roof", "roof dark", ramp(y - eave, -2.2, 0.0)), "roof"
+    )
+    canvas.paint(canvas.cover(box(x + side * 2.0, y + 2, 1.2, 2) + absent), palette["door"], "door")
+    canvas.paint(
+        canvas.cover(box(x - side * 2.2, y + 0.55 * wall, 1.25, 1.25) + absent), palette["window"], "window"
     )
 
 
@@ -324,11 +329,11 @@ def _tree(canvas: Canvas, tree: tuple[Tensor, ...], scene: Layout, palette: Pale
     x, y = canvas.x - cx, canvas.y - base
     absent = either(there, 0.0, FAR)
     trunk = box(x, y + 0.15 * tall, (0.045 * tall).clamp(min=0.8), 0.15 * tall)
-    canvas.paint(cover(trunk + absent), palette["trunk"], "trunk")
+    canvas.paint(canvas.cover(trunk + absent), palette["trunk"], "trunk")
     pine, pine_light = _pine(x, y, tall)
     light = either(scene.sun[0] < cx, -1.0, 1.0)
     round_, round_light = _round(x, y, tall, light)
-    crown = cover(torch.where(scene.pine, pine, round_) + absent)
+    crown = canvas.cover(torch.where(scene.pine, pine, round_) + absent)
     canvas.paint(crown, palette["crown"], "crown")
     shade = torch.where(
         scene.pine, light * -x + 0.3, circle(x - light * 0.13 * tall, y + 0.75 * tall, 0.36 * tall)
@@ -338,19 +343,21 @@ def _tree(canvas: Canvas, tree: tuple[Tensor, ...], scene: Layout, palette: Pale
 
 
 def _pine(x: Tensor, y: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
-    """Three tiers: signed distance [N, 64, 64], and how lit (or snowed on) each height is, [N, 64, 1]."""
+    """Three tiers: signed distance [N, S, S], and how lit (or snowed on) each height is, [N, S, 1]."""
     tiers, lit = [], torch.zeros_like(y + tall)
     for tip, bottom, half_width in ((0.64, 0.16, 0.32), (0.85, 0.42, 0.26), (1.0, 0.66, 0.19)):
         widening = half_width / (tip - bottom)
         side = (x.abs() - (y + tip * tall) * widening) / math.hypot(1, widening)
         below = y + bottom * tall
         tiers.append(torch.maximum(side, below))
-        lit = torch.lerp(lit, cover(below + 0.1 * tall, 2.0), cover(below))  # upper tiers hide lower ones
+        lit = torch.lerp(
+            lit, cover(below + 0.1 * tall, 2.0), cover(below, EDGE)
+        )  # upper tiers hide lower ones
     return torch.minimum(torch.minimum(tiers[0], tiers[1]), tiers[2]), lit
 
 
 def _round(x: Tensor, y: Tensor, tall: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
-    """A crown of three puffs: signed distance and highlight coverage, both [N, 64, 64]."""
+    """A crown of three puffs: signed distance and highlight coverage, both [N, S, S]."""
     top = circle(x, y + 0.7 * tall, 0.3 * tall)
     sides = circle(x.abs() - 0.17 * tall, y + 0.5 * tall, 0.22 * tall)
     highlight = circle(x - light * 0.07 * tall, y + 0.79 * tall, 0.17 * tall)

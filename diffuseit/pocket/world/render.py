@@ -1,4 +1,7 @@
-"""The pocket world: 64x64 images of a geometry in a style, so that a translation has a ground truth."""
+"""The pocket world: images of a geometry in a style, so that a translation has a ground truth.
+
+They have 64x64 pixels, or those of a `View`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from . import animals, landscape
-from .canvas import SIZE, Canvas, uniforms
+from .canvas import SIZE, Canvas, View, uniforms
 
 __all__ = [
     "DOMAINS",
@@ -17,6 +20,7 @@ __all__ = [
     "SIZE",
     "STYLES",
     "Geometry",
+    "View",
     "render",
     "sample_geometry",
     "segment",
@@ -60,8 +64,16 @@ def sample_geometry(domain: str, seeds: Sequence[int]) -> Geometry:
     )
 
 
-def render(geometry: Geometry, styles: Sequence[int] | Tensor, texture_seeds: Sequence[int]) -> Tensor:
-    """Paint each geometry in its style: [N, 3, 64, 64] float32 in [-1, 1], on the device of the params."""
+def render(
+    geometry: Geometry,
+    styles: Sequence[int] | Tensor,
+    texture_seeds: Sequence[int],
+    view: View | None = None,
+) -> Tensor:
+    """Paint each geometry in its style: [N, 3, S, S] float32 in [-1, 1], on the device of the params.
+
+    S is 64, or the size of `view`.
+    """
     device = geometry.params.device
     chosen = _style_indices(geometry, styles).to(device)
     seeds = torch.tensor(list(texture_seeds), dtype=torch.int64, device=device)
@@ -70,24 +82,31 @@ def render(geometry: Geometry, styles: Sequence[int] | Tensor, texture_seeds: Se
     texture = uniforms(seeds + _TEXTURE_STREAM, 4 * _TEXTURE_CELLS).view(-1, 4, _TEXTURE_CELLS)
     size = _CPU_CHUNK if device.type == "cpu" else max(len(geometry), 1)
     parts = [
-        _paint(geometry.domain, *chunk).rgb
+        _paint(geometry.domain, *chunk, view=view).rgb
         for chunk in zip(geometry.params.split(size), chosen.split(size), texture.split(size), strict=True)
     ]
     return torch.cat(parts).mul_(2).sub_(1)
 
 
-def segment(geometry: Geometry) -> Tensor:
-    """What each pixel shows: [N, 64, 64] int64, indices into SEGMENTS[domain]; the same in every style."""
+def segment(geometry: Geometry, view: View | None = None) -> Tensor:
+    """What each pixel shows: [N, S, S] int64, indices into SEGMENTS[domain]; the same in every style."""
     count, device = len(geometry), geometry.params.device
     texture = torch.zeros(count, 4, _TEXTURE_CELLS, dtype=torch.float32, device=device)
     styles = torch.zeros(count, dtype=torch.int64, device=device)
-    labels = _paint(geometry.domain, geometry.params, styles, texture, labeled=True).labels
+    labels = _paint(geometry.domain, geometry.params, styles, texture, labeled=True, view=view).labels
     assert labels is not None
     return labels
 
 
-def _paint(domain: str, params: Tensor, styles: Tensor, texture: Tensor, labeled: bool = False) -> Canvas:
-    canvas = Canvas(len(params), SEGMENTS[domain], params.device)
+def _paint(
+    domain: str,
+    params: Tensor,
+    styles: Tensor,
+    texture: Tensor,
+    labeled: bool = False,
+    view: View | None = None,
+) -> Canvas:
+    canvas = Canvas(len(params), SEGMENTS[domain], params.device, view)
     if labeled:
         canvas.record_labels()
     _PAINTERS[domain].draw(canvas, params, styles, texture)

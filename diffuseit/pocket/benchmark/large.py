@@ -1,0 +1,211 @@
+"""`diffuseit benchmark pocket --task large`: results at two and four times the model's size, against the truth there.
+
+The pocket U-Net has seen whole scenes at 64x64 only, so rows in which it sees tiles, or one large canvas, are at their
+worst here.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ...errors import InputError
+from ...files.atomic import atomic_path
+from ...images.full_size import fit_of, restore
+from ...images.resize import resize
+from ...images.sheet import save_sheet
+from ...models.bundle import Models
+from ...presets import PRESETS, TEXT_DEFAULT
+from ..judge import Judge
+from ..models import pocket_judge, pocket_models
+from ..world.render import DOMAINS, SIZE, View, render, sample_geometry
+from ..world.seeds import HELD_OUT, TUNING
+from .metrics import edge_f1, mae, mean_interval, ssim, wilson_interval
+from .run import BATCH, translate_tasks
+from .tasks import Spec, Tasks, build_tasks, draw_specs
+
+SHOWN = 6
+"""Images in the contact sheet."""
+
+PRESET = PRESETS[TEXT_DEFAULT]
+
+ROWS = ("source", "resize", "guided", "truth-resize", "truth-guided", "tiles", "canvas")
+"""The source; the result of the model's size, resized and with the source's detail; the same of the truth, which is
+what can be reached; tiles that are translated alone; and one translation of the whole at the large size."""
+
+STRIDE = SIZE // 2
+"""Pixels from one tile to the next."""
+
+
+def run_large(
+    n: int = 100,
+    output: Path | None = None,
+    *,
+    scale: int = 2,
+    rows: Sequence[str] = ROWS,
+    seeds: range = HELD_OUT,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Measure n translations at `scale` times the model's size, and print a table.
+
+    Raise `InputError` for rows that there are not.
+    """
+    if lost := [row for row in rows if row not in ROWS]:
+        raise InputError(f"no row is called {', '.join(lost)}: there are {', '.join(ROWS)}")
+    console = console or Console()
+    models, judge = pocket_models(), pocket_judge()
+    specs = draw_specs(range(n), seeds)
+    tasks = build_tasks(specs)
+    view = View(SIZE * scale, scale)
+    source, truth = (_render(specs, view, target=each) for each in (False, True))
+    small, began = None, time.process_time()
+    if {"resize", "guided"} & set(rows):
+        small = torch.cat([_translated(tasks[at : at + BATCH], models, at) for at in range(0, n, BATCH)])
+    base = time.process_time() - began
+    large = (view.size, view.size)
+    made: dict[str, Callable[[], Tensor]] = {
+        "source": lambda: source,
+        "resize": lambda: resize(_there(small), large),
+        "guided": lambda: _guided(_there(small), source),
+        "truth-resize": lambda: resize(tasks.truth, large),
+        "truth-guided": lambda: _guided(resize(truth, (SIZE, SIZE)), source),
+        "tiles": lambda: _tiles(source, tasks, models),
+        "canvas": lambda: _canvas(source, tasks, models),
+    }
+    found: list[dict[str, Any]] = []
+    shown: dict[str, Tensor] = {}
+    for row in rows:
+        began = time.process_time()
+        pictures = made[row]().clamp(-1, 1)
+        seconds = time.process_time() - began + (base if row in ("resize", "guided") else 0)
+        found.append(
+            {"name": row, **_measure(pictures, truth, tasks, judge), "processor_seconds": round(seconds, 1)}
+        )
+        shown[row] = pictures[:SHOWN]
+        console.print(f"{row}: SSIM {found[-1]['ssim']:.3f}", markup=False, highlight=False)
+    report = {
+        "n": n,
+        "seeds": "tuning" if seeds is TUNING else "held out",
+        "size": view.size,
+        "preset": PRESET.name,
+        "rows": found,
+    }
+    text = markdown(report)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        name = f"large_{view.size}"
+        with atomic_path(output / f"{name}.json") as path:
+            path.write_text(json.dumps(report, indent=1) + "\n")
+        with atomic_path(output / f"{name}.md") as path:
+            path.write_text(text)
+        columns = {"source": source[:SHOWN], **shown, "truth": truth[:SHOWN]}
+        save_sheet(columns, output / f"{name}.png", scale=1)
+        console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
+    return report
+
+
+def seams(pictures: Tensor) -> Tensor:
+    """Return [N]: how much stronger second differences are across the borders of tiles than elsewhere."""
+    excess = []
+    for axis in (-1, -2):
+        bends = pictures.movedim(axis, -1).diff(n=2, dim=-1).abs().mean((1, 2))
+        borders = torch.arange(STRIDE, pictures.shape[axis], STRIDE, device="cpu") - 1
+        excess.append(bends[:, borders].mean(1) / bends.mean(1).clamp_min(1e-6) - 1)
+    return torch.stack(excess).mean(0)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Return the table of a report."""
+    lines = [
+        f"{report['n']} translations at {report['size']} pixels, {report['seeds']} seeds, {report['preset']}",
+        "",
+        "| row | style % | SSIM | edge F1 | MAE | seam | s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        figures = " | ".join(
+            f"{row[name]:.3f} ±{row[name + '_half']:.3f}" for name in ("ssim", "edge_f1", "mae")
+        )
+        lines.append(
+            f"| {row['name']} | {100 * row['style_success']:.0f} | {figures} | {row['seam']:+.2f} "
+            f"| {row['processor_seconds']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    interval = row[f"{name}_ci"]
+    return f"{row[name]:.3f}" + ("" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.3f}")
+
+
+def _there(small: Tensor | None) -> Tensor:
+    assert small is not None
+    return small
+
+
+def _render(specs: Sequence[Spec], view: View, target: bool) -> Tensor:
+    """Return the sources, or the truths, of `specs` as `build_tasks` renders them, in another view."""
+    pictures = torch.empty(len(specs), 3, view.size, view.size)
+    for domain in DOMAINS:
+        places = [place for place, spec in enumerate(specs) if spec.domain == domain]
+        if places:
+            chosen = [specs[place] for place in places]
+            styles = [spec.target if target else spec.source for spec in chosen]
+            scenes = sample_geometry(domain, [spec.seed for spec in chosen])
+            pictures[places] = render(scenes, styles, [spec.seed + 1 for spec in chosen], view)
+    return pictures
+
+
+def _translated(tasks: Tasks, models: Models, seed: int) -> Tensor:
+    return translate_tasks(tasks, models, PRESET, seed).clamp(-1, 1)
+
+
+def _guided(small: Tensor, source: Tensor) -> Tensor:
+    return restore(fit_of(source, small), small, source)
+
+
+def _canvas(source: Tensor, tasks: Tasks, models: Models) -> Tensor:
+    """Translate each source at its full size, as one canvas."""
+    return torch.cat([_translated(_with_source(tasks, at, source), models, at) for at in range(len(source))])
+
+
+def _tiles(source: Tensor, tasks: Tasks, models: Models) -> Tensor:
+    """Translate overlapping tiles alone, and blend them by windows of a sine."""
+    side = source.shape[-1]
+    ramp = (torch.arange(SIZE, device="cpu") + 0.5).mul(torch.pi / SIZE).sin()
+    window = ramp[:, None] * ramp
+    total, weights = torch.zeros_like(source), torch.zeros(side, side)
+    for top in range(0, side - SIZE + 1, STRIDE):
+        for left in range(0, side - SIZE + 1, STRIDE):
+            place = (..., slice(top, top + SIZE), slice(left, left + SIZE))
+            parts = source[place]
+            for at in range(len(source)):
+                total[at][place] += window * _translated(_with_source(tasks, at, parts), models, at)[0]
+            weights[place] += window
+    return total / weights
+
+
+def _with_source(tasks: Tasks, at: int, sources: Tensor) -> Tasks:
+    """Return one task with another image as its source."""
+    return replace(tasks[at : at + 1], source=sources[at : at + 1].contiguous())
+
+
+def _measure(pictures: Tensor, truth: Tensor, tasks: Tasks, judge: Judge) -> dict[str, Any]:
+    with torch.no_grad():
+        reached = judge(resize(pictures, (SIZE, SIZE))).argmax(1) == tasks.classes
+    figures: dict[str, Any] = {
+        "style_success": reached.double().mean().item(),
+        "style_success_ci": wilson_interval(int(reached.sum()), len(reached)),
+        "seam": (seams(pictures) - seams(truth)).mean().item(),
+    }
+    for name, metric in (("ssim", ssim), ("edge_f1", edge_f1), ("mae", mae)):
+        values = metric(pictures, truth)
+        figures |= {name: values.mean().item(), f"{name}_ci": mean_interval(values)}
+    return figures
