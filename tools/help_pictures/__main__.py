@@ -174,7 +174,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITFullSize/detail": partial(
         enlarged, scene("landscape", "summer", "winter", 24), left=14, top=86
     ),
-    "DiffuseITFullSize/confidence": partial(
+    "DiffuseITFullSize/image": partial(
         enlarged, scene("animal", "lion", "leopard", 25), left=54, top=56
     ),
     "DiffuseITKeyPCA/facet": partial(facets_of, _WINTER),
