@@ -16,7 +16,7 @@ const GROUP_COLOR = "#3f789e";
 const MENUS = 64;
 const LEAST_READABLE_SCALE = 0.4;
 /** the height that a run adds to a sampler: curves, images, and the preview of ComfyUI */
-const RUN_HEIGHT = 580;
+const RUN_HEIGHT = 640;
 /** the height of a widget among the advanced ones, which the Vue renderer shows when it is asked to */
 const ADVANCED_HEIGHT = 28;
 const MODELS_FOLDER = "diffuseit";
