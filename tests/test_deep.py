@@ -314,6 +314,17 @@ def test_bad_floats(core: Core, value: float, window: str, line: str):
     assert line in result.stderr
 
 
+@pytest.mark.parametrize("name", ["scan.dcm", "brain.nii.gz", "sky.fits"])
+def test_scientific_files_are_to_be_saved_with_their_levels(core: Core, name: str):
+    Path(name).write_bytes(bytes(128) + b"DICM")
+    result = run(name)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert (
+        f"{name} is of a kind that is not read here: save it as TIFF of floats or as 16-bit PNG"
+        in result.stderr
+    )
+
+
 def test_an_8_bit_picture_has_no_window(core: Core):
     Image.new("RGB", (SIDE, SIDE), "red").save("red.png")
     result = run("red.png", "--window", "40,400")

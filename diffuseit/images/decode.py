@@ -46,8 +46,9 @@ RAW = (
 )  # fmt: skip
 OTHERS = (
     ".jxl", ".jxr", ".wdp", ".eps", ".ps", ".svg", ".ai", ".psb", ".xcf", ".kra", ".clip", ".afphoto", ".exr", ".hdr",
-    ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf", ".fits",
+    ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf",
 )  # fmt: skip
+SCIENTIFIC = (".dcm", ".dicom", ".nii", ".nrrd", ".mha", ".fits", ".hdf5", ".czi", ".nd2")
 
 READABLE = (*chain(*FORMATS.values()), *(HEIF if find_spec("pillow_heif") else ()))
 UNREADABLE = (*(() if set(HEIF) <= set(READABLE) else HEIF), *RAW, *OTHERS)
@@ -219,6 +220,11 @@ def _kinds(start: bytes, suffix: str, name: str) -> list[str]:
         )
     if suffix in RAW and start.startswith(TIFF):  # Pillow would take the thumbnail for the image
         raise InputError(f"{name} is a camera's raw file: develop it, and save it as PNG or JPEG")
+    if suffix in SCIENTIFIC or name.endswith(".nii.gz"):
+        raise InputError(
+            f"{name} is of a kind that is not read here: save it as TIFF of floats or as 16-bit PNG, "
+            "which keep its levels"
+        )
     Image.init()
     shown = [kind for kind in Image.OPEN if _accepts(kind, start[:16])]
     if read := [kind for kind in shown if kind in FORMATS]:

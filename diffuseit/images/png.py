@@ -13,6 +13,7 @@ from .strip import PNG
 
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray and alpha, RGB, RGBA
 _UP = 2  # the filter that stores differences from the row above
+_LEVEL = 3  # of zlib: four times as fast as its default, for two percent of size
 _ROWS = 256
 
 
@@ -20,7 +21,7 @@ def write_png(path: Path, levels: np.ndarray, info: PngInfo | None = None) -> No
     """Write uint16 levels [H, W] or [H, W, 1 to 4], and the chunks of `info` before them."""
     height, width = levels.shape[:2]
     channels = levels.shape[2] if levels.ndim == 3 else 1
-    deflate = zlib.compressobj(6)
+    deflate = zlib.compressobj(_LEVEL)
     above = np.zeros(width * channels * 2, np.uint8)
     with path.open("wb") as file:
         file.write(PNG)
