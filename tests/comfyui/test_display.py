@@ -533,7 +533,7 @@ def test_notes_speak_comfyuis_language(visit, shoot, server, renderer, seed, loc
         capture(page)
         words, preset = LANGUAGES[locale]
         panel(page, SAMPLER).get_by_text(words).wait_for()
-        assert [note for note in notes(page) if note.startswith(preset)]
+        panel(page, SAMPLER).locator(".note").filter(has_text=preset).wait_for()
         page.evaluate(LOOK_AT, [SAMPLER, 1.2])
         page.wait_for_timeout(1000)
         shoot(page, f"display-{renderer}-{locale}", whole=False)
