@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from torch import Tensor
 import diffuseit
 
 from ..errors import DiffuseITError, InputError
+from ..files.claim import ABANDONED_AFTER, claimed
 from ..guidance.ranking import labels
 from ..images.full_size import restore
 from ..images.io import (
@@ -81,11 +83,11 @@ class Job:
     def folder(self, pairs: list[tuple[Path, Path]]) -> tuple[int, dict[Path, str]]:
         """Translate each source into its target. Return how many were saved, and why the others failed.
 
-        A target that appeared meanwhile is left alone and counts as neither.
+        A target that another process makes is left alone and counts as neither.
         """
         done, failures = 0, {}
-        with console.pictures_bar(len(pairs)) as show:
-            for number, (source, target) in enumerate(pairs):
+        with console.pictures_bar(len(pairs)) as show, closing(claimed(pairs, _say_waiting)) as queue:
+            for number, source, target in queue:
                 show(number, source.name, None)
                 try:
                     check_writable(target)
@@ -169,6 +171,13 @@ class Job:
         if alpha is not None:
             image.putalpha(level_image(alpha))
         return image
+
+
+def _say_waiting(count: int) -> None:
+    images = "1 image that another process translates" if count == 1 else f"{count} images of other processes"
+    console.inform(
+        f"Waiting for {images}. Those of a process that has died are taken over after {ABANDONED_AFTER:.0f} s"
+    )
 
 
 def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from ..errors import InputError
 from ..images.choices import LARGEST_SEED, FitMode, SizeMode
 from ..schema import LONGEST_TEXT, shown
+from ..shards import Shard
 from . import console
 from .options import is_folder, path
 
@@ -132,6 +133,13 @@ def translate(
             help="Try K seeds and rank them by the losses: OUT is the best, OUT-2 the next, OUT-grid shows all.",
         ),
     ] = 1,
+    shard: Annotated[
+        str,
+        _results(
+            metavar="I/N",
+            help="If SOURCE is a folder: translate part I of N of it alone, such as 3/16. Parts differ in the names.",
+        ),
+    ] = "1/1",
     again: Annotated[
         Path | None,
         _results(parser=path, metavar="RESULT", help="Take every setting from this earlier result."),
@@ -150,6 +158,7 @@ def translate(
     """Translate an image toward a text or a style image.
 
     If SOURCE is a folder, translate every image in it that OUT does not have yet.
+    Several commands may work on one folder, also on several machines: each takes what no other one has.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels. For a diffusers checkpoint, add --models FOLDER.
@@ -173,6 +182,9 @@ def translate(
             raise InputError(f"{option} has {len(text)} characters: use at most {LONGEST_TEXT}")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {shown(seed)}: use 0 to {LARGEST_SEED}")
+    part = Shard.parse(shard)
+    if part.of > 1 and not is_folder(source):
+        raise InputError(f"--shard is for a folder: {source} is none")
 
     from ..images.io import read_picture
     from .output import folder_for, pairs_in, taken, target_for
@@ -182,7 +194,7 @@ def translate(
         if variations > 1:
             raise InputError(f"{source} is a folder: --variations takes one image")
         folder = folder_for(source, output)
-        pairs = pairs_in(source, folder)
+        pairs = [pair for pair in pairs_in(source, folder) if part.has(pair[0].name)]
         todo = [(picture_file, result) for picture_file, result in pairs if not taken(result)]
         if not todo:
             _say_folder(source, folder, 0, len(pairs), {})

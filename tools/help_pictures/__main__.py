@@ -174,9 +174,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITFullSize/detail": partial(
         enlarged, scene("landscape", "summer", "winter", 24), left=14, top=86
     ),
-    "DiffuseITFullSize/image": partial(
-        enlarged, scene("animal", "lion", "leopard", 25), left=54, top=56
-    ),
+    "DiffuseITFullSize/image": partial(enlarged, scene("animal", "lion", "leopard", 25), left=54, top=56),
     "DiffuseITKeyPCA/facet": partial(facets_of, _WINTER),
     "DiffuseITSelfSimilarity/y": partial(
         similar_to, _WINTER, {f"y {y:g}": (0.5, y) for y in (0.1, 0.5, 0.9)}
