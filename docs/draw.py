@@ -3,10 +3,12 @@
     python docs/draw.py                    # docs/icon.png and docs/banner.png
     python docs/draw.py OUTPUT/DiffuseIT   # example_workflows/*.jpg, of what a ComfyUI saved when it ran them
 
-The picture of full-size.json is one of a run with 'pocket' in its loaders and 'pocket-text' in its preset. So are those
-of guide-sdxl.json and guide-flux.json, with the latent pocket model in place of SDXL and Flux, at 64x64.
+The pictures of examples with large models are those of runs with pocket models in their place: 'pocket' in the
+loaders, with the preset of the pocket models, or the latent pocket model at 64x64. Example 05 saves nothing: its
+picture is one of a run with *Stitch Images* and *Save Image* behind it.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -26,7 +28,7 @@ SHOWN = (
     ("animal", "lion", "tiger", 23),
     ("landscape", "summer", "night", 12),
 )
-IN_PLACE = ("full-size", "guide-sdxl", "guide-flux")  # of larger models
+DOWNLOADS = {"06": "6 GB", "09": "8 GB", "10": "35 GB"}  # of the models that pocket models stand in for
 COLUMNS = (0, 1, 2, 3, 6, -1)  # visits whose prediction the banner shows, after the source
 
 
@@ -81,21 +83,29 @@ def panels(path: Path) -> list[Image.Image]:
     return [sheet.crop((n * (side + gap), 0, n * (side + gap) + side, side)) for n in range(count)]
 
 
-def thumbnail(name: str, pictures: list[Image.Image]) -> Image.Image:
-    """What the template browser shows of a workflow."""
-    if name == "image-guided":
+def thumbnail(number: str, pictures: list[Image.Image]) -> Image.Image:
+    """What the template browser shows of the example with a number."""
+    if number == "02":
         source, style, result = pictures
         picture, side = split([source, result], THUMBNAIL), THUMBNAIL // 3
         picture.paste("white", (THUMBNAIL - side - 16, THUMBNAIL - side - 16, THUMBNAIL - 8, THUMBNAIL - 8))
         picture.paste(style.resize((side, side), NEAREST), (THUMBNAIL - side - 12, THUMBNAIL - side - 12))
         return picture
-    picture = split(pictures if name == "loss-swap" else [pictures[0], pictures[-1]], THUMBNAIL)
-    if name in IN_PLACE:
-        draw, font = ImageDraw.Draw(picture), ImageFont.load_default(24)
-        draw.rectangle((0, THUMBNAIL - 48, THUMBNAIL, THUMBNAIL), fill="black")
-        where = (THUMBNAIL / 2, THUMBNAIL - 24)
-        draw.text(where, "here drawn by the pocket models", fill="white", font=font, anchor="mm")
+    picture = split(pictures if number == "04" else [pictures[0], pictures[-1]], THUMBNAIL)
+    if size := DOWNLOADS.get(number):
+        draw = ImageDraw.Draw(picture)
+        draw.rectangle((0, THUMBNAIL - 84, THUMBNAIL, THUMBNAIL), fill="black")
+        for text, font, y in ((f"{size} download", 34, 58), ("here drawn by the pocket models", 22, 22)):
+            place = (THUMBNAIL / 2, THUMBNAIL - y)
+            draw.text(place, text, fill="white", font=ImageFont.load_default(font), anchor="mm")
     return picture
+
+
+def saved_by(workflow: Path, folder: Path) -> list[Path]:
+    """What a ComfyUI saved when it ran an example, the newest last."""
+    nodes = json.loads(workflow.read_text(encoding="utf-8"))["nodes"]
+    prefixes = [Path(node["widgets_values"][0]).name for node in nodes if node["type"] == "SaveImage"]
+    return sorted(folder.glob(f"{(prefixes or [workflow.stem])[0]}_*.png"))
 
 
 def main() -> None:
@@ -105,8 +115,8 @@ def main() -> None:
         save_picture(banner(ways), ROOT / "docs" / "banner.png")
         return
     for workflow in sorted((ROOT / "example_workflows").glob("*.json")):
-        if saved := sorted(Path(sys.argv[1]).glob(f"{workflow.stem}_*.png")):
-            picture = thumbnail(workflow.stem, panels(saved[-1]))
+        if saved := saved_by(workflow, Path(sys.argv[1])):
+            picture = thumbnail(workflow.stem[:2], panels(saved[-1]))
             picture.save(workflow.with_suffix(".jpg"), quality=88, optimize=True)
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diffuseit.models.hub.catalog import members
+from diffuseit.models.hub.catalog import bundles, members
 from diffuseit.presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 TITLE = 30  # height of a node's title, which lies above its position
-DOWNLOADS_WANTED = {"full-size", "guide-sdxl", "guide-flux"}
+COLLAPSED = 225  # width of a collapsed node in Nodes 2.0, where it is wider than on the canvas
+COMPARED = "04 Two losses compared"
+FULL_SIZE = "06 Full-size photos (6 GB download)"
+DOWNLOADS_WANTED = {FULL_SIZE, "09 Guide SDXL", "10 Guide Flux"}
+PHOTO = "example.png"  # which lies in ComfyUI's input folder
 OF_COMFYUI = {
     "checkpoints",
     "loras",
@@ -27,9 +31,6 @@ OF_COMFYUI = {
 
 TINY_VAES = ("taesd", "taesdxl", "taesd3", "taef1")
 """What Load VAE lists for two files in models/vae_approx, an encoder and a decoder."""
-
-LATENT = ("latent-text", "latent-image")
-"""The presets for ComfyUI's own models."""
 
 MODEL_FILE = (".pt", ".pth", ".safetensors")
 MAX_THUMBNAIL = 150_000
@@ -52,6 +53,8 @@ def our_nodes():
 def box(node):
     """Left, top, right, bottom with the title."""
     (x, y), (width, height) = node["pos"], node["size"]
+    if node["flags"].get("collapsed"):
+        width, height = COLLAPSED, 0
     return x, y - TITLE, x + width, y + height
 
 
@@ -60,17 +63,19 @@ def overlap(a, b):
 
 
 def test_the_promised_workflows_are_there():
-    assert {path.stem for path in WORKFLOWS} == {
-        "text-guided",
-        "image-guided",
-        "loss-swap",
-        "mask",
-        "full-size",
-        "guide-any-model",
-        "guide-latent-sampler",
-        "guide-sdxl",
-        "guide-flux",
-    }
+    """Numbered: ComfyUI lists them in the order of the folder, and leaves it to their names to say how to go on."""
+    assert [path.stem for path in WORKFLOWS] == [
+        "01 Guided by words",
+        "02 Guided by a picture",
+        "03 Only inside a mask",
+        COMPARED,
+        "05 Four nodes to a result",
+        FULL_SIZE,
+        "07 Guide any model",
+        "08 Guide with the Latent Sampler",
+        "09 Guide SDXL",
+        "10 Guide Flux",
+    ]
 
 
 @workflows
@@ -149,10 +154,10 @@ def test_widget_values_stand_where_the_nodes_expect_them(path):
 @workflows
 def test_chains_are_presets(path):
     """What a chain of nodes does equals what a preset says, so that the two can be compared."""
-    presets = LATENT if path.stem.startswith("guide-") else (TEXT_DEFAULT, IMAGE_DEFAULT)
+    presets = (TEXT_DEFAULT, IMAGE_DEFAULT)
     nodes = [node for node in read(path)["nodes"] if node["type"].startswith("DiffuseIT")]
     for node in nodes:
-        values = node["widgets_values_named"] if node["widgets_values"] else {}
+        values = node.get("widgets_values_named", {})
         settings = [
             loss
             for name in presets
@@ -170,26 +175,35 @@ def test_chains_are_presets(path):
             assert values["preset"] in PRESETS
 
 
-def test_the_swap_differs_in_the_style_loss_alone():
-    nodes = {node["id"]: node for node in read(ROOT / "example_workflows" / "loss-swap.json")["nodes"]}
-    samplers = [node for node in nodes.values() if node["type"] == "DiffuseITSampler"]
+def test_the_comparison_differs_in_the_losses_alone():
+    flow = read(ROOT / "example_workflows" / f"{COMPARED}.json")
+    links = {link[0]: link for link in flow["links"]}
+    samplers = [node for node in flow["nodes"] if node["type"] == "DiffuseITSampler"]
     first, second = (node["widgets_values"] for node in samplers)
     assert first == second
-    links = {link[0]: link for link in read(ROOT / "example_workflows" / "loss-swap.json")["links"]}
-    for name in ("ddpm", "image", "seed"):
-        origins = {
-            links[socket["link"]][1]
+
+    def origins(name):
+        sockets = [
+            socket
             for node in samplers
             for socket in node["inputs"]
-            if socket["name"] == name
-        }
-        assert len(origins) == 1
+            if socket["name"] == name and socket["link"]
+        ]
+        return [tuple(links[socket["link"]][1:3]) for socket in sockets]
+
+    for name in ("ddpm", "image", "seed"):
+        assert len(origins(name)) == 2
+        assert len(set(origins(name))) == 1
+    assert len(set(origins("losses"))) == 2
+    assert not origins("options")
 
 
 def files_of(value):
     """The files that a widget's value stands for."""
     if not isinstance(value, str):
         return set()
+    if value in bundles():
+        return {entry.file for entry in members(value)}
     if value in TINY_VAES:
         return {f"{value}_{part}.safetensors" for part in ("encoder", "decoder")}
     return {value} if value.endswith(MODEL_FILE) else set()
@@ -198,7 +212,8 @@ def files_of(value):
 @workflows
 def test_no_file_is_needed_but_the_models_offered(path):
     nodes = read(path)["nodes"]
-    assert "LoadImage" not in {node["type"] for node in nodes}
+    loaded = {node["widgets_values"][0] for node in nodes if node["type"] == "LoadImage"}
+    assert loaded == ({PHOTO} if path.stem == FULL_SIZE else set())
     wanted = {node["id"]: set().union(*map(files_of, node.get("widgets_values") or [])) for node in nodes}
     offered = {node["id"]: node["properties"].get("models", []) for node in nodes}
     assert {node: {model["name"] for model in models} for node, models in offered.items()} == wanted
@@ -216,7 +231,7 @@ def test_no_file_is_needed_but_the_models_offered(path):
 
 
 def test_the_full_size_example_offers_the_models_of_the_paper():
-    nodes = read(ROOT / "example_workflows" / "full-size.json")["nodes"]
+    nodes = read(ROOT / "example_workflows" / f"{FULL_SIZE}.json")["nodes"]
     names = {model["name"] for node in nodes for model in node["properties"].get("models", [])}
     assert names == {entry.file for entry in members("paper")}
 

@@ -24,11 +24,13 @@ from ..images.io import (
     check_writable,
     level_image,
     level_tensor,
+    read_mark,
     read_picture,
     save_picture,
     to_pil,
     to_tensor,
 )
+from ..images.marks import SourceType, of_result
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
 from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
@@ -43,12 +45,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe with the networks and images that it names. It makes any source into a result."""
+    """A recipe with the networks and images that it names. It makes any source into a result.
+
+    A `marked` one says in its metadata that a trained model has changed it (`images/marks.py`).
+    """
 
     recipe: Recipe
     models: Models
     style: Picture | None = None
     mask: Picture | None = None
+    marked: bool = True
 
     def one(self, source: Path, picture: Picture, target: Target) -> None:
         """Translate one image."""
@@ -56,7 +62,7 @@ class Job:
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
             result = self._translated(picture, source.name, on_step)
-        saved = target.save(result, text)
+        saved = target.save(result, text, self._mark_of(source))
         console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
 
     def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
@@ -72,11 +78,12 @@ class Job:
         with console.step_bar(source.name) as on_step:
             found = diffuseit.vary(count=count, on_step=on_step, **self._arguments(picture, fit))
         images = [self._finished(picture, fit, result[None]) for result in found.pictures]
-        lines = []
+        lines, mark = [], self._mark_of(source)
         for each, image, seed, score in zip(targets, images, found.seeds, found.scores.tolist(), strict=True):
             one = replace(recipe, seed=seed)
-            lines.append(f"Saved {each.save(image, one.to_text())} (seed {seed}, losses {score:.4g})")
-        saved = sheet.save(labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found)))
+            lines.append(f"Saved {each.save(image, one.to_text(), mark)} (seed {seed}, losses {score:.4g})")
+        grid = labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found))
+        saved = sheet.save(grid, mark=mark)
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
 
@@ -111,7 +118,11 @@ class Job:
         """
         recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
         result = self._translated(picture, source.name, on_step)
-        save_picture(result, target, recipe.to_text(), overwrite=False)
+        save_picture(result, target, recipe.to_text(), mark=self._mark_of(source), overwrite=False)
+
+    def _mark_of(self, source: Path) -> SourceType | None:
+        """Return what the result says of its making, for programs that look for it."""
+        return of_result(read_mark(source)) if self.marked else None
 
     def _recipe_of(self, source: Path, target: Target) -> Recipe:
         """The recipe of the result in `target`, with a note if the file cannot hold it."""

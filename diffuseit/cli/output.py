@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..images.folder import images_in
 from ..images.io import READABLE, check_writable, check_writable_folder, save_picture
+from ..images.marks import SourceType
 from . import console
 from .options import is_folder
 
@@ -42,8 +43,8 @@ class Target:
             if path is not None and _same(self.path, path):
                 raise InputError(f"{self.path} is the {role} itself: give another name with -o")
 
-    def save(self, image: Image.Image, text: str | None = None) -> Path:
-        """Save an image that took long to make, with `text` in its metadata, and return where it is.
+    def save(self, image: Image.Image, text: str | None = None, mark: SourceType | None = None) -> Path:
+        """Save an image that took long to make, with `text` and `mark` in its metadata, and return where it is.
 
         Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
         for temporary files. Raise `InputError` if nothing can be written anywhere.
@@ -53,7 +54,7 @@ class Target:
         failure = None
         for target in (self, *(Target(folder / name) for folder in folders)):
             try:
-                saved = target._save(image, text)
+                saved = target._save(image, text, mark)
             except InputError as error:
                 failure = failure or error
             else:
@@ -63,10 +64,10 @@ class Target:
         assert failure is not None
         raise failure
 
-    def _save(self, image: Image.Image, text: str | None) -> Path:
+    def _save(self, image: Image.Image, text: str | None, mark: SourceType | None) -> Path:
         for path in [self.path] if self.overwrite else _numbered(self.path):
             try:
-                save_picture(image, path, text, overwrite=self.overwrite)
+                save_picture(image, path, text, mark=mark, overwrite=self.overwrite)
             except FileExistsError:
                 continue
             return path

@@ -144,6 +144,13 @@ def translate(
         Path | None,
         _results(parser=path, metavar="RESULT", help="Take every setting from this earlier result."),
     ] = None,
+    mark: Annotated[
+        bool,
+        _results(
+            "--mark/--no-mark",
+            help="Say in the metadata that a trained model has changed the image (IPTC's DigitalSourceType).",
+        ),
+    ] = True,
     output: Annotated[
         Path | None,
         _results(
@@ -165,13 +172,13 @@ def translate(
     """
     if again is not None:
         given = _given(ctx)
-        if others := given - {"source", "again", "output", "style", "mask", "models", "device"}:
+        if others := given - {"source", "again", "output", "style", "mask", "models", "device", "mark"}:
             names = ", ".join(f"--{name.rstrip('_')}" for name in sorted(others))
             raise InputError(f"--again takes every setting from {again}: leave out {names}")
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
         where = models if "models" in given else None
-        _translate_again(again, source, output, style, mask, where, device)
+        _translate_again(again, source, output, style, mask, where, device, mark)
         return
     if (to is None) == (style is None):
         raise InputError("Say what to translate to: either --to TEXT or --style IMAGE")
@@ -231,7 +238,7 @@ def translate(
         versions=networks.versions,
         checkpoint=networks.checkpoint,
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture)
+    job = Job(recipe, networks.models, style_picture, mask_picture, mark)
     if picture is None:
         done, failures = job.folder(todo)
         _say_folder(source, folder, done, len(pairs) - done - len(failures), failures)
@@ -269,6 +276,7 @@ def _translate_again(
     mask: Path | None,
     models: str | None,
     device: str,
+    marked: bool,
 ) -> None:
     """Translate one image with the settings in the metadata of the result `made`.
 
@@ -311,7 +319,7 @@ def _translate_again(
     )
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
-    Job(now, networks.models, style_picture, mask_picture).one(source, picture, target)
+    Job(now, networks.models, style_picture, mask_picture, marked).one(source, picture, target)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:

@@ -18,9 +18,10 @@ from PIL import Image, ImageCms
 from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..schema import printable
+from . import marks
 from .decode import READABLE as READABLE
 from .decode import UNREADABLE, check_size, decode, look_into, reason, undecodable
-from .metadata import orientation, text_of, text_options
+from .metadata import file_options, orientation, text_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +86,11 @@ def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
 def read_text(path: Path) -> str | None:
     """The text that `save_picture` put into the file's metadata; None where there is none."""
     return look_into(path, lambda image, _: text_of(image))
+
+
+def read_mark(path: Path) -> str | None:
+    """The term of IPTC's DigitalSourceType in the file's XMP; None where there is none."""
+    return look_into(path, lambda image, _: marks.mark_in(image))
 
 
 def unread_kinds(folder: Path) -> dict[str, int]:
@@ -163,20 +169,25 @@ def _existing(path: Path) -> Path:
 
 
 def save_picture(
-    image: Image.Image, path: str | os.PathLike[str], text: str | None = None, *, overwrite: bool = True
+    image: Image.Image,
+    path: str | os.PathLike[str],
+    text: str | None = None,
+    *,
+    mark: marks.SourceType | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Write the image whole or not at all, and make the folders above it. The extension says the format.
 
-    `text` (ASCII) goes into the file's metadata where the format can hold it (`text_options`). Transparency is kept
-    where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written, and
-    `FileExistsError` if `overwrite` is false and it exists.
+    `text` (ASCII) and `mark` go into the file's metadata where the format can hold them (`file_options`). Transparency
+    is kept where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written,
+    and `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
     check_writable(path)
     kind = path.suffix.lower()
     if image.mode == "RGBA" and kind in OPAQUE:
         image = Picture(image.convert("RGB"), image.getchannel("A")).over("white")
-    options = OPTIONS[kind] | ({} if text is None else text_options(kind, text))
+    options = OPTIONS[kind] | file_options(kind, text, None if mark is None else marks.xmp(mark))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

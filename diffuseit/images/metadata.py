@@ -1,7 +1,7 @@
-"""What an image file says beside its pixels: its orientation, and the text that `save_picture` puts into it.
+"""What an image file says beside its pixels: its orientation, and what `save_picture` puts into it.
 
-The text lies in PNG's text chunk, EXIF's UserComment (JPEG, WebP) or TIFF's ImageDescription. EXIF of strangers is
-read for single tags, so that no other tag can do harm.
+The text lies in PNG's text chunk, EXIF's UserComment (JPEG, WebP) or TIFF's ImageDescription, and XMP where each format
+has it. EXIF of strangers is read for single tags, so that no other tag can do harm.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import struct
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
+
+from . import marks
 
 KEY = "diffuseit"
 _ASCII = b"ASCII\0\0\0"  # EXIF's name of the character code, before the comment itself
@@ -38,6 +40,23 @@ def text_options(suffix: str, text: str) -> dict[str, Any]:
         if suffix == ".webp" or len(exif.tobytes()) <= _LONGEST_JPEG_MARKER:
             return {"exif": exif}
     return {}
+
+
+def file_options(suffix: str, text: str | None, xmp: bytes | None) -> dict[str, Any]:
+    """Return what Pillow's writer of `suffix` needs to carry `text` (ASCII) and XMP, as far as the file can hold them.
+
+    BMP files hold neither.
+    """
+    options = {} if text is None else text_options(suffix, text)
+    if xmp is None:
+        return options
+    if suffix == ".png":
+        options.setdefault("pnginfo", PngImagePlugin.PngInfo()).add_itxt(marks.PNG_KEY, xmp.decode())
+    elif suffix in (".tif", ".tiff"):
+        options["tiffinfo"] = options.get("tiffinfo", {}) | {marks.TIFF_TAG: xmp}
+    elif suffix in (".jpg", ".jpeg", ".webp"):
+        options["xmp"] = xmp
+    return options
 
 
 def text_of(image: Image.Image) -> str | None:

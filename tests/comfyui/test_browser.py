@@ -5,7 +5,7 @@ Screenshots are saved in pytest's temporary folder, or in that of DIFFUSEIT_SCRE
 
 import json
 import os
-import re
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -20,12 +20,17 @@ from diffuseit.presets import PRESETS, TEXT_DEFAULT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-POCKET = ("text-guided", "image-guided", "loss-swap", "mask")
-FROM_THE_HUB = 5  # models whose address the front end lets a person download with one click: the CLIPs
+EXAMPLES = sorted(path.stem for path in (PACK / "example_workflows").glob("*.json"))
+POCKET = EXAMPLES[:5]
+FULL_SIZE = EXAMPLES[5]
+WINDOW = {"width": 1920, "height": 930}  # what a browser leaves of a screen of 1920x1080
+READABLE = 8 / 14  # below this scale the canvas draws neither text nor panels: 8 pixels of a font of 14
+BADGE = 24  # height of what ComfyUI draws above a node: the name of its pack
+ACROSS = 14  # width of a link with the room that a socket needs beside it
 RESULTS = (
     "app.graph.nodes.filter(node => ['SaveImage', 'PreviewImage', 'LossGraphNode'].includes(node.comfyClass))"
 )
-THERE = "images.length && images.every(image => image.complete && image.naturalWidth > 64)"
+THERE = "images.length && images.every(image => image.complete && image.naturalWidth >= 64)"
 SHOWN = {
     "classic": f"{RESULTS}.every(({{imgs}}) => {{ const images = [...imgs ?? []]; return {THERE} }})",
     "vue": f"""{RESULTS}.every(({{id}}) => {{
@@ -34,10 +39,46 @@ SHOWN = {
     }})""",
 }
 """By renderer, whether each node that shows pictures has drawn its own."""
-QUICKLY = """() => app.graph.nodes.filter(node => node.type === 'DiffuseITSampler').forEach(({widgets}) => {
-    for (const [name, value] of Object.entries({steps: 8, skip: 3, resample: 1, seed: 77}))
-        widgets.find(widget => widget.name === name).value = value
-})"""
+
+BOXES = """() => {
+    const {scale, offset} = app.canvas.ds
+    const nodes = app.graph.nodes.map(({id, type, pos, size, flags}) => {
+        const drawn = document.querySelector(`.lg-node[data-node-id="${id}"]`)?.getBoundingClientRect()
+        const [x, y] = drawn ? [drawn.left / scale - offset[0], drawn.top / scale - offset[1]] : [pos[0], pos[1] - 30]
+        const width = drawn ? drawn.width / scale : flags.collapsed ? 160 : size[0]
+        const height = drawn ? drawn.height / scale : flags.collapsed ? 30 : size[1] + 30
+        return [`${type} ${id}`, [x, y, x + width, y + height]]
+    })
+    const groups = app.graph.groups.map(({title, pos, size}) =>
+        [title, [pos[0], pos[1], pos[0] + size[0], pos[1] + size[1]]])
+    return [nodes, groups]
+}"""
+"""The nodes with their titles, and the groups, as [name, [left, top, right, bottom]] in the graph."""
+
+BEHIND = """width => {
+    app.canvas.draw(true, true)
+    const context = document.createElement('canvas').getContext('2d')
+    context.lineWidth = width
+    const {links, reroutes, nodes} = app.graph
+    const strokes = [
+        ...[...links.values()].map(link => [[link], link.path]),
+        ...[...reroutes.values()].map(({linkIds, path}) => [[...linkIds].map(id => links.get(id)), path]),
+    ]
+    const sockets = nodes.filter(({flags}) => !flags.collapsed).flatMap(node => [
+        ...node.inputs.map((input, slot) => [node, input, node.getInputPos(slot)]).filter(([, {widget}]) => !widget),
+        ...node.outputs.map((output, slot) => [node, output, node.getOutputPos(slot)]),
+    ])
+    return strokes.flatMap(([ends, path]) => sockets
+        .filter(([{id}]) => !ends.some(link => [link.origin_id, link.target_id].includes(id)))
+        .filter(([, , place]) => context.isPointInStroke(path, ...place))
+        .map(([node, {name}]) => `link ${ends[0].id} behind ${name} of ${node.type} ${node.id}`))
+}"""
+"""Links that are drawn over a socket of a node that they do not lead to, as if they led there."""
+
+RUNNERS = "app.graph.nodes.filter(({type}) => ['DiffuseITSampler', 'DiffuseITTranslate'].includes(type))"
+QUICKLY = f"""() => {RUNNERS}.flatMap(node => node.widgets).forEach(widget => {{
+    widget.value = {{steps: 8, skip: 3, resample: 1, strength: 0.25, seed: 77}}[widget.name] ?? widget.value
+}})"""
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +135,14 @@ def open_template(page, server, name: str) -> None:
     page.get_by_role("dialog").get_by_text(pack, exact=True).first.click()
     card = page.get_by_test_id(f"template-workflow-{name}")
     card.wait_for()
+    card.scroll_into_view_if_needed()  # pictures out of sight are not loaded
     page.wait_for_function(
-        "name => [...document.querySelectorAll(`[data-testid=template-workflow-${name}] img`)]"
-        ".some(image => image.naturalWidth >= 256)",
-        arg=name,
+        "card => [...card.querySelectorAll('img')].some(({naturalWidth}) => naturalWidth >= 256)",
+        arg=card.element_handle(),
     )
     card.click()
     card.wait_for(state="detached")
-    page.wait_for_function("app.graph.nodes.some(node => node.type === 'DiffuseITSampler')")
+    page.wait_for_function("app.graph.nodes.some(node => node.type.startsWith('DiffuseIT'))")
     page.wait_for_timeout(2000)  # missing nodes and models are reported after the graph is there
 
 
@@ -114,6 +155,39 @@ def assert_opened_as_saved(page, name: str) -> None:
     for node in flow["nodes"]:
         saved = node.get("widgets_values", [])
         assert values[node["id"]][: len(saved)] == saved, node["type"]
+
+
+def assert_in_place(page, above: int) -> None:
+    """Assert that no node reaches over another, what is drawn `above` it, or the edge of a group."""
+    nodes, groups = page.evaluate(BOXES)
+    found = []
+    for (one, a), (other, b) in permutations(nodes, 2):
+        badge = above if other.startswith("DiffuseIT") else 0
+        if a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] - badge < a[3] and a[1] <= b[1]:
+            found.append(f"{one} over {other}")
+    for name, (left, top, right, bottom) in nodes:
+        for title, (x, y, far, low) in groups:
+            apart = right <= x or far <= left or bottom <= y or low <= top
+            if not apart and not (x <= left and right <= far and y <= top and bottom <= low):
+                found.append(f"{name} over the edge of {title}")
+    assert not found
+
+
+@pytest.mark.parametrize("renderer", SHOWN)
+def test_templates_are_readable_when_opened(page, renderer):
+    """ComfyUI shows the whole of a template, as small as that may be."""
+    page.set_viewport_size(WINDOW)
+    for name in EXAMPLES:
+        flow = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+        page.evaluate(
+            "([flow, name]) => app.loadGraphData(flow, true, true, name, {openSource: 'template'})",
+            [flow, name],
+        )
+        page.wait_for_timeout(1500)
+        assert page.evaluate("app.canvas.ds.scale") >= READABLE, name
+        assert_in_place(page, BADGE if renderer == "classic" else 0)
+        if renderer == "classic":
+            assert page.evaluate(BEHIND, ACROSS) == [], name
 
 
 @pytest.mark.parametrize("renderer", SHOWN)
@@ -132,25 +206,18 @@ def test_a_template_opens_and_runs(page, server, shoot, name, renderer):
     page.wait_for_function(SHOWN[renderer], timeout=RUN_MS)
     shoot(f"{name}-{renderer}-done")
     assert not page.get_by_test_id("error-overlay").is_visible()
-    previews = page.evaluate(
-        "app.graph.nodes.filter(node => node.type === 'DiffuseITSampler')"
-        ".map(node => app.nodePreviewImages[node.id]?.length ?? 0)"
-    )
+    assert_in_place(page, BADGE if renderer == "classic" else 0)
+    previews = page.evaluate(f"{RUNNERS}.map(node => app.nodePreviewImages[node.id]?.length ?? 0)")
     assert all(previews), "the sampler showed nothing on the way"
     assert not errors
 
 
 def test_the_papers_models_are_offered_for_download(page, server, shoot):
-    open_template(page, server, "full-size")
-    assert_opened_as_saved(page, "full-size")
-    page.get_by_role("button", name="View details").click()
-    page.get_by_text("Missing Models").wait_for()
+    """Where they are missed, all at once, before a run."""
+    open_template(page, server, FULL_SIZE)
+    assert_opened_as_saved(page, FULL_SIZE)
+    page.get_by_role("button", name="Download 6.0 GB").wait_for()
     shoot("full-size-open")
-    assert page.get_by_text("Missing Node").count() == 0
-    assert page.get_by_text("Missing Input").count() == 0
-    buttons = page.locator("button", has_text=re.compile(r"^\s*Download\s*$"))
-    buttons.last.wait_for()
-    assert buttons.count() == FROM_THE_HUB
 
 
 LOADERS = """() => {

@@ -454,18 +454,18 @@ def test_what_will_be_is_said_before_a_run(visit, shoot, renderer, seed):  # noq
 
 def test_missing_models_can_be_downloaded_where_they_are_missed(visit, shoot, renderer):  # noqa: F811
     page = visit(renderer)
-    flow = json.loads((PACK / "example_workflows" / "text-guided.json").read_text(encoding="utf-8"))
-    loader = next(node for node in flow["nodes"] if node["type"] == "DiffuseITLoadViT")
-    loader["widgets_values"][0] = "dino_deitsmall16_pretrain.pth"
+    flow = json.loads((PACK / "example_workflows" / "01 Guided by words.json").read_text(encoding="utf-8"))
+    loader = next(node for node in flow["nodes"] if node["type"] == "DiffuseITLoadModels")
+    loader["widgets_values"][0] = "light"
     open_flow(page, flow)
     here = panel(page, SAMPLER)
-    button = here.get_by_role("button", name="Download 87 MB")
+    button = here.get_by_role("button", name="Download 2.9 GB")
     button.wait_for()
-    assert notes(page)[0].startswith("Missing models: dino_deitsmall16_pretrain.pth")
+    assert notes(page)[0].startswith("Missing models: adm256-uncond, dino-s16, +1")
     shoot(page, f"display-{renderer}-missing")
     button.press("Enter")
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text("Download dino-s16?").wait_for()
+    dialog.get_by_text("Download adm256-uncond, dino-s16, clip-b32?").wait_for()
     assert "dl.fbaipublicfiles.com" in dialog.inner_text()
     dialog.get_by_role("button", name="Cancel").click()
     dialog.wait_for(state="detached")

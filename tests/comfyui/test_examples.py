@@ -13,13 +13,13 @@ from diffuseit.pocket.world.seeds import HELD_OUT
 
 pytestmark = pytest.mark.comfyui
 
-GUIDED = {"guide-any-model": "night", "guide-latent-sampler": "sunset"}
+GUIDED = {"07 Guide any model": "night", "08 Guide with the Latent Sampler": "sunset"}
 """The style that the prompt of an example with ComfyUI's own sampling names."""
 
 ENLARGED = 6
 """How many times the pixels of their results are enlarged, with gaps of two pixels between images."""
 
-TINY = {"guide-sdxl": "sdxl", "guide-flux": "flux"}
+TINY = {"09 Guide SDXL": "sdxl", "10 Guide Flux": "flux"}
 """The kind of the tiny model that stands in for a large one."""
 
 OUTPUTS = {
@@ -32,36 +32,54 @@ OUTPUTS = {
 }
 """The output of TinyModel in the place of an output."""
 
+FULL_SIZE = "06 Full-size photos (6 GB download)"
 WANTED = {
-    "text-guided": "autumn",
-    "image-guided": "sunset",
-    "loss-swap": "night",
-    "mask": "tiger",
-    "full-size": "leopard",
+    "01 Guided by words": "autumn",
+    "02 Guided by a picture": "sunset",
+    "03 Only inside a mask": "tiger",
+    "04 Two losses compared": "night",
+    "05 Four nodes to a result": "desert",
+    FULL_SIZE: "leopard",
 }
 """The style that the text or the style picture of an example shows."""
+RUNNERS = ("DiffuseITSampler", "DiffuseITTranslate")
 LOADERS = ("DiffuseITLoadDDPM", "DiffuseITLoadViT", "DiffuseITLoadCLIP")
+LION = {"picture": "lion", "scene": 4}
 
 
 def with_pocket_models(prompt):
-    """The paper's networks are too large to try: the pocket ones in their place, and their preset."""
+    """The paper's networks are too large to try: the pocket ones in their place, with their preset."""
     swapped = {}
     for node, (kind, inputs) in prompt.items():
         if kind in LOADERS:
             inputs = inputs | {"model": "pocket"}
+        if kind == "DiffuseITLoadModels":
+            inputs = inputs | {"set": "pocket"}
         if kind == "DiffuseITPreset":
             inputs = inputs | {"preset": inputs["preset"].replace("official", "pocket")}
         swapped[node] = (kind, inputs)
     return swapped
 
 
+def with_a_drawing(prompt):
+    """What the pocket models know, in place of a photo."""
+    swapped = {}
+    for node, (kind, inputs) in prompt.items():
+        if kind == "LoadImage":
+            kind, inputs = "DiffuseITExamplePicture", LION
+        if kind == "DiffuseITPreset":
+            inputs = inputs | {"from_text": "lion", "to_text": WANTED[FULL_SIZE]}
+        swapped[node] = (kind, inputs)
+    return swapped
+
+
 def run(server, name):
-    """Every sampler's (source, result), [1, 3, H, W] in [-1, 1], of an example."""
+    """(source, result), [1, 3, H, W] in [-1, 1], of every node of an example that translates."""
     prompt = example(name)
-    if name == "full-size":
-        prompt = with_pocket_models(prompt)
-    samplers = [node for node, (kind, _) in prompt.items() if kind == "DiffuseITSampler"]
-    for node in samplers:
+    if name == FULL_SIZE:
+        prompt = with_a_drawing(with_pocket_models(prompt))
+    runners = [node for node, (kind, _) in prompt.items() if kind in RUNNERS]
+    for node in runners:
         prompt[f"{node} source"] = ("PreviewImage", {"images": prompt[node][1]["image"]})
         prompt[f"{node} result"] = ("PreviewImage", {"images": [node, 0]})
     outcome = server.run(prompt)
@@ -70,8 +88,8 @@ def run(server, name):
         levels = torch.tensor(server.images(outcome, node)).permute(0, 3, 1, 2)
         return levels / 127.5 - 1
 
-    assert samplers
-    return [(pictures(f"{node} source"), pictures(f"{node} result")) for node in samplers]
+    assert runners
+    return [(pictures(f"{node} source"), pictures(f"{node} result")) for node in runners]
 
 
 @pytest.fixture(scope="module")

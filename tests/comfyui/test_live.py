@@ -29,7 +29,7 @@ from diffuseit.presets import PRESETS, TEXT_DEFAULT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-FLOW = json.loads((PACK / "example_workflows" / "text-guided.json").read_text(encoding="utf-8"))
+FLOW = json.loads((PACK / "example_workflows" / "01 Guided by words.json").read_text(encoding="utf-8"))
 TEXT, STRUCTURE, COLORS, RANGE, SAMPLER = "7", "8", "9", "10", "12"
 QUICK = {"steps": 7, "skip": 3, "resample": 2, "step_size": 0.5}
 RESTART = {"restart_above": 1e-9, "max_restarts": 1}

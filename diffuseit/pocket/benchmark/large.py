@@ -130,9 +130,7 @@ def markdown(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
-        figures = " | ".join(
-            f"{row[name]:.3f} ±{row[name + '_half']:.3f}" for name in ("ssim", "edge_f1", "mae")
-        )
+        figures = " | ".join(_with_interval(row, name) for name in ("ssim", "edge_f1", "mae"))
         lines.append(
             f"| {row['name']} | {100 * row['style_success']:.0f} | {figures} | {row['seam']:+.2f} "
             f"| {row['processor_seconds']:.0f} |"
