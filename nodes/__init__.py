@@ -20,6 +20,7 @@ MODULES = (
     "model_options",
     "variations",
     "color",
+    "evaluate",
     "full_size",
     "inspect",
     "download",

@@ -16,6 +16,7 @@ from .comfy.latent import PixelAutoencoder, VAEAutoencoder
 from .comfy.memory import LatentPlan
 from .comfy.sampling import SamplerCall
 from .latent_run import LatentRun, Wanted, first_pictures, prepare, with_less_memory
+from .verdicts import verdicts_on
 
 
 class _Known:
@@ -88,6 +89,7 @@ def _loop(run: LatentRun, settings: SamplerSettings, call: SamplerCall, plan: La
             reporter.step(step, partial(first_pictures, backbone, step.x_0))
             sigma = run.sigmas.values[steps - 1 - step.t]
             call.show(step.number * steps // visits, run.sigmas.scale(sigma) * step.x_t, step.x_0)
-    reporter.result(first_pictures(backbone, step.x_0), run.size)
+    pictures = first_pictures(backbone, step.x_0)
+    reporter.result(pictures, run.size, verdicts_on(pictures, run.source, run.losses))
     run.note(reporter)
     return step.x_0

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -22,6 +22,10 @@ from .comfy.decoration import Decoration
 from .comfy.events import client, is_interruption
 from .comfy.user_files import number_setting
 from .measurements import Figures
+
+# This module brings timm and open_clip, which must not be loaded with the pack.
+if TYPE_CHECKING:
+    from ..diffuseit.evaluation.verdict import Verdict
 
 EVENT = "diffuseit.run"
 THROTTLE_SETTING = "DiffuseIT.Live.Throttle"
@@ -206,13 +210,24 @@ class Live:
             waiting, self._waiting = self._waiting, {}
             self._tell("steps", **waiting, elapsed=self._elapsed())
 
-    def result(self, pictures: Tensor, size: tuple[int, int] | None = None) -> None:
+    def result(
+        self,
+        pictures: Tensor,
+        size: tuple[int, int] | None = None,
+        verdicts: Sequence["Verdict"] = (),
+    ) -> None:
         """Report the finished images [B, 3, H, W] in [-1, 1]. They may come after the end.
 
-        `size` is the (width, height) of the result where it is not that of `pictures`.
+        `size` is the (width, height) of the result where it is not that of `pictures`. `verdicts` are on the first
+        images.
         """
         with self._decoration:
-            self._tell("result", pictures=large(pictures), size=size or size_of(pictures[0]))
+            self._tell(
+                "result",
+                pictures=large(pictures),
+                size=size or size_of(pictures[0]),
+                verdicts=[verdict.to_json() for verdict in verdicts],
+            )
 
     def _mark(self, step: Reported) -> str | None:
         """Return the mark of a step: "restart" after it, "resample" of a level, the next "picture" of the batch."""

@@ -21,6 +21,7 @@ from . import live
 from .comfy import devices, events, memory
 from .images import mask_to_core
 from .types import Losses, Network, NodeLoss
+from .verdicts import look_ahead
 
 SIZES = ("model", "source")
 """The sizes that a result may have: that of the model, or that of the source."""
@@ -190,6 +191,7 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
         progress.update(step.number + 1, step.total, step.pred_xstart[0])
         reporter.step(step, lambda count: run.fit.undo(step.pred_xstart[:count].cpu()))
 
+    look_ahead(run.source, run.losses)
     with reporter, events.interruptible(run.ddpm.module.children()):
         result = translate_with(
             run.ddpm.module,

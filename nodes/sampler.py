@@ -16,6 +16,7 @@ from .inputs import checked, why_not
 from .options import DEFAULTS, make_settings
 from .run import SIZES, Run, execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
+from .verdicts import verdicts_on
 
 NO_OPTIONS = Options()
 
@@ -178,7 +179,7 @@ def translated(run: Run, size: str, hidden: Any) -> tuple[Tensor, Result]:
     """
     result, reporter, _ = execute(run, live.workflow_id(hidden.extra_pnginfo))
     pictures = run.finished(result, size)
-    reporter.result(pictures)
+    reporter.result(pictures, verdicts=verdicts_on(result.pictures, run.source, run.losses))
     estimate.note(hidden.prompt, reporter.figures())
     return pictures, result
 

@@ -17,6 +17,7 @@ from .inputs import checked
 from .options import DEFAULTS, make_settings
 from .run import SIZES, execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
+from .verdicts import verdicts_on
 
 SEEDS = "diffuseit_seeds"
 """The front end's name of the seeds, by rank (web/js/node/seeds.js)."""
@@ -141,7 +142,7 @@ class Variations(io.ComfyNode):
             # In place of the last preview of the run, which is that of the first seed.
             events.Progress(1).update(1, 1, found.pictures[0])
             # In the order of the seeds, as the images of the steps are.
-            reporter.result(finished)
+            reporter.result(finished, verdicts=verdicts_on(result.pictures, run.source, run.losses))
             estimate.note(cls.hidden.prompt, reporter.figures())
             pictures = to_comfy(found.pictures)
             sheet = to_comfy(to_tensor(labeled_grid(found.pictures, labels(found))))

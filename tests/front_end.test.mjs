@@ -68,7 +68,19 @@ const STEPS = {
   ],
 };
 const END = { kind: "end", ...PLACE, outcome: "done", elapsed: 2, calls: { DDPM: 1 } };
-const RESULT = { kind: "result", ...PLACE, pictures: [IMAGE], size: [72, 54] };
+const VERDICT = {
+  structure_kept: true,
+  target_reached: false,
+  in_place: null,
+  edge_f1: 0.5,
+  confidence: 0.6,
+  shift: null,
+  structure: 0.01,
+  probability: 0.2,
+  judge: "pocket judge",
+  guided: false,
+};
+const RESULT = { kind: "result", ...PLACE, pictures: [IMAGE], size: [72, 54], verdicts: [VERDICT] };
 const ESTIMATE = {
   steps: 8,
   measured: { seconds_per_step: 0.5, memory: 7, calls: { DDPM: 1 }, pictures: 1, size: [64, 64] },
@@ -175,6 +187,14 @@ test("each picture of a batch has its images, and its result as the last of them
     [0, 1, 2].map((picture) => framesOf(together, picture).at(-1).src),
     results,
   );
+
+  const { kept, reached, inPlace, shift } = together.verdicts[0];
+  assert.deepEqual([kept, reached, inPlace, shift], [true, false, null, null]);
+  const answers = { structure_kept: "yes", in_place: 1, edge_f1: 2, judge: {} };
+  for (const [name, value] of Object.entries(answers)) {
+    assert.equal(readEvent({ ...RESULT, verdicts: [{ ...VERDICT, [name]: value }] }), null, name);
+  }
+  assert.deepEqual(readEvent({ ...RESULT, verdicts: undefined }).verdicts, []);
 
   const oneByOne = startRun(begin);
   for (const picture of [0, 1]) updateRun(oneByOne, readEvent(frames(4 * picture, picture)));

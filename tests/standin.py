@@ -6,8 +6,8 @@ import torch
 
 MODELS = SimpleNamespace(
     ddpm=SimpleNamespace(image_size=64, size_multiple=8, device=torch.device("cpu")),
-    vit=object(),
-    clip=object(),
+    vit=None,
+    clip=(),
     text_preset="pocket-text",
     image_preset="pocket-image",
 )

@@ -1,5 +1,6 @@
 """`diffuseit translate FOLDER`: all of it, once, whatever one picture does."""
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +48,8 @@ def run(*arguments: object):
 
 
 def names(folder: str) -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir())
+    """The files but for the table of verdicts."""
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != "verdicts.csv")
 
 
 def test_every_picture_with_the_same_seed(seeds: list[int]):
@@ -57,6 +59,25 @@ def test_every_picture_with_the_same_seed(seeds: list[int]):
     assert Image.open("out/b.png").getpixel((0, 0)) == (0, 255, 255)
     assert "3 translated into out, 0 there already, 0 failed" in result.stdout
     assert seeds == [5, 5, 5]
+
+
+def test_the_verdicts_stand_in_a_table_that_grows(seeds: list[int]):
+    run("in", "--to", "winter", "-o", "out")
+    Path("out/b.png").unlink()
+    Path("in/=d.png").write_bytes(Path("in/b.png").read_bytes())
+    run("in", "--to", "winter", "-o", "out")
+    rows = list(csv.DictReader(Path("out/verdicts.csv").read_text().splitlines()))
+    assert [row["source"] for row in rows] == ["a.jpg", "b.png", "c.webp", "'=d.png", "b.png"]
+    assert rows[0]["result"] == "a.png" and rows[0]["to"] == "winter" and rows[0]["seed"] == "0"
+    assert float(rows[0]["edge_f1"]) == 1 and rows[0]["structure_kept"] == rows[0]["target_reached"] == ""
+
+
+def test_another_table_of_that_name_is_left_alone(seeds: list[int]):
+    Path("out").mkdir()
+    Path("out/verdicts.csv").write_text("mine\n")
+    result = run("in", "--to", "winter", "-o", "out")
+    assert result.exit_code == 0 and result.stderr.count("no verdicts are kept") == 1
+    assert Path("out/verdicts.csv").read_text() == "mine\n"
 
 
 def test_one_bar_counts_pictures(seeds: list[int]):

@@ -80,7 +80,7 @@ def keys(source):
     chosen = {
         key
         for choice in re.findall(r"\bt\((\w+ \?[^)]*)\)", source)
-        for key in re.findall(r'"(\w+)"', choice)
+        for key in re.findall(r'"([\w.]+)"', choice)
     }
     return direct | chosen, tuple(f"{start}." for start in re.findall(r"\bt\(`(\w+)\.\$", source))
 

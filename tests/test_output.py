@@ -366,7 +366,7 @@ def test_a_folder_with_everything_in_it(core: Core):
         Path("in", name).write_text("x")
     Path("in/folder.png").mkdir()
     result = good("in", "-o", "out")
-    assert names("out") == {"a.png"}
+    assert names("out") == {"a.png", "verdicts.csv"}
     assert "1 translated into out, 0 there already, 0 failed" in result.stdout
     assert "Note: in has 3 files of kinds that are not read: .cr2 (2), .eps (1)\n" in result.stderr
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.pocket.benchmark.run import ROWS, run_benchmark
+from diffuseit.pocket.benchmark.verdict import run_verdict
 from diffuseit.pocket.world.seeds import TUNING
 from diffuseit.presets import PRESETS
 
@@ -40,6 +41,19 @@ def test_the_networks_have_the_precision_that_was_asked_for(tmp_path):
     command = f"benchmark pocket --n 1 --rows source --dtype bfloat16 -o {tmp_path}".split()
     assert CliRunner().invoke(app, command).exit_code == 0
     assert json.loads((tmp_path / "benchmark.json").read_text())["dtype"] == "bfloat16"
+
+
+@pytest.mark.slow
+def test_the_verdict_warns_of_what_must_fail(tmp_path):
+    report = run_verdict(4, tmp_path, seeds=TUNING)
+    style, weak, other = report["rows"]
+    assert [row["kind"] for row in report["rows"]] == ["style", "too weak", "other domain"]
+    assert weak["right"]["count"] == weak["failed"]["count"] == other["failed"]["count"] == 4
+    assert other["lost"]["count"] >= 3 and other["far"]["count"] >= 3
+    assert style["lost"]["count"] <= 1 and style["far"]["count"] <= 1
+    assert json.loads((tmp_path / "verdict.json").read_text())["n"] == 4
+    assert "4 of 4" in (tmp_path / "verdict.md").read_text()
+    assert Image.open(tmp_path / "verdict.png").width > 4 * 192
 
 
 def test_unknown_rows_are_named():

@@ -47,9 +47,10 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large"],
+        Literal["pixel", "latent", "large", "verdict"],
         typer.Option(
-            help="The pixel model and its ablations, guidance of the latent model, or results larger than the model."
+            help="The pixel model and its ablations, guidance of the latent model, results larger than the model, or "
+            "how often the verdict on a result is right."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -96,6 +97,8 @@ def pocket(
         raise InputError("--scale goes with --task large: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
+    if task == "verdict" and rows is not None:
+        raise InputError("--rows does not go with --task verdict: leave it out")
     import torch
 
     from ..api import load_models
@@ -106,6 +109,11 @@ def pocket(
         from ..pocket.benchmark.latent import rows_named, run_latent
 
         run_latent(n, output, rows=rows_named(rows), seeds=scenes, console=console.results)
+        return
+    if task == "verdict":
+        from ..pocket.benchmark.verdict import run_verdict
+
+        run_verdict(n, output, seeds=scenes, console=console.results)
         return
     if task == "large":
         from ..pocket.benchmark.large import ROWS as LARGE_ROWS

@@ -39,6 +39,7 @@ from . import console
 from .output import Target, variations_of
 
 if TYPE_CHECKING:
+    from ..evaluation.verdict import Verdict
     from ..guidance.loop import Step
     from ..models.bundle import Models
 
@@ -58,12 +59,13 @@ class Job:
 
     def one(self, source: Path, picture: Picture, target: Target) -> None:
         """Translate one image."""
-        text = self._recipe_of(source, target).to_text()
+        recipe = self._recipe_of(source, target)
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
-            result = self._translated(picture, source.name, on_step)
-        saved = target.save(result, text, self._mark_of(source))
-        console.say(f"Saved {saved} ({result.width}x{result.height}, {time.monotonic() - began:.1f} s)")
+            result, verdict = self._translated(picture, source.name, on_step)
+        saved = target.save(result, _document(recipe, verdict, target.path), self._mark_of(source))
+        facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
+        console.say(f"Saved {saved} {facts}{_said(verdict)}")
 
     def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
@@ -75,13 +77,17 @@ class Job:
         targets, sheet = variations_of(target, count)
         began = time.monotonic()
         fit = self._fit(picture, source.name)
+        arguments = self._arguments(picture, fit)
+        self._look_ahead(arguments["source"], source.name)
         with console.step_bar(source.name) as on_step:
-            found = diffuseit.vary(count=count, on_step=on_step, **self._arguments(picture, fit))
+            found = diffuseit.vary(count=count, on_step=on_step, **arguments)
+        verdicts = self._verdicts(found.pictures, arguments)
         images = [self._finished(picture, fit, result[None]) for result in found.pictures]
         lines, mark = [], self._mark_of(source)
-        for each, image, seed, score in zip(targets, images, found.seeds, found.scores.tolist(), strict=True):
-            one = replace(recipe, seed=seed)
-            lines.append(f"Saved {each.save(image, one.to_text(), mark)} (seed {seed}, losses {score:.4g})")
+        made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
+        for each, image, verdict, seed, score in made:
+            saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path), mark)
+            lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){_said(verdict)}")
         grid = labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found))
         saved = sheet.save(grid, mark=mark)
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
@@ -90,9 +96,10 @@ class Job:
     def folder(self, pairs: list[tuple[Path, Path]]) -> tuple[int, dict[Path, str]]:
         """Translate each source into its target. Return how many were saved, and why the others failed.
 
-        A target that another process makes is left alone and counts as neither.
+        A target that another process makes is left alone and counts as neither. The verdicts go into a table beside the
+        results.
         """
-        done, failures = 0, {}
+        done, failures, table = 0, {}, True
         with console.pictures_bar(len(pairs)) as show, closing(claimed(pairs, _say_waiting)) as queue:
             for number, source, target in queue:
                 show(number, source.name, None)
@@ -100,8 +107,9 @@ class Job:
                     check_writable(target)
                     with console.notes():
                         picture = read_picture(source)
-                    self.into(source, picture, target, _on_step(show, number, source.name))
+                    made = self.into(source, picture, target, _on_step(show, number, source.name))
                     done += 1
+                    table = table and _tabulated(source, target, *made)
                 except FileExistsError:
                     pass
                 except DiffuseITError as error:
@@ -111,14 +119,18 @@ class Job:
             show(len(pairs), "", None)
         return done, failures
 
-    def into(self, source: Path, picture: Picture, target: Path, on_step: Callable[[Step], None]) -> None:
-        """Translate `picture`, which is that of the file `source`, into a new file.
+    def into(
+        self, source: Path, picture: Picture, target: Path, on_step: Callable[[Step], None]
+    ) -> tuple[Recipe, Verdict | None]:
+        """Translate `picture`, which is that of the file `source`, into a new file. Return what the file says of it.
 
         Raise `FileExistsError` if another file has its name.
         """
         recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
-        result = self._translated(picture, source.name, on_step)
-        save_picture(result, target, recipe.to_text(), mark=self._mark_of(source), overwrite=False)
+        result, verdict = self._translated(picture, source.name, on_step)
+        text = _document(recipe, verdict, target)
+        save_picture(result, target, text, mark=self._mark_of(source), overwrite=False)
+        return recipe, verdict
 
     def _mark_of(self, source: Path) -> SourceType | None:
         """Return what the result says of its making, for programs that look for it."""
@@ -135,10 +147,44 @@ class Job:
             )
         return recipe
 
-    def _translated(self, picture: Picture, name: str, on_step: Callable[[Step], None]) -> Image.Image:
+    def _translated(
+        self, picture: Picture, name: str, on_step: Callable[[Step], None]
+    ) -> tuple[Image.Image, Verdict | None]:
         fit = self._fit(picture, name)
-        result = diffuseit.translate(on_step=on_step, **self._arguments(picture, fit))
-        return self._finished(picture, fit, result.pictures)
+        arguments = self._arguments(picture, fit)
+        self._look_ahead(arguments["source"], name)
+        result = diffuseit.translate(on_step=on_step, **arguments)
+        (verdict,) = self._verdicts(result.pictures, arguments)
+        return self._finished(picture, fit, result.pictures), verdict
+
+    def _look_ahead(self, source: Tensor, name: str) -> None:
+        """Say so if the text asks for more than the method can do."""
+        if self.recipe.to is None:
+            return
+        from ..evaluation.outlook import WARNING, too_far
+
+        for clip in self.models.clip:
+            far = too_far(clip, source, self.recipe.to)
+            if far is not None and far[0]:
+                console.note(f"{name}: {WARNING}")
+
+    def _verdicts(self, results: Tensor, arguments: dict[str, Any]) -> list[Verdict] | list[None]:
+        """The verdicts on results of one source, at the model's size; None if there is trouble, which is said."""
+        try:
+            from ..pocket.witnesses import verdicts_on_run
+
+            return verdicts_on_run(
+                results,
+                arguments["source"],
+                vit=self.models.vit,
+                clips=self.models.clip,
+                to=self.recipe.to,
+                from_=self.recipe.from_,
+                style=arguments["style"],
+            )
+        except Exception as error:  # a result is there, and nobody asked for its verdict
+            console.note(f"there is no verdict: {type(error).__name__}: {' '.join(str(error).split())}")
+            return [None] * len(results)
 
     def _fit(self, picture: Picture, name: str) -> Fit:
         fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
@@ -193,6 +239,42 @@ def _say_waiting(count: int) -> None:
 
 def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
     return lambda step: show(number, name, step)
+
+
+def _said(verdict: Verdict | None) -> str:
+    """The end of the line about a saved result."""
+    return "" if verdict is None else f": {verdict.summary()}"
+
+
+def _document(recipe: Recipe, verdict: Verdict | None, path: Path) -> str:
+    """The text for the file of a result: the recipe, and the verdict if it fits in too."""
+    if verdict is not None:
+        text = recipe.to_text(verdict.to_json())
+        if text_options(path.suffix.lower(), text):
+            return text
+    return recipe.to_text()
+
+
+def _tabulated(source: Path, target: Path, recipe: Recipe, verdict: Verdict | None) -> bool:
+    """Put a verdict into the table of its folder. Return whether that may go on; if not, why is said."""
+    if verdict is None:
+        return True
+    from ..evaluation.verdict_table import append_verdict
+
+    about = {
+        "result": target.name,
+        "source": source.name,
+        "to": recipe.to or "",
+        "from": recipe.from_ or "",
+        "style": "" if recipe.style is None else recipe.style.path,
+        "seed": str(recipe.seed),
+    }
+    try:
+        append_verdict(target.parent, about, verdict)
+    except InputError as error:
+        console.note(f"no verdicts are kept: {error}")
+        return False
+    return True
 
 
 def _mask(mask: Picture, picture: Picture) -> Tensor:

@@ -48,3 +48,18 @@ def text_match(
 def style_match(vit: ViT, results: Tensor, styles: Tensor) -> Tensor:
     """Return the cosines [N] of the [CLS] of pictures and of style pictures [1 or N, 3, H, W], in [-1, 1]."""
     return F.cosine_similarity(vit(results).cls, vit(styles).cls, dim=-1)
+
+
+@torch.no_grad()
+def target_probability(
+    clip: CLIP, results: Tensor, sources: Tensor, to: str, from_: str | None = None
+) -> Tensor:
+    """Return how probable a CLIP finds it [N] that results show the target, by its own temperature.
+
+    With `from_` the alternative is the source text (zero-shot classification, Radford et al. 2021). Without it, the
+    alternative is that the target text belongs to the source picture instead. An unchanged source has 0.5 then.
+    """
+    scale = clip.model.logit_scale.exp().float()
+    match = text_match(clip, results, to, from_)
+    other = match.source if match.source is not None else text_match(clip, sources, to).target
+    return torch.sigmoid(scale * (match.target - other))

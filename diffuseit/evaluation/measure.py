@@ -54,7 +54,7 @@ def measure(result: Tensor, source: Tensor, wanted: Wanted, witnesses: Witnesses
     The source and the mask are brought to the result's size, and everything to `MOST_PIXELS` if the result has more.
     Figures that cannot be had, such as a shift where the edges do not agree, are left out.
     """
-    size, notes = _common_size(result, source)
+    size, notes = common_size(result, source)
     result, source = resize(result, size), resize(source, size)
     values = _registration(result, source)
     values["edge_f1"] = edge_f1(result, source).item()
@@ -90,8 +90,8 @@ def style_of(pictures: Sequence[Tensor], witnesses: Witnesses) -> Tensor:
     return torch.stack([F.normalize(witnesses.vit(picture).cls, dim=-1) for picture in pictures]).mean(0)
 
 
-def _common_size(result: Tensor, source: Tensor) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """The size at which the two are compared, and in words what that does to them."""
+def common_size(result: Tensor, source: Tensor) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return the (height, width) at which the two are compared, and in words what that does to them."""
     (height, width), (source_height, source_width) = result.shape[-2:], source.shape[-2:]
     notes = []
     scale = math.sqrt(MOST_PIXELS / (height * width))

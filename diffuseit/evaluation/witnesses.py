@@ -34,7 +34,8 @@ class Witnesses:
     """Networks that measure, by the role that each has. What is not there is not measured.
 
     `fid` and `sfid` return the features of FID and of FlexIT's SFID. `missing` are the rows of the catalog that would
-    measure more, `broken` says of others in a line each why they cannot be used.
+    measure more, `broken` says of others in a line each why they cannot be used. `guides` are the names of those that
+    guided the results, where that is known of all.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Witnesses:
     networks: Mapping[str, nn.Module] = field(default_factory=dict)
     missing: tuple[Entry, ...] = ()
     broken: tuple[str, ...] = ()
+    guides: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Witnesses":
         """Move all networks to `device`, and return self."""

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ..models.bundle import Models
 
 FORMAT = 1
+VERDICT = "verdict"
+"""The key of the verdict beside the settings."""
+
 LONGEST_PATH = 4_096
 """Characters of a path in a recipe: more than file systems take."""
 
@@ -118,14 +122,19 @@ class Recipe:
         if (self.to is None) == (self.style is None):
             raise InputError("the settings must have either a text or a style image to translate to")
 
-    def to_text(self) -> str:
-        """Return the recipe as ASCII JSON."""
-        return json.dumps(to_json(self))
+    def to_text(self, verdict: Mapping[str, Any] | None = None) -> str:
+        """Return the recipe as ASCII JSON, with the verdict on the result beside the settings."""
+        return json.dumps(to_json(self) | ({} if verdict is None else {VERDICT: verdict}))
 
     @classmethod
     def from_text(cls, document: str, where: str) -> Recipe:
-        """Inverse of `to_text`. Raise `InputError`, naming `where`, for anything that this version does not read."""
+        """Return the recipe of a document of `to_text`; a verdict in it is ignored.
+
+        Raise `InputError`, naming `where`, for anything that this version does not read.
+        """
         values = parse(document, f"the metadata of {where}")
+        if isinstance(values, dict):
+            values.pop(VERDICT, None)
         try:
             return from_json(cls, values, "settings")
         except InputError as error:

@@ -97,6 +97,8 @@ def test_the_node_shows_its_run(server):
     assert {event["data"]["node"] for event in seen} == {"translate"}
     kinds = [event["data"]["kind"] for event in seen]
     assert kinds[0] == "begin" and kinds[-2:] == ["end", "result"]
+    (verdict,) = seen[-1]["data"]["verdicts"]
+    assert verdict["judge"] == "pocket judge" and 0 <= verdict["edge_f1"] <= 1
 
 
 def test_a_text_is_needed_unless_an_image_guides(server):

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from diffuseit.evaluation.measure import Wanted
+from diffuseit.evaluation.verdict import verdict
 from diffuseit.images.color import match_colors_batch
 from diffuseit.images.io import save_picture
 from diffuseit.images.sheet import captioned
@@ -30,6 +32,7 @@ from diffuseit.losses.schedule import ramp
 from diffuseit.methods import MPGD
 from diffuseit.pocket.benchmark.latent import Row
 from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
+from diffuseit.pocket.witnesses import pocket_witnesses
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength
 from tools.help_pictures.full_size import enlarged
@@ -89,6 +92,18 @@ def _examples() -> Tiles:
         name = f"{style} landscape" if domain == "landscape" else style
         tiles[name] = render(sample_geometry(domain, [SEEDS]), [STYLES[domain].index(style)], [SEEDS])
     tiles["mask: foreground"] = _shown(_foreground("animal", SEEDS))
+    return tiles
+
+
+def _evaluated(spec: Spec) -> Tiles:
+    """Return a source, and three results under what the node says of them."""
+    tasks, networks = build_tasks([spec]), pocket_witnesses()
+    result = translated(TEXT, tasks)
+    moved = torch.nn.functional.pad(result, (4, 0, 0, 0), mode="replicate")[..., : result.shape[-1]]
+    tiles = {"source": tasks.source}
+    for picture in (result, moved, tasks.floor):
+        found = verdict(picture, tasks.source, Wanted(), networks)
+        tiles[f"moved by {found.shift:.1f} px" if "moved" in found.findings else found.summary()] = picture
     return tiles
 
 
@@ -171,6 +186,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITLoadViT/layer": partial(keys_of_layers, _ZEBRA, (0, -1)),
     "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
+    "DiffuseITEvaluate/image": partial(_evaluated, scene("landscape", "autumn", "winter", 23)),
     "DiffuseITFullSize/detail": partial(
         enlarged, scene("landscape", "summer", "winter", 24), left=14, top=86
     ),

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Sequence
 from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -62,6 +63,35 @@ def vocabulary() -> frozenset[str]:
         *(text for texts in varied for text in texts),
     ]
     return frozenset(_words(" ".join([*phrases, _TEMPLATES])))
+
+
+def style_named(text: str) -> tuple[str, int] | None:
+    """Return the domain and the style that a text asks for; None if it names none, or several.
+
+    The longest phrase counts: a "black leopard" is a panther.
+    """
+    words = _words(text)
+    found: dict[int, set[tuple[str, int]]] = {}
+    for phrase, style in _phrases():
+        length = len(phrase)
+        if any(tuple(words[start : start + length]) == phrase for start in range(len(words) - length + 1)):
+            found.setdefault(length, set()).add(style)
+    longest = found[max(found)] if found else set()
+    return longest.pop() if len(longest) == 1 else None
+
+
+@cache
+def _phrases() -> tuple[tuple[tuple[str, ...], tuple[str, int]], ...]:
+    """What names a style: the words of a phrase, and the domain with the style."""
+    named = [
+        (("landscape", style), (*ADJECTIVES[name], *ENDINGS[name])) for style, name in _numbered(landscape)
+    ]
+    named += [(("animal", style), COATS[name]) for style, name in _numbered(animals)]
+    return tuple((tuple(_words(text)), style) for style, texts in named for text in texts)
+
+
+def _numbered(domain: ModuleType) -> list[tuple[int, str]]:
+    return list(enumerate(domain.STYLES))
 
 
 def _words(text: str) -> list[str]:

@@ -3,11 +3,12 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
-import { showsRun, showsShares, VARIATIONS } from "../shared/node_types.js";
+import { EVALUATE, showsRun, showsShares, VARIATIONS } from "../shared/node_types.js";
 import { SETTINGS } from "../shared/settings.js";
 import { onDisconnect, onPromptEnd, onReconnect } from "./connection.js";
 import { refreshEstimates, watchEstimates } from "./estimate.js";
 import { addLossBar, addRunWidget, catchUp, handleEvent, restoreAll, showCached } from "./registry.js";
+import { showReportText } from "./report_text.js";
 import { readEvent } from "./schema.js";
 import { keepSeeds, seedItems } from "./seeds.js";
 import { watchQueue } from "./tabs.js";
@@ -51,6 +52,7 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (node.comfyClass === VARIATIONS) keepSeeds(node);
+    if (node.comfyClass === EVALUATE) showReportText(node);
     if (showsRun(node)) addRunWidget(node);
     else if (showsShares(node)) addLossBar(node);
   },

@@ -74,8 +74,8 @@ function modelsOf(names) {
  * @param {Line & { action: Action }} line
  * @returns {HTMLElement}
  */
-function paragraph({ text, tone, downloads, action }) {
-  const row = html("p", { class: `note ${tone}` }, text);
+function paragraph({ text, tone, title, downloads, action }) {
+  const row = html("p", { class: `note ${tone}`, ...(title && { title }) }, text);
   if (action?.kind === "progress") row.append(" ", html("span", { class: "progress" }, action.text));
   if (action?.kind === "button") {
     const button = html("button", { type: "button", class: "get" }, action.text);

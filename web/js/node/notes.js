@@ -1,5 +1,5 @@
 /**
- * Lines about the next run, and why the last one failed.
+ * Lines about the next run, what the last one is worth, and why it failed.
  *
  * @typedef {{ kind: "no_steps", steps: number, skip: number }
  *   | { kind: "missing", models: string[], downloads: string[] }
@@ -10,10 +10,12 @@
  * @typedef {object} Line
  * @property {string} text
  * @property {"warning" | "error" | "plain"} tone
+ * @property {string} [title] the tooltip
  * @property {string[]} [downloads] names in the catalog of what a button would download
  */
 
 import { translator } from "../shared/words.js";
+import { verdictLine } from "./verdict.js";
 
 /** @typedef {import("./run.js").Run} Run */
 /** @typedef {import("./estimate.js").Estimate} Estimate */
@@ -27,12 +29,15 @@ const t = translator("run");
  * @param {Run | null} run
  * @param {Estimate | null} estimate
  * @param {(name: string) => string} labelOf what the node calls one of its widgets
+ * @param {number} picture of the batch that is shown
  * @returns {Line[]} the most important first
  */
-export function linesOf(run, estimate, labelOf) {
+export function linesOf(run, estimate, labelOf, picture) {
   /** @type {Line[]} */
   const lines = [];
   if (run?.error) lines.push({ tone: "error", text: shorten(run.error, LONGEST_ERROR) });
+  const verdict = run?.verdicts[picture];
+  if (verdict) lines.push(verdictLine(verdict));
   for (const note of estimate?.notes ?? []) {
     const downloads = note.kind === "missing" ? note.downloads : [];
     lines.push({ tone: "warning", text: textOf(note, estimate), downloads });

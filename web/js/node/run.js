@@ -53,7 +53,24 @@
  * @property {Gradient[][]} gradients of each measurement; a loss that was off is not in it
  *
  * @typedef {{ kind: "end", place: Place, outcome: Outcome, elapsed: number, calls: Map<string, number> }} EndEvent
- * @typedef {{ kind: "result", place: Place, pictures: string[], size: Size }} ResultEvent
+ * @typedef {object} Verdict on one result (diffuseit/evaluation/verdict.py); null is what cannot be told
+ * @property {boolean | null} kept the structure
+ * @property {boolean | null} reached the target
+ * @property {boolean | null} inPlace
+ * @property {number | null} shift pixels
+ * @property {number} edgeF1
+ * @property {number | null} confidence of the shift
+ * @property {number | null} structure distance
+ * @property {number | null} probability of the target
+ * @property {string | null} judge who tells whether the target is reached
+ * @property {boolean} guided whether the judge guided the result too
+ *
+ * @typedef {object} ResultEvent
+ * @property {"result"} kind
+ * @property {Place} place
+ * @property {string[]} pictures data URLs
+ * @property {Size} size
+ * @property {Verdict[]} verdicts on the first pictures
  * @typedef {BeginEvent | StepsEvent | EndEvent | ResultEvent} RunEvent
  *
  * @typedef {object} Run
@@ -81,6 +98,7 @@
  * @property {Frame[]} frames
  * @property {string[]} sources data URLs of the images before the run; empty if unknown
  * @property {string[]} results data URLs of the images after the run; empty if unknown
+ * @property {Verdict[]} verdicts on the first results; empty if unknown
  */
 
 /** A plot is about 300 pixels wide: more points and marks than these only slow it down. */
@@ -118,6 +136,7 @@ export function bareRun(id, place, known = {}) {
     frames: [],
     sources: [],
     results: [],
+    verdicts: [],
     ...known,
   };
 }
@@ -154,6 +173,7 @@ export function updateRun(run, event) {
     run.calls = event.calls;
   } else {
     run.results = event.pictures;
+    run.verdicts = event.verdicts;
     run.size = event.size;
   }
 }

@@ -183,7 +183,7 @@ export class RunWidget {
     this.#details.textContent = detailsText(run, this.#estimate);
     this.#details.hidden = !this.#details.textContent;
     this.#status.title = this.#details.title = tooltipText(run, this.#estimate);
-    this.#notes.show(linesOf(run, this.#estimate, (name) => this.#labelOf(name)));
+    this.#notes.show(linesOf(run, this.#estimate, (name) => this.#labelOf(name), this.#picture));
   }
 
   /**

@@ -202,6 +202,7 @@ function event(data) {
         place,
         pictures: list(data.pictures, LIMITS.results, picture),
         size: size(data.size),
+        verdicts: list(data.verdicts ?? [], LIMITS.results, (item) => verdict(fields(item))),
       };
     default:
       throw new Invalid();
@@ -230,6 +231,34 @@ function run(data, node) {
     terms: record(data.terms, LIMITS.terms, (item) => curve(fields(item), steps.length)),
     marks: list(data.marks, LIMITS.savedMarks, mark),
   });
+}
+
+/**
+ * @param {Fields} data
+ * @returns {import("./run.js").Verdict}
+ */
+function verdict(data) {
+  return {
+    kept: answer(data.structure_kept),
+    reached: answer(data.target_reached),
+    inPlace: answer(data.in_place),
+    shift: valueOrNull(data.shift),
+    edgeF1: number(data.edge_f1, 0, 1),
+    confidence: valueOrNull(data.confidence),
+    structure: valueOrNull(data.structure),
+    probability: valueOrNull(data.probability),
+    judge: data.judge === null ? null : text(data.judge),
+    guided: data.guided === true,
+  };
+}
+
+/**
+ * @param {unknown} data
+ * @returns {boolean | null}
+ */
+function answer(data) {
+  if (data !== null && typeof data !== "boolean") throw new Invalid();
+  return data;
 }
 
 /**

@@ -3,6 +3,7 @@
 export const SAMPLER = "DiffuseITSampler";
 export const TRANSLATE = "DiffuseITTranslate";
 export const VARIATIONS = "DiffuseITVariations";
+export const EVALUATE = "DiffuseITEvaluate";
 export const LOSSES = "DIFFUSEIT_LOSSES";
 
 /** The nodes that show a run: curves, images, and what is known before it. */
