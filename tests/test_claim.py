@@ -28,7 +28,7 @@ from pathlib import Path
 from diffuseit.files import claim
 claim.RENEWED_EVERY, claim.ABANDONED_AFTER, claim.LOOK_EVERY = 0.05, 1.0, 0.05
 name, out, seconds, count = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-for _, _, target in claim.claimed([(out / f"{n}", out / f"{n}.png") for n in range(count)], lambda _: None):
+for _, target in claim.claimed([out / f"{n}.png" for n in range(count)], lambda path: path, lambda _: None):
     with (out.parent / "begun.txt").open("a") as log:
         log.write(f"{name} {target.name}\\n")
     time.sleep(seconds)
@@ -128,9 +128,9 @@ def test_a_claim_of_long_ago_is_taken_over(tmp_path: Path):
 
 
 def test_what_fails_is_left_to_the_next_process(tmp_path: Path):
-    pairs = [(tmp_path / "a", tmp_path / "a.png")]
-    assert [number for number, *_ in claimed(pairs, pytest.fail)] == [0]
-    assert [number for number, *_ in claimed(pairs, pytest.fail)] == [0]
+    work = [tmp_path / "a.png"]
+    assert [number for number, *_ in claimed(work, Path, pytest.fail)] == [0]
+    assert [number for number, *_ in claimed(work, Path, pytest.fail)] == [0]
 
 
 # --- parts of a folder

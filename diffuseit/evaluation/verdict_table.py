@@ -13,7 +13,7 @@ from ..files.tables import to_csv
 from .verdict import Verdict
 
 FILE = "verdicts.csv"
-_FIRST = ("result", "source", "to", "from", "style", "seed", "summary")
+_FIRST = ("result", "source", "label", "to", "from", "style", "seed", "summary")
 _LONGEST = 10_000
 _COLUMNS = (*_FIRST, *(entry.name for entry in fields(Verdict)))
 

@@ -13,13 +13,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from .atomic import PREFIX, atomic_path
+
+_Item = TypeVar("_Item")
 
 RENEWED_EVERY = 20.0
 """Seconds between two signs of life."""
@@ -30,24 +33,25 @@ LOOK_EVERY = 5.0
 
 
 def claimed(
-    pairs: list[tuple[Path, Path]], on_wait: Callable[[int], None]
-) -> Generator[tuple[int, Path, Path], None, None]:
-    """Yield the pairs of a source and a target that does not exist yet, each claimed until the next one is asked for.
+    work: Sequence[_Item], target_of: Callable[[_Item], Path], on_wait: Callable[[int], None]
+) -> Generator[tuple[int, _Item], None, None]:
+    """Yield the items whose target does not exist yet, each claimed until the next one is asked for.
 
-    Pairs that other processes have claimed come last: the iterator waits until their targets exist, or takes them over.
-    Before the first wait it calls `on_wait` with their number. The number in what is yielded is that of the pairs that
+    Items that other processes have claimed come last: the iterator waits until their targets exist, or takes them over.
+    Before the first wait it calls `on_wait` with their number. The number in what is yielded is that of the items that
     are settled. If a target is not made, other processes try too. Raise `OSError` if no file can be written.
     """
-    left = pairs
+    left = list(work)
     while left:
-        busy: list[tuple[Path, Path]] = []
-        for position, (source, target) in enumerate(left):
+        busy: list[_Item] = []
+        for position, item in enumerate(left):
+            target = target_of(item)
             with claim(target) as mine:
                 if not mine:
-                    busy.append((source, target))
+                    busy.append(item)
                 elif not os.path.lexists(target):
-                    yield len(pairs) - len(left) - len(busy) + position, source, target
-        left = [(source, target) for source, target in busy if not os.path.lexists(target)]
+                    yield len(work) - len(left) - len(busy) + position, item
+        left = [item for item in busy if not os.path.lexists(target_of(item))]
         if left:
             on_wait(len(left))
             on_wait = _ignore
