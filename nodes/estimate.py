@@ -15,7 +15,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..diffuseit.errors import InputError
-from ..diffuseit.presets import Preset
+from ..diffuseit.presets import PRESETS, TEXT_DEFAULT, Preset
 from ..diffuseit.schema import shown
 from .before_run import Prompt, link_of, notes, result_size
 from .comfy.decoration import Decoration
@@ -175,7 +175,7 @@ def _options_of(chain: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any
         elif kind != PRESET:
             continue
         elif link_of(inputs["preset"]) is not None:
-            values["steps"] = inputs["preset"]
+            values |= dict.fromkeys(values_of(PRESETS[TEXT_DEFAULT].sampler), inputs["preset"])
         else:
             values |= values_of(preset_by(inputs["preset"]).sampler)
     return values

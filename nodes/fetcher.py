@@ -20,8 +20,8 @@ class Stopped(Exception):  # noqa: N818
 class Job:
     """The state of the download of one checkpoint, with `done` and `total` in bytes.
 
-    `note` says what a running download does while it receives no bytes. `error` says in one sentence why it failed, and
-    `details` is the text of the library's error.
+    `note` says what a running download does while it receives no bytes. `error` says in one sentence why it failed,
+    `details` is the text of the library's error, and `host` is the host that cannot be reached, if that is the reason.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Job:
     note: str | None = None
     error: str | None = None
     details: str | None = None
+    host: str | None = None
 
     @property
     def active(self) -> bool:
@@ -88,10 +89,11 @@ class Fetcher:
             except Stopped:
                 self._change(entry, state="stopped", note=None)
             except DiffuseITError as error:
-                self._fail(entry, str(error), getattr(error, "details", None))
+                details, host = getattr(error, "details", None), getattr(error, "host", None)
+                self._change(entry, state="failed", note=None, error=str(error), details=details, host=host)
             except Exception as error:
                 logging.exception("DiffuseIT: the download of %s failed, because:", entry.name)
-                self._fail(entry, f"{type(error).__name__}: {error}")
+                self._change(entry, state="failed", note=None, error=f"{type(error).__name__}: {error}")
 
     def _next(self) -> Entry | None:
         """Return the next checkpoint, marked as running; None if the queue is empty and the thread ends."""
@@ -103,9 +105,6 @@ class Fetcher:
             job = self._jobs[entry.name] = replace(self._jobs[entry.name], state="running")
         self._announce(job)
         return entry
-
-    def _fail(self, entry: Entry, error: str, details: str | None = None) -> None:
-        self._change(entry, state="failed", note=None, error=error, details=details)
 
     def _on_progress(self, entry: Entry, progress: Progress) -> None:
         """Announce what a person can see: whole percents of the network's file, and what a download waits for."""

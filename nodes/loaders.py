@@ -8,10 +8,11 @@ import torch
 from comfy_api.latest import io
 from torch import nn
 
+from ..diffuseit.errors import InputError
 from ..diffuseit.models.hub.catalog import bundles, entry_of_file
 from .comfy import devices, folders
 from .inputs import checked, why_not
-from .model_sets import POCKET, SETS, files_of
+from .model_sets import POCKET, SETS, check_file, files_of
 from .types import CATEGORY, CLIP_ENSEMBLE, DDPM, MODELS, VIT, ModelSet, Network
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 def _choices() -> list[str]:
     return [POCKET, *folders.model_paths()]
+
+
+def _why_not(node: type[io.ComfyNode], model: str | None) -> bool | str:
+    """Return what `validate_inputs` of a loader of one file returns."""
+    try:
+        if isinstance(model, str):
+            check_file(model)
+    except InputError as error:
+        return str(error)
+    return why_not(node, {"model": model}, lambda: None)
 
 
 def _load_file(kind: str, load: Callable[..., AnyNetwork], name: str, **options: Any) -> AnyNetwork:
@@ -127,6 +138,10 @@ class LoadDDPM(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        return _why_not(cls, model)
+
+    @classmethod
     @checked
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
         with devices.gradients():
@@ -176,6 +191,10 @@ class LoadViT(io.ComfyNode):
             ],
             outputs=[VIT.Output(display_name="vit", tooltip="To the loss nodes.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        return _why_not(cls, model)
 
     @classmethod
     @checked
@@ -230,6 +249,10 @@ class LoadCLIP(io.ComfyNode):
             ],
             outputs=[CLIP_ENSEMBLE.Output(display_name="clip", tooltip="To the text style loss.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None, further: object = None) -> bool | str:
+        return _why_not(cls, model)
 
     @classmethod
     @checked

@@ -183,7 +183,14 @@ class TextStyleLossNode(io.ComfyNode):
             category=MENU,
             description="Moves the image toward a text. Each CLIP model compares random crops of the image with "
             "the text.",
-            search_aliases=["text guided", "clip guided", "prompt", "style transfer", "image translation"],
+            search_aliases=[
+                "text guided",
+                "clip guided",
+                "CLIP loss",
+                "prompt",
+                "style transfer",
+                "image translation",
+            ],
             inputs=[
                 CLIP_ENSEMBLE.Input("clip", tooltip="From DiffuseIT Load CLIP. Its models judge the style."),
                 io.String.Input(

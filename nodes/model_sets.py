@@ -9,6 +9,7 @@ from ..diffuseit.models.bundle import Models
 from ..diffuseit.models.hub.catalog import (
     Entry,
     bundles,
+    entry_of_file,
     format_size,
     local_names,
     members,
@@ -70,17 +71,29 @@ def local_file(entry: Entry, files: Mapping[str, Path]) -> str | None:
     return None
 
 
+def check_file(name: str) -> None:
+    """Raise `InputError` that says how to get the file `name` if the catalog has it and this machine does not."""
+    entry = entry_of_file(Path(name).name)
+    if entry is None or name in model_paths():
+        return
+    how = _by_hand(entry) if entry.manual else _in_sidebar(entry.name, [entry])
+    raise InputError(f"{name} is not in models/{FOLDER}: {how}")
+
+
 def _how_to_get(name: str, missing: list[Entry]) -> str:
-    text = f"the set {name} lacks {_named(missing)}"
-    if served := [entry for entry in missing if not entry.manual]:
-        size = format_size(sum(entry.size for entry in served))
-        text += f": download the bundle {name} in the DiffuseIT sidebar, under Models ({size})"
-    for entry in missing:
-        if entry.manual:
-            text += (
-                f"; get {entry.name} by hand: {entry.manual}, then save it as models/{FOLDER}/{entry.file}"
-            )
-    return text
+    served = [entry for entry in missing if not entry.manual]
+    ways = [_in_sidebar(f"the bundle {name}", served)] if served else []
+    ways += [_by_hand(entry) for entry in missing if entry.manual]
+    return f"the set {name} lacks {_named(missing)}: {'; '.join(ways)}"
+
+
+def _in_sidebar(name: str, entries: list[Entry]) -> str:
+    size = format_size(sum(entry.size for entry in entries))
+    return f"download {name} in the DiffuseIT sidebar, under Models ({size})"
+
+
+def _by_hand(entry: Entry) -> str:
+    return f"get {entry.name} by hand: {entry.manual}, then save it as models/{FOLDER}/{entry.file}"
 
 
 def _named(missing: list[Entry]) -> str:

@@ -15,6 +15,9 @@ from .options import values_of
 from .saved_presets import names, preset_by, version_of
 from .types import CATEGORY, CLIP_ENSEMBLE, LOSSES, OPTIONS, VIT, Losses, Network, Options
 
+NOT_CONNECTED = object()
+"""In place of an optional input, in `validate_inputs`: there None is one that is connected."""
+
 
 class PresetNode(io.ComfyNode):
     """Gives the losses and options of a `Preset`."""
@@ -75,7 +78,19 @@ class PresetNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, preset: str | None = None, to_text: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls,
+        preset: str | None = None,
+        to_text: str | None = None,
+        clip: object = NOT_CONNECTED,
+        style_image: object = NOT_CONNECTED,
+    ) -> bool | str:
+        def check() -> None:
+            _check_connected(preset, clip is not NOT_CONNECTED, style_image is not NOT_CONNECTED)
+
+        fault = why_not(cls, {"preset": preset}, check)
+        if fault is not True:
+            return fault
         return why_not(cls, {"preset": preset, "to_text": to_text}, lambda: _check_text(preset, to_text))
 
     @classmethod
@@ -94,11 +109,8 @@ class PresetNode(io.ComfyNode):
         style_image: Tensor | None = None,
         previous: Losses | None = None,
     ) -> io.NodeOutput:
+        _check_connected(preset, clip is not None, style_image is not None)
         chosen = preset_by(preset)
-        if chosen.kind == "text" and clip is None:
-            raise InputError(f"the preset {preset} is guided by text: connect DiffuseIT Load CLIP to 'clip'")
-        if chosen.kind == "image" and style_image is None:
-            raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
         style = to_core(style_image, "style_image") if chosen.kind == "image" else None
         node = str(cls.hidden.unique_id)
         losses, options = use(chosen, node, vit, clip, to_text, from_text, style)
@@ -121,6 +133,14 @@ def use(
         for loss in preset.losses
     )
     return losses, Options(values_of(preset.sampler), style if preset.color_match else None)
+
+
+def _check_connected(preset: str | None, clip: bool, style_image: bool) -> None:
+    kind = preset_by(preset).kind if preset else None
+    if kind == "text" and not clip:
+        raise InputError(f"the preset {preset} is guided by text: connect DiffuseIT Load CLIP to 'clip'")
+    if kind == "image" and not style_image:
+        raise InputError(f"the preset {preset} is guided by an image: connect one to 'style_image'")
 
 
 def _check_text(preset: str | None, to_text: str | None) -> None:

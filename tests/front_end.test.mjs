@@ -25,6 +25,7 @@ import {
   savedRun,
   savedShares,
 } from "../web/js/node/schema.js";
+import { tellOnce } from "../web/js/node/refusals.js";
 import { fingerprint, relevantPart, upstream } from "../web/js/shared/prompt.js";
 
 const IMAGE = "data:image/jpeg;base64,/9j/4AAQ";
@@ -449,4 +450,20 @@ test("the axis has a place for every value", () => {
       assert.ok(ticks.length <= 9 && ticks.every(Number.isFinite), `${ticks} of ${values.slice(0, 9)}`);
     }
   }
+});
+
+test("what a node says of several inputs together is told once", () => {
+  const fault = (input, sentence, type = "custom_validation_failed") => ({
+    type,
+    details: `${input} - ${sentence}`,
+    extra_info: { input_name: input },
+  });
+  const skip = "skip is 8 of 8 steps: it must leave at least one step";
+  const faults = [fault("steps", skip), fault("skip", skip), fault("seed", "seed is -1"), fault("skip", skip, "other")];
+  const own = { class_type: "DiffuseITSampler", errors: faults };
+  const foreign = { class_type: "KSampler", errors: faults };
+  tellOnce({ response: { node_errors: { 1: own, 2: foreign } } });
+  assert.deepEqual(own.errors, faults.slice(1));
+  assert.deepEqual(foreign.errors, faults);
+  for (const other of [null, new Error("no answer"), { response: {} }]) tellOnce(other);
 });

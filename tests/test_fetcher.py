@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+from pathlib import Path
 
 import pytest
 from nodes_alone import import_node_module
@@ -116,6 +117,22 @@ def test_a_failure_is_said_in_words_and_holds_up_no_other(fetcher_module, caplog
     assert told.wait(FIRST.name, "failed").error == "the disk is full: make room"
     assert told.wait(SECOND.name, "failed").error == "ZeroDivisionError: oh"
     assert "the download of clip-b32 failed, because" in caplog.text
+
+
+def test_a_host_that_cannot_be_reached_is_told_with_what_the_library_said(fetcher_module):
+    http = importlib.import_module(
+        import_errors(fetcher_module).__name__.replace("errors", "models.hub.http")
+    )
+
+    def fail(entry, report):
+        raise http.not_downloaded(
+            Path(entry.file), "no connection to a.b", "https://a.b", details="oh", host="a.b"
+        )
+
+    told = Told()
+    fetcher_module.Fetcher(fail, told).start(FIRST)
+    job = told.wait(FIRST.name, "failed")
+    assert (job.host, job.details) == ("a.b", "oh") and "no connection to a.b" in job.error
 
 
 def test_a_download_to_which_nothing_comes_can_be_stopped(fetcher_module):

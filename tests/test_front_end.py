@@ -23,8 +23,8 @@ NODE, SIDEBAR, SHARED = (
     for folder in ("node", "sidebar", "shared")
 )
 SECTIONS = ("sidebar", "download", "run")
-ONLY_TRANSLATED = ("terms", "catalog")
-"""The sections of words whose English is elsewhere: with the losses, and in the catalog."""
+ONLY_TRANSLATED = ("terms", "catalog", "search")
+"""The sections of words whose English is elsewhere: with the losses, in the catalog, and with the nodes."""
 
 
 def words(language):
@@ -72,6 +72,14 @@ def test_every_language_has_the_texts_of_the_catalog(language):
 @pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
 def test_every_language_has_the_terms_of_the_losses(language):
     assert set(words(language)["terms"]) == {name for loss in get_args(AnyLoss) for name in loss.labels}
+
+
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
+def test_every_language_has_words_to_search_for(language):
+    nodes = words(language)["search"]
+    assert set(nodes) <= set(node_schemas())
+    assert set(nodes) == set(words("ko")["search"])
+    assert all(len(set(text.split(", "))) > 1 for text in nodes.values())
 
 
 def keys(source):

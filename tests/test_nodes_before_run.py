@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffuseit.models.hub.catalog import members
 from diffuseit.preset_files import presets_folder, write_preset
-from diffuseit.presets import PRESETS
+from diffuseit.presets import PRESETS, TEXT_DEFAULT
 from tools import fake_comfyui
 
 PAPER = PRESETS["official-text"].sampler
@@ -260,9 +260,17 @@ def test_a_saved_preset_is_known_as_those_of_the_package(answer, monkeypatch, tm
     assert found["notes"] == [{"kind": "preset_needs", "preset": "mine", "input": "style_image"}]
 
 
-def test_a_preset_that_a_link_decides_leaves_the_steps_open(answer):
+def test_a_preset_that_a_link_decides_leaves_all_that_presets_set_open(answer):
     found = answer(graph(preset={"preset": ["style", 0]}, sampler={"options": ["preset", 1]}))
-    assert found["steps"] is None and found["preset"] is None and found["settings"] == {"steps": None}
+    assert found["steps"] is None and found["preset"] is None
+    assert found["settings"] == dict.fromkeys(("steps", "skip", "resample", "method", "step_size"))
+
+
+def test_variations_without_options_take_the_steps_of_a_new_sampler(answer):
+    prompt = graph()
+    links = {name: value for name, value in prompt[SAMPLER]["inputs"].items() if isinstance(value, list)}
+    prompt[SAMPLER] = {"class_type": "DiffuseITVariations", "inputs": {**links, "seed": 0, "count": 3}}
+    assert answer(prompt)["steps"] == len(PRESETS[TEXT_DEFAULT].sampler.timetable)
 
 
 def test_values_that_options_replace_are_told_with_the_preset(answer):

@@ -46,7 +46,7 @@ def test_what_is_missing_is_told_in_one_line(sets, tmp_path):
 
 def test_what_has_no_address_is_told_too(sets, tmp_path):
     put(tmp_path, *(entry.name for entry in members("paper-faces") if not entry.manual))
-    with pytest.raises(ValueError, match=r"^the set paper-faces lacks ffhq-10m; get ffhq-10m by hand: open"):
+    with pytest.raises(ValueError, match=r"^the set paper-faces lacks ffhq-10m: get ffhq-10m by hand: open"):
         sets.files_of("paper-faces")
 
 

@@ -393,7 +393,7 @@ def test_a_server_that_sends_next_to_nothing_is_as_good_as_dead(server: Server, 
 def test_a_server_that_does_not_answer_in_time(server: Server, target: Path, act: Act) -> None:
     server.acts = [act]
     patience = Patience(connect=0.2, window=0.3, attempts=2, pause=0)
-    with pytest.raises(DownloadError, match=r"no (answer from|connection to) 127\.0\.0\.1, 2 times in a row"):
+    with pytest.raises(DownloadError, match=r"no (answer from|connection to) 127\.0\.0\.1\)"):
         fetch(Source(f"{server.url}/weights.pt", {}, SHA), target, patience=patience)
 
 
@@ -502,6 +502,7 @@ def test_an_unknown_host_is_told_at_once_and_what_to_do_by_hand(
         f"in a browser and save the file as {tmp_path / 'w.pt'}"
     )
     assert "name resolution" in caught.value.details
+    assert caught.value.host == "models.invalid"
     assert asked == ["models.invalid"]
 
 
@@ -522,11 +523,13 @@ def test_a_network_that_is_gone_for_a_moment_is_waited_for(
     assert is_whole(target) and len(asked) == 3
 
 
-def test_nobody_answers(tmp_path: Path, server: Server) -> None:
+def test_a_host_that_refuses_is_told_after_seconds(tmp_path: Path, server: Server) -> None:
     port = server.server_port
     server.server_close()
-    with pytest.raises(ModelError, match=r"no connection to 127\.0\.0\.1, 3 times in a row"):
-        fetch(Source(f"http://127.0.0.1:{port}/x", {}), tmp_path / "x", patience=HURRY)
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"no connection to 127\.0\.0\.1\): try again, or open"):
+        fetch(Source(f"http://127.0.0.1:{port}/x", {}), tmp_path / "x")
+    assert time.monotonic() - began < 5
 
 
 def test_a_proxy_is_used(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -653,7 +656,7 @@ class Untrusted(requests.adapters.HTTPAdapter):
     ("error", "message", "tries"),
     [
         (ssl.SSLCertVerificationError(), "the certificate of models.invalid is not trusted", 1),
-        (ssl.SSLEOFError(), "no connection to models.invalid, 3 times in a row", 3),
+        (ssl.SSLEOFError(), r"no connection to models\.invalid\)", 2),
     ],
 )
 def test_a_bad_certificate_is_for_good_and_a_bad_line_is_not(

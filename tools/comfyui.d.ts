@@ -16,6 +16,7 @@ interface Widget {
   value: unknown;
   label?: string; // what is written on it, if not its name
   disabled?: boolean;
+  options?: { advanced?: boolean };
   callback?(value: unknown): void;
 }
 
@@ -91,6 +92,7 @@ interface LGraphCanvas {
 }
 
 declare const LiteGraph: {
+  vueNodesMode?: boolean; // missing in older front ends
   registered_node_types: Record<string, unknown>;
   createNode(type: string): LGraphNode;
   LGraphGroup: new (title: string) => LGraphGroup;
@@ -122,8 +124,14 @@ interface MenuItem {
   callback(): void;
 }
 
+interface NodeDefinition {
+  name: string;
+  search_aliases?: string[]; // other texts that the search for nodes looks in
+}
+
 interface Extension {
   name: string;
+  beforeRegisterVueAppNodeDefs?(definitions: NodeDefinition[]): void;
   getNodeMenuItems?(node: LGraphNode): MenuItem[];
   settings?: Setting[];
   setup?(): Promise<void> | void;
@@ -158,9 +166,21 @@ interface App {
   graphToPrompt(): Promise<{ output: Prompt }>;
 }
 
+/** What is wrong with an input of a node that the server refuses. */
+interface NodeFault {
+  type: string;
+  details: string;
+  extra_info?: { input_name?: string };
+}
+
+interface QueueResponse {
+  prompt_id?: string;
+  node_errors?: Record<string, { class_type?: string; errors: NodeFault[] }>;
+}
+
 interface Api {
   clientId?: string;
-  queuePrompt(number: number, data: { output?: Prompt }, ...more: unknown[]): Promise<{ prompt_id?: string }>;
+  queuePrompt(number: number, data: { output?: Prompt }, ...more: unknown[]): Promise<QueueResponse>;
   fetchApi(path: string, options?: RequestInit): Promise<Response>;
   addEventListener(type: string, listener: (event: CustomEvent) => void): void;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import DiffuseITError, InputError
 from ..files.claim import ABANDONED_AFTER, claimed
+from ..images.deep import DeepPicture
 from ..images.folder import images_in
-from ..images.io import Picture, check_writable, load_picture, read_picture, read_text, save_picture
+from ..images.io import check_writable, read_levels, read_source, read_text, save_picture
 from ..images.labels import Labels
 from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from ..guidance.loop import Step
     from ..images.marks import SourceType
     from ..images.recipe import Recipe
-    from .job import Job
+    from .job import AnyPicture, Job
 
 SHEET = "contact-sheet.png"
 _SHEET_TEXT = "contact sheet of diffuseit translate"
@@ -76,7 +78,7 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
     the sources into a folder.
     """
     outcome, table = Outcome(), True
-    read: tuple[Path, Picture] | None = None
+    read: tuple[Path, AnyPicture] | None = None
     queue = claimed(work, lambda each: each.target, _say_waiting)
     with console.pictures_bar(len(work)) as show, closing(queue):
         for number, each in queue:
@@ -84,10 +86,10 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
             show(number, name, None)
             try:
                 check_writable(each.target)
+                job = jobs[each.to]
                 if read is None or read[0] != each.source:
                     with console.notes():
-                        read = each.source, read_picture(each.source)
-                job = jobs[each.to]
+                        read = each.source, read_source(each.source, job.window)
                 beside = [] if labels is None else job.with_labels(labels, each.source, read[1], each.target)
                 made = job.into(each.source, read[1], each.target, _on_step(show, number, name))
                 outcome.done += 1
@@ -137,7 +139,12 @@ def _is_sheet(path: Path) -> bool:
 
 def _tile(file: Path, caption: str) -> Tile:
     try:
-        return Tile(thumbnail(load_picture(file)), caption)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = read_levels(file, "auto")
+        return Tile(
+            thumbnail(picture.shown() if isinstance(picture, DeepPicture) else picture.over()), caption
+        )
     except InputError:
         return Tile(None, caption)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 import diffuseit
 
 from ..errors import InputError
 from ..guidance.ranking import labels
+from ..images.deep import DeepPicture
 from ..images.full_size import restore
 from ..images.io import (
     Picture,
@@ -32,13 +32,18 @@ from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
 from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
 from ..images.sheet import labeled_grid
+from ..images.window import WindowChoice
 from . import console
 from .output import Target, variations_of
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..evaluation.verdict import Verdict
     from ..guidance.loop import Step
     from ..models.bundle import Models
+
+AnyPicture = Picture | DeepPicture
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,14 @@ class Job:
 
     recipe: Recipe
     models: Models
-    style: Picture | None = None
+    style: AnyPicture | None = None
     mask: Picture | None = None
+    window: WindowChoice = "auto"
     marked: bool = True
 
-    def one(self, source: Path, picture: Picture, target: Target) -> None:
+    def one(self, source: Path, picture: AnyPicture, target: Target) -> None:
         """Translate one image."""
-        recipe = self._recipe_of(source, target)
+        recipe = self._recipe_of(source, picture, target)
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
             result, verdict = self._translated(picture, source.name, on_step)
@@ -64,13 +70,13 @@ class Job:
         facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
         console.say(f"Saved {saved} {facts}{_said(verdict)}")
 
-    def variations(self, source: Path, picture: Picture, target: Target, count: int) -> None:
+    def variations(self, source: Path, picture: AnyPicture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
 
         The target gets the result whose losses are lowest, OUT-2 the next, OUT-grid all of them. Each result carries
         the settings by which --again makes it alone, up to rounding.
         """
-        recipe = self._recipe_of(source, target)
+        recipe = self._recipe_of(source, picture, target)
         targets, sheet = variations_of(target, count)
         began = time.monotonic()
         fit = self._fit(picture, source.name)
@@ -78,32 +84,33 @@ class Job:
         self._look_ahead(arguments["source"], source.name)
         with console.step_bar(source.name) as on_step:
             found = diffuseit.vary(count=count, on_step=on_step, **arguments)
-        verdicts = self._verdicts(found.pictures, arguments)
-        images = [self._finished(picture, fit, result[None]) for result in found.pictures]
+        pictures = _as_kept(found.pictures, picture)
+        verdicts = self._verdicts(pictures, arguments)
+        images = [self._finished(picture, fit, result[None]) for result in pictures]
         lines, mark = [], self._mark_of(source)
         made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
         for each, image, verdict, seed, score in made:
             saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path), mark)
             lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){_said(verdict)}")
-        grid = labeled_grid(torch.cat([to_tensor(image) for image in images]), labels(found))
+        grid = labeled_grid(torch.cat([to_tensor(_seen(image)) for image in images]), labels(found))
         saved = sheet.save(grid, mark=mark)
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
 
     def into(
-        self, source: Path, picture: Picture, target: Path, on_step: Callable[[Step], None]
+        self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]
     ) -> tuple[Recipe, Verdict | None]:
         """Translate `picture`, which is that of the file `source`, into a new file. Return what the file says of it.
 
         Raise `FileExistsError` if another file has its name.
         """
-        recipe = replace(self.recipe, source=FileRef.of(source, target.parent))
+        recipe = self._with_source(source, picture, target)
         result, verdict = self._translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target)
         save_picture(result, target, text, mark=self._mark_of(source), overwrite=False)
         return recipe, verdict
 
-    def with_labels(self, labels: Labels, source: Path, picture: Picture, target: Path) -> list[Path]:
+    def with_labels(self, labels: Labels, source: Path, picture: AnyPicture, target: Path) -> list[Path]:
         """Write the labels of `source` for its result in `target`, and return where they are."""
         fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
         return labels.beside(target, source, fit, self.recipe.size)
@@ -112,9 +119,16 @@ class Job:
         """Return what the result says of its making, for programs that look for it."""
         return of_result(read_mark(source)) if self.marked else None
 
-    def _recipe_of(self, source: Path, target: Target) -> Recipe:
+    def _with_source(self, source: Path, picture: AnyPicture, target: Path) -> Recipe:
+        """The recipe of the result in `target`. Raise `InputError`, or say so, if the file cannot hold all levels."""
+        window = picture.window if isinstance(picture, DeepPicture) else None
+        if isinstance(picture, DeepPicture) and (lost := picture.check_fits(target.suffix.lower())):
+            console.note(lost)
+        return replace(self.recipe, source=FileRef.of(source, target.parent), window=window)
+
+    def _recipe_of(self, source: Path, picture: AnyPicture, target: Target) -> Recipe:
         """The recipe of the result in `target`, with a note if the file cannot hold it."""
-        recipe = replace(self.recipe, source=FileRef.of(source, target.path.parent))
+        recipe = self._with_source(source, picture, target.path)
         suffix, text = target.path.suffix.lower(), recipe.to_text()
         if not text_options(suffix, text):
             size = "" if suffix == ".bmp" else f" of {len(text)} characters"
@@ -124,14 +138,15 @@ class Job:
         return recipe
 
     def _translated(
-        self, picture: Picture, name: str, on_step: Callable[[Step], None]
-    ) -> tuple[Image.Image, Verdict | None]:
+        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None]
+    ) -> tuple[Image.Image | DeepPicture, Verdict | None]:
         fit = self._fit(picture, name)
         arguments = self._arguments(picture, fit)
         self._look_ahead(arguments["source"], name)
         result = diffuseit.translate(on_step=on_step, **arguments)
-        (verdict,) = self._verdicts(result.pictures, arguments)
-        return self._finished(picture, fit, result.pictures), verdict
+        pictures = _as_kept(result.pictures, picture)
+        (verdict,) = self._verdicts(pictures, arguments)
+        return self._finished(picture, fit, pictures), verdict
 
     def _look_ahead(self, source: Tensor, name: str) -> None:
         """Say so if the text asks for more than the method can do."""
@@ -162,7 +177,7 @@ class Job:
             console.note(f"there is no verdict: {type(error).__name__}: {' '.join(str(error).split())}")
             return [None] * len(results)
 
-    def _fit(self, picture: Picture, name: str) -> Fit:
+    def _fit(self, picture: AnyPicture, name: str) -> Fit:
         fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
         if not fit.familiar:
             console.note(
@@ -171,11 +186,11 @@ class Job:
             )
         return fit
 
-    def _arguments(self, picture: Picture, fit: Fit) -> dict[str, Any]:
+    def _arguments(self, picture: AnyPicture, fit: Fit) -> dict[str, Any]:
         """What `diffuseit.translate` is called with."""
         recipe = self.recipe
         return {
-            "source": fit.apply(to_tensor(picture.over("white"))),
+            "source": fit.apply(picture.tensor("white")),
             "to": recipe.to,
             "from_": recipe.from_,
             "style": None if self.style is None else self._fitted_style(self.style, fit),
@@ -185,25 +200,39 @@ class Job:
             "mask": None if self.mask is None else fit.apply(_mask(self.mask, picture)),
         }
 
-    def _fitted_style(self, style: Picture, fit: Fit) -> Tensor:
+    def _fitted_style(self, style: AnyPicture, fit: Fit) -> Tensor:
         """The style image at the model's size, stretched where the source is."""
-        image = to_tensor(style.over("white"))
+        image = style.tensor("white")
         return resize(image, fit.canvas) if self.recipe.fit == "stretch" else cover(image, fit.canvas)
 
-    def _finished(self, picture: Picture, fit: Fit, result: Tensor) -> Image.Image:
+    def _finished(self, picture: AnyPicture, fit: Fit, result: Tensor) -> Image.Image | DeepPicture:
         """The result [1, 3, H, W] back from the model's size, with the image's transparency."""
         mask = None if self.mask is None else _mask(self.mask, picture)
         alpha = None if picture.alpha is None else level_tensor(picture.alpha)
         if self.recipe.size == "source":
-            result = restore(fit, result, to_tensor(picture.rgb), mask, self.recipe.detail)
+            result = restore(fit, result, picture.tensor(), mask, self.recipe.detail)
             alpha = None if alpha is None else fit.cut(alpha)
         else:
             result = fit.undo(result)
             alpha = None if alpha is None else fit.undo(fit.apply(alpha))
+        transparency = None if alpha is None else level_image(alpha)
+        if isinstance(picture, DeepPicture):
+            protected = None if mask is None or self.recipe.size == "model" else fit.cut(mask)[0, 0] == 0
+            return picture.result(result, transparency, fit.window, protected)
         image = to_pil(result)
-        if alpha is not None:
-            image.putalpha(level_image(alpha))
+        if transparency is not None:
+            image.putalpha(transparency)
         return image
+
+
+def _as_kept(pictures: Tensor, source: AnyPicture) -> Tensor:
+    """Results [B, 3, H, W] without the colors that the files of a gray source's results do not have."""
+    gray = isinstance(source, DeepPicture) and source.levels.ndim == 2
+    return pictures.mean(1, keepdim=True).expand_as(pictures) if gray else pictures
+
+
+def _seen(image: Image.Image | DeepPicture) -> Image.Image:
+    return image.shown() if isinstance(image, DeepPicture) else image
 
 
 def _said(verdict: Verdict | None) -> str:
@@ -220,7 +249,7 @@ def _document(recipe: Recipe, verdict: Verdict | None, path: Path) -> str:
     return recipe.to_text()
 
 
-def _mask(mask: Picture, picture: Picture) -> Tensor:
+def _mask(mask: Picture, picture: AnyPicture) -> Tensor:
     """[1, 1, H, W] in [0, 1] of the image's size. Raise `InputError` for a mask that does not fit it."""
     levels = mask_at(picture.size, level_tensor(mask.over("black").convert("L")))
     if not levels.any():

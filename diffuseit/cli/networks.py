@@ -1,4 +1,4 @@
-"""The networks of `diffuseit translate`: a set by name, or a diffusers checkpoint and the feature networks of a set."""
+"""The networks of `diffuseit translate`: a set by name, own ones, or a diffusers checkpoint with a set's features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from ..api import load_features
 from ..errors import InputError
 from ..images.recipe import CheckpointRef, Recipe, current_versions, sha256_of_network, weights_of
 from ..models.bundle import LATENT_PRESETS, Models
+from ..models.ddpm import PixelDDPM
 from ..models.hub.catalog import bundles
+from ..own_models import config_digest, load_own, own_file, own_name
 from ..presets import Kind, Preset, settle
 from ..schema import shown
 from .options import is_folder, path
@@ -52,7 +54,12 @@ class Choice:
         if self.names_a_set:
             return None
         found = path(self.models)
-        return found if is_folder(found) else None
+        return found if is_folder(found) and self.own is None else None
+
+    @property
+    def own(self) -> Path | None:
+        """Return the JSON file of own networks, named or in the folder that is named; None if it is neither."""
+        return None if self.names_a_set else own_file(path(self.models))
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Networks:
     weights: dict[str, str]
     versions: dict[str, str]
     checkpoint: CheckpointRef | None = None
+    own: str | None = None
     prompted: Callable[[str], Backbone] | None = None
 
     def toward(self, to: str) -> Models:
@@ -88,9 +96,10 @@ def choose(
     folder, device = choice.folder, as_device(choice.device)
     if folder is None:
         given = [name for name in ("features", "cfg", "resolution") if getattr(choice, name) is not None]
-        if given and choice.names_a_set:
+        own = choice.own
+        if given and (choice.names_a_set or own):
             raise InputError(f"--{given[0]} is for a diffusers checkpoint: give its folder with --models")
-        networks = load_named(choice.models, device)
+        networks = load_named(choice.models, device) if own is None else _load_own(own, device)
         settled = settle(networks.models, kind, preset, steps, skip, resample)
         check_texts(settled, to, from_)
         return networks, settled
@@ -107,6 +116,13 @@ def choose(
 def again(recipe: Recipe, made: Path, models: str | None, device: str) -> Networks:
     """Return the networks of a recipe of the result `made`. `models` says where its checkpoint is, if it has one."""
     used = recipe.checkpoint
+    if recipe.own is not None:
+        own = None if models is None else Choice(models).own
+        if own is None:
+            raise InputError(
+                f"{made} was made with own networks, {shown(recipe.models)}: say with --models where that file is"
+            )
+        return _load_own(own, as_device(device))
     if used is None:
         if models is not None:
             raise InputError(f"{made} was made with the models {shown(recipe.models)}: leave out --models")
@@ -128,6 +144,19 @@ def load_named(name: str, device: torch.device) -> Networks:
     models = diffuseit.load_models(name)
     _move((models.ddpm, models.vit, models.clip), device)
     return Networks(name, models, weights_of(models), current_versions(models.ddpm.device))
+
+
+def _load_own(file: Path, device: torch.device) -> Networks:
+    models = load_own(file)
+    _move((models.ddpm, models.vit, models.clip), device)
+    assert isinstance(models.ddpm, PixelDDPM)
+    return Networks(
+        own_name(file),
+        models,
+        weights_of(models),
+        current_versions(device),
+        own=config_digest(models.ddpm),
+    )
 
 
 def as_device(name: str) -> torch.device:
@@ -175,7 +204,7 @@ def _with_prompt(
         weights_of(models) | weights,
         current_versions(checkpoint.device) | versions,
         CheckpointRef(checkpoint.name, checkpoint.config, cfg, resolution),
-        prompted,
+        prompted=prompted,
     )
 
 

@@ -21,6 +21,8 @@ from .options import is_folder
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..images.deep import DeepPicture
+
 LONGEST_NAME = 255
 """Bytes of a file's name that common file systems take."""
 
@@ -42,7 +44,9 @@ class Target:
             if path is not None and _same(self.path, path):
                 raise InputError(f"{self.path} is the {role} itself: give another name with -o")
 
-    def save(self, image: Image.Image, text: str | None = None, mark: SourceType | None = None) -> Path:
+    def save(
+        self, image: Image.Image | DeepPicture, text: str | None = None, mark: SourceType | None = None
+    ) -> Path:
         """Save an image that took long to make, with `text` and `mark` in its metadata, and return where it is.
 
         Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
@@ -63,7 +67,7 @@ class Target:
         assert failure is not None
         raise failure
 
-    def _save(self, image: Image.Image, text: str | None, mark: SourceType | None) -> Path:
+    def _save(self, image: Image.Image | DeepPicture, text: str | None, mark: SourceType | None) -> Path:
         for path in [self.path] if self.overwrite else _numbered(self.path):
             try:
                 save_picture(image, path, text, mark=mark, overwrite=self.overwrite)

@@ -23,8 +23,10 @@ from .options import is_folder, path
 from .texts import texts_of
 
 if TYPE_CHECKING:
+    from ..images.deep import DeepPicture
     from ..images.io import Picture
     from ..images.recipe import FileRef
+    from ..images.window import Window
     from .batch import Outcome
 
 MOST_VARIATIONS = 64
@@ -66,7 +68,7 @@ def translate(
         _how(
             metavar="NAME",
             help="The networks: 'pocket' ships with this package, `diffuseit models list` shows other bundles. "
-            "Or the folder of a diffusers checkpoint.",
+            "Or the folder of a diffusers checkpoint, or a JSON file that names your own.",
         ),
     ] = "pocket",
     preset: Annotated[
@@ -133,6 +135,14 @@ def translate(
             help="With --size source: how much of the detail of SOURCE the result gets. 0 only resizes it.",
         ),
     ] = 1.0,
+    window: Annotated[
+        str,
+        _shape(
+            metavar="LEVEL,WIDTH|auto|full",
+            help="Which levels of a 16-bit or float SOURCE become black to white: a range by its middle and its width, "
+            "all that the file can hold, or (auto) what is there.",
+        ),
+    ] = "auto",
     variations: Annotated[
         int,
         _results(
@@ -187,7 +197,8 @@ def translate(
     Several commands may work on one folder, also on several machines: each takes what no other one has.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
-    `--again RESULT SOURCE` repeats them and gives the same pixels. For a diffusers checkpoint, add --models FOLDER.
+    `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
+    own networks.
     """
     if again is not None:
         given = _given(ctx)
@@ -213,13 +224,15 @@ def translate(
     if part.of > 1 and not is_folder(source):
         raise InputError(f"--shard is for a folder: {source} is none")
 
-    from ..images.io import read_picture
+    from ..images.io import check_readable, read_levels, read_picture, read_source
     from ..images.labels import Labels
+    from ..images.window import parse_window
     from .batch import Outcome, save_sheet, translate_all, work_in
     from .output import folder_for, taken, target_for
 
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
+    chosen_window = parse_window(window)
     picture = labels = None
     if is_folder(source) or in_styles:
         if variations > 1:
@@ -233,7 +246,7 @@ def translate(
             _say_batch(source, folder, len(work), Outcome())
             return
         if not is_folder(source):
-            read_picture(source)
+            check_readable(source)
         if with_labels is not None:
             labels = Labels.find(with_labels, dict.fromkeys(each.source for each in work), folder)
     else:
@@ -241,11 +254,12 @@ def translate(
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
         folder = target.path.parent
         with console.notes():
-            picture = read_picture(source)
+            picture = read_source(source, chosen_window)
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
     with console.notes():
-        style_picture, mask_picture = _read(style), _read(mask)
+        style_picture = None if style is None else read_levels(style, chosen_window)
+        mask_picture = None if mask is None else read_picture(mask)
 
     from ..images.marks import of_result
     from ..images.recipe import Recipe
@@ -272,8 +286,10 @@ def translate(
         detail=detail if size == "source" else 0.0,
         versions=networks.versions,
         checkpoint=networks.checkpoint,
+        own=networks.own,
+        style_window=getattr(style_picture, "window", None),
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture, mark)
+    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, marked=mark)
     if picture is None:
         jobs: dict[str | None, Job] = {None: job} | {
             text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
@@ -324,9 +340,9 @@ def _translate_again(
     """Translate one image with the settings in the metadata of the result `made`.
 
     `style` and `mask` say where these images are now, if they are no longer where they were, and `models` where the
-    diffusers checkpoint is.
+    diffusers checkpoint is, or the file of own networks.
     """
-    from ..images.io import read_picture, read_text
+    from ..images.io import check_readable, read_picture, read_text
     from .output import target_for
 
     text = read_text(made)
@@ -337,8 +353,8 @@ def _translate_again(
     target = target_for(source, output)
     target.check_is_none_of({"source": source, "earlier result": made})
     folder = target.path.parent
-    with console.notes():
-        picture = read_picture(source)
+    # A wrong name is told before the seconds that torch takes. How to read the pixels, the recipe says.
+    check_readable(source)
 
     from ..images.recipe import FileRef, Recipe
     from .job import Job
@@ -349,20 +365,23 @@ def _translate_again(
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
     with console.notes():
-        style_picture, mask_picture = _read(style), _read(mask)
+        picture = _read(source, recipe.window)
+        style_picture = None if style is None else _read(style, recipe.style_window)
+        mask_picture = None if mask is None else read_picture(mask)
     networks = again(recipe, made, models, device)
     now = replace(
         recipe,
         weights=networks.weights,
         versions=networks.versions,
         checkpoint=networks.checkpoint,
+        own=networks.own,
         source=FileRef.of(source, folder),
         style=_reference(style, folder),
         mask=_reference(mask, folder),
     )
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
-    Job(now, networks.models, style_picture, mask_picture, marked).one(source, picture, target)
+    Job(now, networks.models, style_picture, mask_picture, marked=marked).one(source, picture, target)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:
@@ -396,10 +415,11 @@ def _say_batch(source: Path, output: Path, count: int, outcome: Outcome) -> None
         console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
 
 
-def _read(file: Path | None) -> Picture | None:
-    from ..images.io import read_picture
+def _read(file: Path, window: Window | None) -> Picture | DeepPicture:
+    """The image with the window of a recipe, at 8 bits without one."""
+    from ..images.io import read_picture, read_source
 
-    return None if file is None else read_picture(file)
+    return read_picture(file) if window is None else read_source(file, window)
 
 
 def _reference(file: Path | None, folder: Path) -> FileRef | None:

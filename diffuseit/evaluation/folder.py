@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from ..errors import DiffuseITError, InputError, ModelError
 from ..files.checksum import sha256_of
-from ..images.io import level_tensor, read_picture, read_text, to_tensor
+from ..images.deep import DeepPicture
+from ..images.io import level_tensor, read_levels, read_picture, read_text, to_tensor
 from ..images.recipe import Recipe, current_versions
+from ..images.window import window_of
 from ..models.hub.catalog import bundles
 from .measure import Wanted, measure, style_of
 from .pairs import Pair, Pairs
@@ -118,7 +121,7 @@ class _Run:
         """Measure a pair."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            result, source = self._read(pair.result), self._read(pair.source)
+            result, source = (image.to(self.device) for image in _result_and_source(pair))
             style = self.style
             if pair.style is not None:
                 style = style_of([self._read(pair.style)], self.witnesses)
@@ -247,13 +250,39 @@ class _Run:
         return to_tensor(read_picture(path).over("white")).to(self.device)
 
 
-def _guides_of(result: Path) -> tuple[str, ...]:
-    """The networks that guided a result, by its own recipe; none where it has no recipe that is read here."""
+def _recipe_of(result: Path) -> Recipe | None:
+    """The recipe in a result; None where it has none that is read here."""
     try:
         document = read_text(result)
-        models = None if document is None else Recipe.from_text(document, result.name).models
+        return None if document is None else Recipe.from_text(document, result.name)
     except DiffuseITError:
-        return ()
+        return None
+
+
+def _result_and_source(pair: Pair) -> tuple[Tensor, Tensor]:
+    """Both as [1, 3, H, W] in [-1, 1], through the window of the result's recipe if there is one.
+
+    A result of another type than its source has the window over its full range (`DeepPicture.save`).
+    """
+    recipe = _recipe_of(pair.result)
+    if recipe is None or recipe.window is None:
+        result, source = (to_tensor(read_picture(path).over("white")) for path in (pair.result, pair.source))
+        return result, source
+    original = read_levels(pair.source, recipe.window)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        made = read_levels(pair.result, "auto")
+    if isinstance(made, DeepPicture) and isinstance(original, DeepPicture):
+        same = made.levels.dtype == original.levels.dtype
+        window = recipe.window if same else window_of(made.levels, "full", pair.name)
+        made = replace(made, window=window)
+    return made.tensor("white"), original.tensor("white")
+
+
+def _guides_of(result: Path) -> tuple[str, ...]:
+    """The networks that guided a result, by its own recipe; none where it has no recipe that is read here."""
+    recipe = _recipe_of(result)
+    models = None if recipe is None else recipe.models
     if models == "pocket":
         return _POCKET_GUIDES
     bundle = bundles().get(models or "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import DiffuseITError
-from ..images.io import read_picture
+from ..images.io import read_levels
 from ..schema import printable
 from .figures import SETS, Figure, figure_of, label_of
 from .registration import SURE
@@ -163,7 +163,7 @@ def _thumbnail(path: Path) -> tuple[str, bool] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = read_picture(path).over("white")
+            picture = read_levels(path, "auto").over("white")
     except DiffuseITError:
         return None
     small = max(picture.size) <= _SIDE

@@ -6,13 +6,14 @@ import io
 import os
 import stat
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
@@ -45,8 +46,9 @@ RAW = (
 )  # fmt: skip
 OTHERS = (
     ".jxl", ".jxr", ".wdp", ".eps", ".ps", ".svg", ".ai", ".psb", ".xcf", ".kra", ".clip", ".afphoto", ".exr", ".hdr",
-    ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf", ".fits",
+    ".dds", ".ico", ".icns", ".cur", ".pcx", ".qoi", ".sgi", ".wmf", ".emf",
 )  # fmt: skip
+SCIENTIFIC = (".dcm", ".dicom", ".nii", ".nrrd", ".mha", ".fits", ".hdf5", ".czi", ".nd2")
 
 READABLE = (*chain(*FORMATS.values()), *(HEIF if find_spec("pillow_heif") else ()))
 UNREADABLE = (*(() if set(HEIF) <= set(READABLE) else HEIF), *RAW, *OTHERS)
@@ -66,6 +68,14 @@ MAX_SCANS = 100
 MAX_TEXT_BYTES = 1 << 24
 """Of each text and profile in a PNG; larger ones are left out."""
 MAX_BYTES_AT_ONCE = 1 << 30
+
+_SWAPPED = "B" if sys.byteorder == "little" else "L"
+_LOW_BYTES = {"LA;16B": "RGBA"} | {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("L", "B"), ("B", "L"), ("N", _SWAPPED))
+}
+"""How 16-bit colors lie in a file, and what a decoder takes for high bytes if it is to read the low ones."""
 
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
@@ -88,8 +98,20 @@ def decode(path: Path) -> Image.Image:
     """
     image, more = look_into(path, _load)
     if more:
-        warnings.warn(f"{printable(str(path))} has several frames: the first one is used", stacklevel=3)
+        _warn_of_frames(path)
     return image
+
+
+def decode_deep(path: Path) -> tuple[Image.Image, Image.Image | None]:
+    """What `decode` returns and, for 16-bit colors, an image of the same mode with the low bytes of its levels.
+
+    Pillow keeps the high bytes alone: modes RGB and RGBA, and LA for gray with transparency. Gray of 16 or 32 bits or
+    floats is whole in the first image (modes I;16, I, and F).
+    """
+    (image, low), more = look_into(path, _load_deep)
+    if more:
+        _warn_of_frames(path)
+    return image, low
 
 
 def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
@@ -119,6 +141,10 @@ def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
             raise failure from None
     warnings.warn(f"{name} has damaged metadata, which is left out", stacklevel=4)
     return result
+
+
+def _warn_of_frames(path: Path) -> None:
+    warnings.warn(f"{printable(str(path))} has several frames: the first one is used", stacklevel=4)
 
 
 def check_size(image: Image.Image, name: str) -> None:
@@ -194,6 +220,11 @@ def _kinds(start: bytes, suffix: str, name: str) -> list[str]:
         )
     if suffix in RAW and start.startswith(TIFF):  # Pillow would take the thumbnail for the image
         raise InputError(f"{name} is a camera's raw file: develop it, and save it as PNG or JPEG")
+    if suffix in SCIENTIFIC or name.endswith(".nii.gz"):
+        raise InputError(
+            f"{name} is of a kind that is not read here: save it as TIFF of floats or as 16-bit PNG, "
+            "which keep its levels"
+        )
     Image.init()
     shown = [kind for kind in Image.OPEN if _accepts(kind, start[:16])]
     if read := [kind for kind in shown if kind in FORMATS]:
@@ -265,6 +296,33 @@ def _load(image: Image.Image, file: IO[bytes]) -> tuple[Image.Image, bool]:
     """The image with its pixels, and whether the file has more than this one."""
     image.load()
     return image, image.format in _ANIMATED and _several(file, image.format)
+
+
+def _load_deep(image: Image.Image, file: IO[bytes]) -> tuple[tuple[Image.Image, Image.Image | None], bool]:
+    found = {_raw_mode(tile) for tile in image.tile}  # type: ignore[attr-defined]
+    loaded, more = _load(image, file)
+    raw = found.pop() if len(found) == 1 else ""
+    if raw not in _LOW_BYTES:
+        return (loaded, None), more
+    with Image.open(file, formats=[image.format]) as again:  # type: ignore[list-item]
+        again.tile = [_with_raw_mode(tile, _LOW_BYTES[raw]) for tile in again.tile]
+        again.load()
+        if raw != "LA;16B":
+            return (loaded, again.copy()), more
+        # Pillow gives LA as RGBA. Read as RGBA of 8 bits, it has the bytes of gray and of transparency in turn.
+        merged = Image.merge("LA", (loaded.getchannel("R"), loaded.getchannel("A")))
+        merged.info = loaded.info
+        return (merged, Image.merge("LA", (again.getchannel("G"), again.getchannel("A")))), more
+
+
+def _raw_mode(tile: Any) -> str:
+    """The first argument of a decoder: how pixels lie in the file."""
+    return tile[3] if isinstance(tile[3], str) else str(tile[3][0]) if tile[3] else ""
+
+
+def _with_raw_mode(tile: Any, raw: str) -> Any:
+    arguments = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+    return tile[:3] + (arguments,) if type(tile) is tuple else tile._replace(args=arguments)
 
 
 def _several(file: IO[bytes], kind: str) -> bool:

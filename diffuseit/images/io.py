@@ -20,8 +20,10 @@ from ..files.atomic import atomic_path
 from ..schema import printable
 from . import marks
 from .decode import READABLE as READABLE
-from .decode import UNREADABLE, check_size, decode, look_into, reason, undecodable
+from .decode import UNREADABLE, check_size, decode, decode_deep, look_into, reason, undecodable
+from .deep import TIFF_SUFFIXES, DeepPicture
 from .metadata import file_options, orientation, text_of
+from .window import Window, WindowChoice, window_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +48,8 @@ _TURNS = {  # EXIF's orientation, and how such an image is turned upright
     8: Image.Transpose.ROTATE_90,
 }
 _ROWS = 256
+_DARK = 8
+"""Levels below this part of their range look black."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Picture:
             return self.rgb
         return Image.composite(self.rgb, Image.new("RGB", self.rgb.size, background), self.alpha)
 
+    def tensor(self, background: str | None = None) -> Tensor:
+        """Return [1, 3, H, W] in [-1, 1], on a background if one is given."""
+        return to_tensor(self.rgb if background is None else self.over(background))
+
 
 def load_picture(source: str | os.PathLike[str] | Image.Image) -> Image.Image:
     """The image as RGB on white; see `read_picture`."""
@@ -81,6 +89,50 @@ def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
     if isinstance(source, Image.Image):
         return _shown(_loaded(source, "The image"), "The image")
     return _shown(decode(Path(source)), printable(os.fspath(source)))
+
+
+def read_source(path: str | os.PathLike[str], choice: WindowChoice) -> Picture | DeepPicture:
+    """What `read_levels` returns. Raise `InputError` for a window (not "auto" or "full") of an image of 8 bits."""
+    picture = read_levels(path, choice)
+    if isinstance(choice, Window) and isinstance(picture, Picture):
+        name = printable(os.fspath(path))
+        raise InputError(
+            f"{name} has 8 bits a channel: the window {choice} is for pictures of 16 bits or of floats"
+        )
+    return picture
+
+
+def read_levels(path: str | os.PathLike[str], choice: WindowChoice) -> Picture | DeepPicture:
+    """The image with all its levels, upright. Warn of the window that "auto" and "full" are, and of further frames.
+
+    An image of 8 bits is as `read_picture` returns it. So are 16-bit colors with a color profile, which can be applied
+    at 8 bits only, unless `choice` is a window or "full". The profile of a gray image of more bits is left out. Raise
+    `InputError` as `read_picture` does, and for a window that does not fit the levels (`window_of`).
+    """
+    name = printable(os.fspath(path))
+    image, low = decode_deep(Path(path))
+    deep = low is not None or image.mode.startswith("I") or image.mode == "F"
+    if not deep:
+        return _shown(image, name)
+    if choice == "auto" and image.mode in ("RGB", "RGBA") and image.info.get("icc_profile"):
+        warnings.warn(
+            f"{name} has a color profile, which is applied at 8 bits: --window full keeps its 16 bits, without it",
+            stacklevel=2,
+        )
+        return _shown(image, name)
+    levels, alpha = _levels(image, low)
+    window = window_of(levels, choice, name)
+    if not isinstance(choice, Window):
+        span = f"{levels.min():g} to {levels.max():g}"
+        warnings.warn(f"{name} has levels {span}: {window} become black to white", stacklevel=2)
+    return DeepPicture(levels, window, alpha)
+
+
+def check_readable(path: Path) -> None:
+    """Raise `InputError` unless the file is an image that may be read. Its pixels are not decoded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        look_into(path, lambda image, _: None)
 
 
 def read_text(path: Path) -> str | None:
@@ -169,7 +221,7 @@ def _existing(path: Path) -> Path:
 
 
 def save_picture(
-    image: Image.Image,
+    image: Image.Image | DeepPicture,
     path: str | os.PathLike[str],
     text: str | None = None,
     *,
@@ -178,6 +230,8 @@ def save_picture(
 ) -> None:
     """Write the image whole or not at all, and make the folders above it. The extension says the format.
 
+    PNG and TIFF files hold all levels of a picture of more than 8 bits (`DeepPicture.save`), others its window.
+
     `text` (ASCII) and `mark` go into the file's metadata where the format can hold them (`file_options`). Transparency
     is kept where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written,
     and `FileExistsError` if `overwrite` is false and it exists.
@@ -185,7 +239,10 @@ def save_picture(
     path = Path(path)
     check_writable(path)
     kind = path.suffix.lower()
-    if image.mode == "RGBA" and kind in OPAQUE:
+    deep = kind == ".png" or kind in TIFF_SUFFIXES
+    if isinstance(image, DeepPicture) and not deep:
+        image = image.shown()
+    if isinstance(image, Image.Image) and image.has_transparency_data and kind in OPAQUE:
         image = Picture(image.convert("RGB"), image.getchannel("A")).over("white")
     options = OPTIONS[kind] | file_options(kind, text, None if mark is None else marks.xmp(mark))
     try:
@@ -194,7 +251,10 @@ def save_picture(
         raise InputError(f"{path} cannot be written: {reason(error)}") from None
     try:
         with atomic_path(path, overwrite=overwrite) as temporary:
-            image.save(temporary, format=Image.registered_extensions()[kind], **options)
+            if isinstance(image, DeepPicture):
+                image.save(temporary, kind, options)
+            else:
+                image.save(temporary, format=Image.registered_extensions()[kind], **options)
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise
@@ -220,6 +280,41 @@ def _shown(image: Image.Image, name: str) -> Picture:
     rgb = _srgb(image, profile, name)
     rgb.info.clear()
     return Picture(rgb, alpha)
+
+
+def _levels(image: Image.Image, low: Image.Image | None) -> tuple[np.ndarray, Image.Image | None]:
+    """Levels [H, W] or [H, W, 3] upright, and transparency (L), of what `decode_deep` gives."""
+    turn = _TURNS.get(orientation(image))
+    clear = image.info.get("transparency")
+    kind = _type_of_integers(image) if image.mode == "I" else None
+    if turn is not None:
+        image, low = image.transpose(turn), None if low is None else low.transpose(turn)
+    if low is None:
+        levels = np.asarray(image)
+        levels = levels.astype(kind or levels.dtype.newbyteorder("="))
+    else:
+        levels = np.asarray(image).astype(np.uint16)
+        levels <<= 8
+        levels |= np.asarray(low)
+    alpha = None
+    if low is not None and image.mode in ("LA", "RGBA"):
+        alpha = image.getchannel("A")
+        levels = levels[..., 0] if image.mode == "LA" else levels[..., :3]
+    elif clear is not None:
+        same = levels == np.asarray(clear)
+        alpha = Image.fromarray(np.where(same if levels.ndim == 2 else same.all(2), 0, 255).astype(np.uint8))
+    return levels, None if alpha is None or alpha.getextrema() == (255, 255) else alpha
+
+
+def _type_of_integers(image: Image.Image) -> type[np.generic]:
+    """The type of levels in a file that Pillow gives as 32 signed bits."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:  # PNM of more than 8 bits
+        return np.uint16
+    signed = tags.get(339, (1,))[0] == 2
+    if tags.get(258, (1,))[0] == 16:
+        return np.int16 if signed else np.uint16
+    return np.int32 if signed else np.uint32
 
 
 def _split(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
@@ -269,6 +364,10 @@ def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image
     top = 1 if image.mode == "F" else 65535
     if not (values.min() >= 0 and values.max() <= top):
         raise InputError(f"{name} has values outside 0..{top}: save it with 8 bits per channel")
+    if 0 < values.max() < top / _DARK:
+        warnings.warn(
+            f"{name} has levels up to {values.max():g} of {top} and looks nearly black here", stacklevel=5
+        )
     levels = np.empty(values.shape, np.uint8)
     for row in range(0, len(values), _ROWS):
         levels[row : row + _ROWS] = np.rint(values[row : row + _ROWS].astype(np.float64) * (255 / top))

@@ -16,7 +16,9 @@ from . import marks
 
 KEY = "diffuseit"
 _ASCII = b"ASCII\0\0\0"  # EXIF's name of the character code, before the comment itself
-_DESCRIPTION = 270
+DESCRIPTION = 270
+"""The TIFF tag that holds the text."""
+
 _LONGEST_JPEG_MARKER = 65_533
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1}  # of EXIF's bytes, text, short and long integers, and undefined bytes
 _UPRIGHT = 1
@@ -32,7 +34,7 @@ def text_options(suffix: str, text: str) -> dict[str, Any]:
         chunks.add_text(KEY, text)
         return {"pnginfo": chunks}
     if suffix in (".tif", ".tiff"):
-        return {"tiffinfo": {_DESCRIPTION: f"{KEY} {text}"}}
+        return {"tiffinfo": {DESCRIPTION: f"{KEY} {text}"}}
     if suffix in (".jpg", ".jpeg", ".webp"):
         exif = Image.Exif()
         comment = f"{KEY} {text}".encode("ascii")
@@ -67,7 +69,7 @@ def text_of(image: Image.Image) -> str | None:
     if isinstance(comment, bytes):
         comment = comment.removeprefix(_ASCII).decode("ascii", "replace")
     else:
-        comment = getattr(image, "tag_v2", {}).get(_DESCRIPTION)
+        comment = getattr(image, "tag_v2", {}).get(DESCRIPTION)
     if isinstance(comment, str) and comment.startswith(f"{KEY} "):
         return comment.removeprefix(f"{KEY} ")
     return None

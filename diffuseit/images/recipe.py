@@ -22,6 +22,7 @@ from ..presets import Preset
 from ..schema import check, from_json, number, parse, text, to_json
 from .choices import LARGEST_SEED, FitMode, SizeMode
 from .io import READABLE
+from .window import Window
 
 if TYPE_CHECKING:
     from ..models.bundle import Models
@@ -94,7 +95,10 @@ class Recipe:
     `models` names the networks. `checkpoint` took the place of their diffusion model, if there is one. `weights` holds
     the SHA-256 of each network in memory (`weights_of`). `preset` holds the settings that were used, not only their
     name, so that later defaults change nothing. `detail` is that of `full_size.restore`: 0 in recipes that lack it, as
-    results were made then. Raise `InputError` for values out of bounds and for values that contradict each other.
+    results were made then. `window` and `style_window` hold the levels that become black and white of a source and a
+    style image of more than 8 bits. Without them, these are read at 8 bits. `own` is the SHA-256 of the configuration
+    of own networks (`own_models.py`), which `models` then calls by their file without its path. Raise `InputError` for
+    values out of bounds and for values that contradict each other.
     """
 
     models: str
@@ -112,6 +116,9 @@ class Recipe:
     checkpoint: CheckpointRef | None = None
     format: int = FORMAT
     detail: float = number(0.0, low=0.0, high=1.0)
+    window: Window | None = None
+    style_window: Window | None = None
+    own: str | None = text(None, longest=64)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -152,6 +159,8 @@ class Recipe:
             found.append(f"other weights in {', '.join(changed)}")
         if self.checkpoint and other.checkpoint and self.checkpoint.config != other.checkpoint.config:
             found.append(f"another configuration of {self.checkpoint.name}")
+        if self.own != other.own:
+            found.append(f"another configuration of {self.models}")
         mine, theirs = self.versions or {}, other.versions or {}
         for name in sorted(mine.keys() | theirs.keys()):
             if mine.get(name) != theirs.get(name):

@@ -69,7 +69,7 @@ def _members(name: str) -> list[Entry]:
     if name not in bundles():
         raise ModelError(
             f"there are no models {name!r}: use 'pocket', which ships with the package, one of the bundles "
-            f"{', '.join(bundles())}, or the folder of a diffusers checkpoint"
+            f"{', '.join(bundles())}, the folder of a diffusers checkpoint, or a JSON file of your own networks"
         )
     return members(name)
 

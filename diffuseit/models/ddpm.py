@@ -49,18 +49,18 @@ class DiffusionConfig:
 
 
 class PixelDDPM(nn.Module):
-    """A `Backbone` that works on RGB pixels in [-1, 1]; `encode` and `decode` are the identity.
+    """A `Backbone` that works on pixels in [-1, 1], RGB or gray.
 
-    Raise `InputError` for a U-Net whose channels are not those of pixels and of `diffusion.variance`.
+    For RGB, `encode` and `decode` are the identity. A gray network takes the mean of the channels and gives three equal
+    ones. Raise `InputError` for a U-Net whose channels are not those of pixels and of `diffusion.variance`.
     """
 
     def __init__(self, unet: UNet, diffusion: DiffusionConfig = DiffusionConfig()):
         super().__init__()
-        if unet.config.in_channels != 3:
-            raise InputError(
-                f"a U-Net with {unet.config.in_channels} input channels does not work on RGB pixels"
-            )
-        expected = 6 if diffusion.variance == "learned_range" else 3
+        channels = unet.config.in_channels
+        if channels not in (1, 3):
+            raise InputError(f"a U-Net with {channels} input channels does not work on pixels, RGB or gray")
+        expected = channels * (2 if diffusion.variance == "learned_range" else 1)
         if unet.config.out_channels != expected:
             raise InputError(
                 f"a U-Net with {unet.config.out_channels} output channels cannot have variance "
@@ -134,13 +134,13 @@ class PixelDDPM(nn.Module):
         return torch.tensor(log_max if index else log_min, dtype=out.dtype, device=out.device)
 
     def encode(self, image: Tensor) -> Tensor:
-        return image
+        return image if self.unet.config.in_channels == 3 else image.mean(1, keepdim=True)
 
     def decode(self, x: Tensor) -> Tensor:
-        return x
+        return x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1)
 
     def show(self, x: Tensor) -> Tensor:
-        return x
+        return self.decode(x)
 
     def view(self, image: Tensor) -> Tensor:
         return image

@@ -14,6 +14,7 @@ pytest.importorskip("websocket", reason="needs websocket-client")
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 from comfyui.browser import FOLDER, RUN_MS, SETTINGS, launched, listen, opened
+from comfyui.conftest import write_inputs
 from comfyui.server import PACK, ComfyServer
 
 from diffuseit.presets import PRESETS, TEXT_DEFAULT
@@ -84,7 +85,9 @@ QUICKLY = f"""() => {RUNNERS}.flatMap(node => node.widgets).forEach(widget => {{
 @pytest.fixture(scope="module")
 def server(comfyui, tmp_path_factory):
     """A server of its own: the front end keeps its settings there, and these tests set some."""
-    server = ComfyServer(comfyui, tmp_path_factory.mktemp("browser"), folder=FOLDER)
+    base = tmp_path_factory.mktemp("browser")
+    write_inputs(base / "input")
+    server = ComfyServer(comfyui, base, folder=FOLDER)
     try:
         for name, value in SETTINGS.items():
             server.post(f"/settings/{name}", value)
@@ -220,6 +223,85 @@ def test_the_papers_models_are_offered_for_download(page, server, shoot):
     shoot("full-size-open")
 
 
+NEWCOMER = (
+    ("Load Image", (250, 120)),
+    ("DiffuseIT Load Models", (250, 620)),
+    ("DiffuseIT Translate", (700, 120)),
+    ("Preview Image", (1200, 120)),
+)
+"""What a newcomer looks for, and where on the canvas."""
+
+BY_TYPE = "app.graph.nodes.map(({type, id}) => [type, id])"
+
+
+def search(page, words: str, place: tuple[int, int], found: str):
+    """Double-click the canvas, type, and return the dialog once it lists the node `found`."""
+    page.mouse.dblclick(*place)
+    dialog = page.get_by_role("dialog").filter(has=page.locator("input")).last
+    dialog.locator("input").first.fill(words)
+    dialog.get_by_text(found, exact=True).first.wait_for()
+    return dialog
+
+
+def add_by_search(page, name: str, place: tuple[int, int]) -> None:
+    """Search for a node and press Enter; a click drops the node where ComfyUI asks for a place."""
+    count = page.evaluate("app.graph.nodes.length")
+    dialog = search(page, name, place, name)
+    page.keyboard.press("Enter")
+    page.wait_for_function("count => app.graph.nodes.length > count", arg=count)
+    dialog.wait_for(state="detached")
+    page.mouse.click(*place)
+    page.wait_for_timeout(500)
+
+
+@pytest.mark.parametrize(
+    ("locale", "name", "searches"),
+    [
+        ("en", "DiffuseIT Text Style Loss", ("clip loss", "style transfer")),
+        ("en", "DiffuseIT Translate", ("text to image translation", "restyle")),
+        ("ko", "DiffuseIT 변환", ("그림 번역", "스타일 변환")),
+        ("ja", "DiffuseIT 変換", ("画像翻訳",)),
+        ("zh", "DiffuseIT 转换", ("风格迁移",)),
+    ],
+)
+def test_nodes_are_found_by_what_people_call_them(browser, server, locale, name, searches):
+    try:
+        server.post("/settings/Comfy.Locale", locale)
+        page = opened(browser, server)
+        page.evaluate("app.graph.clear()")
+        for words in searches:
+            search(page, words, (1000, 500), name)
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(500)
+        page.close()
+    finally:
+        server.post("/settings/Comfy.Locale", "en")
+
+
+@pytest.mark.parametrize("renderer", SHOWN)
+def test_a_newcomer_gets_a_result_with_four_nodes_and_three_links(page, shoot, renderer):
+    """From an empty canvas: four searches, three links, Run."""
+    page.evaluate("app.graph.clear()")
+    page.evaluate("app.canvas.ds.scale = 0.8; app.canvas.ds.offset = [0, 0]; app.canvas.setDirty(true, true)")
+    for words, place in NEWCOMER:
+        add_by_search(page, words, place)
+    ids = dict(page.evaluate(BY_TYPE))
+    picture, models, translate, preview = (
+        ids[kind] for kind in ("LoadImage", "DiffuseITLoadModels", "DiffuseITTranslate", "PreviewImage")
+    )
+    slots = "id => app.graph.getNodeById(id).inputs.map(({name}) => name)"
+    names = page.evaluate(slots, translate)
+    drag(page, models, translate, names.index("models"), output=3)
+    drag(page, picture, translate, names.index("image"))
+    drag(page, translate, preview, 0)
+    page.evaluate("app.canvas.deselectAll()")
+    shoot(f"newcomer-{renderer}-wired")
+    assert page.evaluate("[app.graph.nodes.length, app.graph.links.size]") == [4, 3]
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("id => app.nodeOutputs[id]?.images?.length", arg=preview, timeout=RUN_MS)
+    shoot(f"newcomer-{renderer}-done")
+
+
 LOADERS = """() => {
     app.graph.clear()
     return [0, 1, 2].map(number => {
@@ -272,9 +354,9 @@ FURTHER = """id => app.graph.getNodeById(id).inputs.filter(input => input.name.s
     .map(({name, link}) => [name, link == null ? null : app.graph.links.get(link).origin_id])"""
 
 
-def drag(page, origin: int, target: int, slot: int) -> None:
+def drag(page, origin: int, target: int, slot: int, output: int = 0) -> None:
     """Draw a link from the output of one node to an input of another with the mouse."""
-    start = page.evaluate(SLOT, [origin, "output", 0])
+    start = page.evaluate(SLOT, [origin, "output", output])
     end = page.evaluate(SLOT, [target, "input", slot])
     page.mouse.move(*start)
     page.mouse.down()

@@ -198,8 +198,9 @@ def test_copies_of_a_file_in_two_tabs_show_their_own_runs(visit, shoot, renderer
     run = run_all(page)[SAMPLER]["run"]
     kept = legend(page, SAMPLER)
     open_flow(page)
-    assert page.evaluate(tab) != first
-    assert panel(page, SAMPLER).locator(".diffuseit-plot").is_hidden() and not shares(page)
+    page.wait_for_function(f"first => {tab} !== first", arg=first)
+    panel(page, SAMPLER).locator(".diffuseit-plot").wait_for(state="hidden")
+    assert not shares(page)
     page.evaluate(SET, [SAMPLER, LONG | {"seed": seed + 21}])
     page.get_by_test_id("queue-button").click()
     panel(page, SAMPLER).get_by_text(re.compile(r"^\d+ of 57, .* left")).wait_for()
@@ -343,6 +344,14 @@ def test_runs_that_end_early_say_how_and_why(visit, shoot, renderer, seed):  # n
     shoot(page, f"display-{renderer}-failed", whole=False)
     assert error == "The image is 4x4 pixels: at least 8x8 are needed"
     assert clipped(page, ".diffuseit-node") == []
+
+    # What is wrong with two inputs together is told once.
+    page.evaluate(SET, [SAMPLER, {"steps": 6, "skip": 6}])
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("id => app.lastNodeErrors?.[id]", arg=SAMPLER)
+    (fault,) = page.evaluate("id => app.lastNodeErrors[id].errors", SAMPLER)
+    assert fault["details"] == "skip - skip is 6 of 6 steps: it must leave at least one step"
+    shoot(page, f"display-{renderer}-refused", whole=False)
     assert not page.said
 
 
@@ -418,7 +427,7 @@ def test_what_will_be_is_said_before_a_run(visit, shoot, renderer, seed):  # noq
         "skip 20 leaves none of 20 steps",
         "Pocket models know only the drawn scenes of Example Picture. The result will be 80 × 48",
         "The pocket CLIP has never seen: cyberpunk, city, neon, oil",
-        "The mask is empty: Load Image gives such a mask for a picture without transparent parts",
+        "The mask of Load Image is empty, since the picture has no transparency: it counts as none",
     ]
     here.get_by_text(expected[-1]).wait_for()
     assert notes(page) == expected

@@ -9,6 +9,7 @@ import re
 from itertools import combinations
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -51,6 +52,9 @@ QUICK = """() => {
     for (const [name, value] of [["steps", 8], ["skip", 3], ["resample", 1]])
         sampler.widgets.find(widget => widget.name === name).value = value
 }"""
+SHOW_ADVANCED = """() => document.querySelectorAll('.lg-node button').forEach(button => {
+    if (button.textContent.includes('Show advanced inputs')) button.click()
+})"""
 TITLE = 30  # height of a node's title, which lies above its position
 
 
@@ -273,6 +277,23 @@ def test_a_download_that_fails_says_why_and_one_can_be_stopped(page, server):
     alert.wait_for()
     assert f"has no file {GONE.hub.file} any more" in alert.inner_text()
     assert row(page, GONE.name).get_by_role("button").inner_text() == "Try again"
+    page.evaluate(
+        "job => app.api.dispatchEvent(new CustomEvent('diffuseit.download', {detail: job}))",
+        {
+            "name": GONE.name,
+            "state": "failed",
+            "done": 0,
+            "total": 1,
+            "error": "long",
+            "host": "models.invalid",
+        },
+    )
+    folder = server.base / "models" / "diffuseit"
+    alert.get_by_text(
+        f"No connection to models.invalid. Try again, or save the file by hand as {GONE.file} in {folder}."
+    ).wait_for()
+    address = alert.get_by_role("link", name="Open the page").get_attribute("href")
+    assert address.endswith(urlsplit(GONE.address).path)
     stop = row(page, SLOW.name).get_by_role("button", name="Stop")
     stop.wait_for()
     page.locator(f"[data-model={SLOW.name}][data-state=running]").wait_for()
@@ -343,6 +364,16 @@ def ensemble(prompt, preset):
         link = inputs.get("further.clip0")
 
 
+def assert_tidy(nodes, groups):
+    """Nodes do not overlap, nor do groups, and each node is in one group."""
+    for a, b in combinations([box(node, TITLE) for node in nodes], 2):
+        assert not overlap(a, b)
+    for a, b in combinations([box(group) for group in groups], 2):
+        assert not overlap(a, b)
+    for node in nodes:
+        assert len([group for group in groups if contains(box(group), box(node, TITLE))]) == 1, node
+
+
 @pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
 def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
     set_renderer(page, vue)
@@ -355,14 +386,11 @@ def test_graphs_land_wired_and_tidy_and_can_be_undone(page, vue, shoot):
     nodes, groups = page.evaluate(NODES), page.evaluate(GROUPS)
     shoot(f"graphs-{'vue' if vue else 'canvas'}")
     if vue:
+        page.evaluate(SHOW_ADVANCED)
+        page.wait_for_timeout(1500)
         draw_sizes(page, nodes)
     assert [node for node in nodes if node["missing"]] == []
-    for a, b in combinations([box(node, TITLE) for node in nodes], 2):
-        assert not overlap(a, b)
-    for a, b in combinations([box(group) for group in groups], 2):
-        assert not overlap(a, b)
-    for node in nodes:
-        assert len([group for group in groups if contains(box(group), box(node, TITLE))]) == 1, node
+    assert_tidy(nodes, groups)
     for graph, preset in zip(groups, (TEXT_DEFAULT, IMAGE_DEFAULT), strict=False):
         inside = [node for node in nodes if contains(box(graph), box(node, TITLE))]
         assert_preset(inside, PRESETS[preset])
@@ -395,6 +423,10 @@ def test_a_dropped_graph_runs_to_a_picture(page, vue, shoot):
     )
     page.wait_for_timeout(1500)
     shoot(f"ran-{'vue' if vue else 'canvas'}")
+    nodes = page.evaluate(NODES)
+    if vue:
+        draw_sizes(page, nodes)
+    assert_tidy(nodes, page.evaluate(GROUPS))
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

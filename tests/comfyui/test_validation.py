@@ -56,7 +56,23 @@ BEFORE_THE_RUN = {
     "skip is steps": (text_prompt(steps=5, skip=5), "sampler", "it must leave at least one step"),
     "skip above steps": (text_prompt(steps=5, skip=9), "sampler", "it must leave at least one step"),
     "losses not connected": (without(text_prompt(), "sampler", "losses"), "sampler", "losses"),
+    "text preset without CLIP": (
+        with_preset("pocket-text"),
+        "preset",
+        "the preset pocket-text is guided by text: connect DiffuseIT Load CLIP to 'clip'",
+    ),
+    "image preset without picture": (
+        with_preset("pocket-image"),
+        "preset",
+        "the preset pocket-image is guided by an image: connect one to 'style_image'",
+    ),
     "no such preset": (with_preset("mine"), "preset", "preset is 'mine': use one of official-text"),
+    "a file of the catalog": (
+        changed(text_prompt(), "vit", model="dino_deitsmall16_pretrain.pth"),
+        "vit",
+        "dino_deitsmall16_pretrain.pth is not in models/diffuseit: download dino-s16 in the DiffuseIT sidebar, under "
+        "Models (87 MB)",
+    ),
     "no such file": (changed(text_prompt(), "vit", model="gone.pt"), "vit", "gone.pt"),
 }
 
@@ -111,16 +127,6 @@ IN_THE_RUN = {
         text_prompt(image=["tiny", 0]) | {"tiny": ("EmptyImage", {"width": 5, "height": 4})},
         "sampler",
         "The image is 5x4 pixels: at least 8x8 are needed",
-    ),
-    "text preset without CLIP": (
-        with_preset("pocket-text"),
-        "preset",
-        "the preset pocket-text is guided by text: connect DiffuseIT Load CLIP to 'clip'",
-    ),
-    "image preset without picture": (
-        with_preset("pocket-image"),
-        "preset",
-        "the preset pocket-image is guided by an image: connect one to 'style_image'",
     ),
     "no such layer": (
         changed(text_prompt(), "vit", layer=63),

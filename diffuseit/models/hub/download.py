@@ -135,8 +135,8 @@ def _locked(target: Path, on_progress: OnProgress) -> Iterator[None]:
         waiting = not _acquired(lock, 0)
     except (OSError, NotImplementedError) as error:
         raise ModelError(
-            f"cannot write in {target.parent} ({getattr(error, 'strerror', None) or error}): choose another "
-            "folder, with --folder or the variable DIFFUSEIT_MODELS"
+            f"cannot write in {target.parent} ({getattr(error, 'strerror', None) or error}): allow that, or choose "
+            "another folder"
         ) from error
     while waiting:
         on_progress(Progress(target.name, note=WAITING))

@@ -37,6 +37,9 @@ RESERVE = 64 * 1024 * 1024
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Status codes of failures that may pass."""
 
+FIRST_ATTEMPTS = 2
+"""How often a server is tried that has not answered yet."""
+
 _REDIRECTS = 10
 
 
@@ -97,11 +100,15 @@ class Source:
 
 
 class DownloadError(ModelError):
-    """A file that cannot be fetched. The text is one sentence; `details` are what the libraries said."""
+    """A file that cannot be fetched. The text is one sentence; `details` are what the libraries said.
 
-    def __init__(self, message: str, details: object = "") -> None:
+    `host` is the host that cannot be reached, where that is the reason.
+    """
+
+    def __init__(self, message: str, details: object = "", host: str | None = None) -> None:
         super().__init__(message)
         self.details = schema.printable(str(details)[:2000])
+        self.host = host
 
 
 class _RetryError(Exception):
@@ -112,8 +119,12 @@ class _RetryError(Exception):
         self.wait = wait
 
 
-class _UnknownHostError(_RetryError):
-    """The name of a host cannot be resolved. That may pass, but hardly before a server has answered once."""
+class _NotReachedError(_RetryError):
+    """No answer from the server. That may pass, but hardly before it has answered once."""
+
+
+class _UnknownHostError(_NotReachedError):
+    """The name of the host cannot be resolved."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +208,8 @@ class _Transfer:
                     kept = self._kept()
                     failures = 1 if kept >= most + CHUNK else failures + 1
                     most = max(most, kept)
-                    unknown = isinstance(error, _UnknownHostError)
-                    answered = answered or not unknown
-                    if unknown and not answered:
+                    answered = answered or not isinstance(error, _NotReachedError)
+                    if not answered and (failures >= FIRST_ATTEMPTS or isinstance(error, _UnknownHostError)):
                         raise self._failure(str(error), error) from error
                     if failures >= self.patience.attempts:
                         raise self._failure(f"{error}, {failures} times in a row", error) from error
@@ -267,14 +277,14 @@ class _Transfer:
         patience = self.patience
 
         def get() -> requests.Response:
-            with self._connecting(f"no connection to {self.host}"):
+            with self._connecting(f"no connection to {self.host}", _NotReachedError):
                 return _get(session, self.source.url, headers, (patience.connect, patience.window))
 
         waiting = partial(self._report, f"waiting for {self.host}")
         try:
             response = call(get, waiting, patience.connect + patience.window)
         except NoAnswerError:
-            raise _RetryError(f"no answer from {self.host}") from None
+            raise _NotReachedError(f"no answer from {self.host}") from None
         self.host = host_of(response.url)
         return response
 
@@ -400,11 +410,12 @@ class _Transfer:
         kept = f"; the {self._kept()} bytes that came are kept" if self._kept() else ""
         page = self.source.page or self.source.url
         details = (error and error.__cause__) or self.source.url
-        return not_downloaded(self.target, reason + kept, page, self.source.name, details)
+        host = self.host if isinstance(error, _NotReachedError) else None
+        return not_downloaded(self.target, reason + kept, page, self.source.name, details, host)
 
     @contextmanager
-    def _connecting(self, reason: str) -> Iterator[None]:
-        """Turn the failures of requests into `_RetryError`, or `DownloadError` where another try is no use."""
+    def _connecting(self, reason: str, kind: type[_RetryError] = _RetryError) -> Iterator[None]:
+        """Turn the failures of requests into `kind`, or `DownloadError` where another try is no use."""
         try:
             yield
         except (requests.exceptions.TooManyRedirects, requests.exceptions.InvalidURL) as error:
@@ -414,7 +425,8 @@ class _Transfer:
                 raise self._failure(f"the certificate of {self.host} is not trusted", error) from error
             if isinstance(error, requests.exceptions.ProxyError):
                 reason = "no connection through the proxy"
-            kind = _UnknownHostError if _caused_by(error, socket.gaierror) else _RetryError
+            if _caused_by(error, socket.gaierror):
+                kind = _UnknownHostError
             raise kind(reason) from error
 
 
@@ -430,13 +442,19 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def not_downloaded(
-    target: Path, reason: str, page: str, name: str = "the file", details: object = ""
+    target: Path,
+    reason: str,
+    page: str,
+    name: str = "the file",
+    details: object = "",
+    host: str | None = None,
 ) -> DownloadError:
     """Return the error for a file that did not come: why, and how to get it by hand from `page`."""
     return DownloadError(
         f"{target.name} was not downloaded ({reason}): try again, or open {page} in a browser and save {name} as "
         f"{target}",
         details,
+        host,
     )
 
 

@@ -105,15 +105,15 @@ def _explain(error: Exception, status: object, file: HubFile, target: Path) -> D
             f"{page} does not exist, or is private: for the latter set HF_TOKEN to a token that may read it",
             error,
         )
+    unreached = None
     if isinstance(error, errors.OfflineModeIsEnabled):
         reason = "HF_HUB_OFFLINE is set"
-    elif isinstance(error, NoAnswerError):
-        reason = f"no answer from {host}"
     elif status is not None:
         reason = f"{host} answered {status}"
     else:
-        reason = f"no connection to {host}"
-    return not_downloaded(target, reason, page, f"its {file.file}", error)
+        unreached = host
+        reason = f"no {'answer from' if isinstance(error, NoAnswerError) else 'connection to'} {host}"
+    return not_downloaded(target, reason, page, f"its {file.file}", error, unreached)
 
 
 def from_cache(file: HubFile, target: Path, report: Report = lambda note: None) -> bool:

@@ -11,7 +11,7 @@ import { addLossBar, addRunWidget, catchUp, handleEvent, restoreAll, showCached 
 import { showReportText } from "./report_text.js";
 import { readEvent } from "./schema.js";
 import { keepSeeds, seedItems } from "./seeds.js";
-import { watchQueue } from "./tabs.js";
+import { onceTabChanges, watchQueue } from "./tabs.js";
 
 const EVENT = "diffuseit.run";
 const OUTCOMES = /** @type {const} */ ({
@@ -19,8 +19,8 @@ const OUTCOMES = /** @type {const} */ ({
   execution_error: "failed",
   execution_interrupted: "stopped",
 });
-/** ComfyUI says which tab is open only some time after it has built the tab's graph. */
-const TAB_DELAYS_MS = [0, 100, 500];
+/** The Vue renderer draws new nodes some time after their graph is there. */
+const DELAYS_MS = [0, 100, 500];
 
 // ComfyUI may receive events before `setup`, and complains if nobody listens.
 api.addEventListener(EVENT, ({ detail }) => {
@@ -58,7 +58,8 @@ app.registerExtension({
   },
 
   afterConfigureGraph() {
-    for (const delay of TAB_DELAYS_MS) setTimeout(restoreAll, delay);
+    for (const delay of DELAYS_MS) setTimeout(restoreAll, delay);
+    onceTabChanges(restoreAll);
     refreshEstimates();
   },
 });

@@ -12,7 +12,7 @@ const HEIGHT = 14;
 const MARGIN = 8;
 const t = translator("run");
 
-/** The widget on one loss node. It has no height until there is something to show. */
+/** The widget on one loss node. It has its height before there is a share to show, so that a run lets no node grow. */
 export class LossBar {
   #node;
   /** @type {Share[] | null} one for each loss of the node */
@@ -34,7 +34,7 @@ export class LossBar {
     this.#node = node;
     this.#element.style.minHeight = `${HEIGHT}px`;
     forwardToCanvas(this.#element);
-    const height = () => (this.#isVisible ? HEIGHT + 2 * MARGIN : 0);
+    const height = () => (showsRuns() ? HEIGHT + 2 * MARGIN : 0);
     const widget = node.addDOMWidget("diffuseit_share", "diffuseit_share", this.#element, {
       serialize: false, // in the prompt
       hideInPanel: true,
@@ -44,10 +44,6 @@ export class LossBar {
     });
     widget.serialize = false; // in the workflow
     this.#draw();
-  }
-
-  get #isVisible() {
-    return this.#shares !== null && showsRuns();
   }
 
   /** @param {Share[] | null} shares */
@@ -67,25 +63,41 @@ export class LossBar {
   #draw() {
     mount(this.#node, this.#element);
     const wasHidden = this.#element.hidden;
-    this.#element.hidden = !this.#isVisible;
+    this.#element.hidden = !showsRuns();
     if (wasHidden !== this.#element.hidden) this.#node.graph?.setDirtyCanvas(true, true);
-    const shares = this.#shares ?? [];
-    const total = percent(shares.reduce((sum, { share }) => sum + share, 0));
-    this.#track.replaceChildren(...shares.map(segment));
-    this.#number.textContent = total;
-    const text = t("share", { share: total });
-    this.#element.setAttribute("aria-label", text);
-    const each = shares.map(
-      ({ term, label, share }) => `${translate("terms", term, label)} ${percent(share)}`,
-    );
-    const last = t("shareOfLast", { share: percent(shares.reduce((sum, part) => sum + part.last, 0)) });
-    this.#element.title = [text, ...(each.length > 1 ? each : []), last, t("shareHelp")].join("\n");
+    this.#track.replaceChildren(...(this.#shares ?? []).map(segment));
+    this.#number.textContent = this.#shares ? percent(sumOf(this.#shares, "share")) : "";
+    const lines = this.#shares ? linesOf(this.#shares) : [t("noShare")];
+    this.#element.setAttribute("aria-label", lines[0]);
+    this.#element.title = [...lines, t("shareHelp")].join("\n");
   }
 
   remove() {
     this.#stopListening();
     cancelAnimationFrame(this.#request);
   }
+}
+
+/**
+ * @param {Share[]} shares of a node
+ * @returns {string[]} the tooltip: that of all its losses, and of each one
+ */
+function linesOf(shares) {
+  const each = shares.map(({ term, label, share }) => `${translate("terms", term, label)} ${percent(share)}`);
+  return [
+    t("share", { share: percent(sumOf(shares, "share")) }),
+    ...(each.length > 1 ? each : []),
+    t("shareOfLast", { share: percent(sumOf(shares, "last")) }),
+  ];
+}
+
+/**
+ * @param {Share[]} shares
+ * @param {"share" | "last"} which
+ * @returns {number}
+ */
+function sumOf(shares, which) {
+  return shares.reduce((sum, share) => sum + share[which], 0);
 }
 
 /**

@@ -9,6 +9,7 @@ import { translator } from "../shared/words.js";
 
 /** @typedef {import("./notes.js").Line} Line */
 /** @typedef {import("../shared/catalog.js").Model} Model */
+/** @typedef {import("../shared/catalog.js").Job} Job */
 
 const ACTIVE = ["waiting", "running", "stopping"];
 const t = translator("run");
@@ -33,7 +34,7 @@ export class NoteLines {
   }
 }
 
-/** @typedef {{ kind: "button" | "progress", text: string } | null} Action */
+/** @typedef {{ kind: "button" | "progress", text: string, why?: string } | null} Action `why`: the last one failed */
 
 /**
  * @param {string[]} names of models in the catalog
@@ -58,8 +59,17 @@ function actionOf(names) {
   }
   const missing = downloadable(models);
   if (!missing.length) return null;
-  const failed = missing.some(({ job }) => job?.state === "failed");
-  return { kind: "button", text: t(failed ? "getAgain" : "get", { size: formatBytes(totalBytes(missing)) }) };
+  const failed = missing.find(({ job }) => job?.state === "failed")?.job;
+  const text = t(failed ? "getAgain" : "get", { size: formatBytes(totalBytes(missing)) });
+  return { kind: "button", text, why: failed ? reasonOf(failed) : "" };
+}
+
+/**
+ * @param {Job} job that has failed
+ * @returns {string}
+ */
+function reasonOf({ host, error }) {
+  return host ? t("unreached", { host }) : (error ?? "");
 }
 
 /**
@@ -80,6 +90,7 @@ function paragraph({ text, tone, title, downloads, action }) {
   if (action?.kind === "button") {
     const button = html("button", { type: "button", class: "get" }, action.text);
     button.addEventListener("click", () => void get(downloads ?? []));
+    if (action.why) row.append(`. ${action.why}`);
     row.append(" ", button);
   }
   return row;

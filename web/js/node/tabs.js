@@ -6,8 +6,12 @@
 
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
+import { tellOnce } from "./refusals.js";
 
 const MAX_QUEUED = 200;
+const TAB_CHECK_MS = 100;
+/** for 20 seconds */
+const TAB_CHECKS = 200;
 
 /** @type {WeakMap<object, string>} names of tabs by ComfyUI's objects for their workflows */
 const names = new WeakMap();
@@ -25,6 +29,25 @@ export function openTab() {
   return name;
 }
 
+/** @type {ReturnType<typeof setInterval> | undefined} */
+let timer;
+
+/**
+ * Waits until another tab is open. ComfyUI says which one is only some time after it has built the tab's graph, on a busy
+ * machine seconds after.
+ * @param {() => void} onChange called then; never if the graph was built anew in the open tab
+ */
+export function onceTabChanges(onChange) {
+  const before = openTab();
+  let checks = 0;
+  clearInterval(timer);
+  timer = setInterval(() => {
+    const hasChanged = openTab() !== before;
+    if (hasChanged || ++checks === TAB_CHECKS) clearInterval(timer);
+    if (hasChanged) onChange();
+  }, TAB_CHECK_MS);
+}
+
 /** @type {Promise<unknown>} settled when the server has answered all that was queued */
 let answered = Promise.resolve();
 
@@ -34,6 +57,7 @@ export function watchQueue() {
   api.queuePrompt = function (...args) {
     const tab = openTab();
     const answer = queuePrompt.apply(this, args);
+    answer.catch(tellOnce);
     const noted = answer.then(
       ({ prompt_id }) => prompt_id && addPrompt(prompt_id, args[1]?.output ?? {}, tab),
     );

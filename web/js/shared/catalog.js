@@ -12,6 +12,7 @@ import { app } from "../../../../scripts/app.js";
  * @property {string | null} note what a running download does while it receives no bytes, in English
  * @property {string | null} error one sentence, in English
  * @property {string | null} details what the libraries said of the error
+ * @property {string | null} host the host that cannot be reached, if that is the error
  *
  * @typedef {object} Model
  * @property {string} name

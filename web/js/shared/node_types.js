@@ -23,10 +23,14 @@ export function showsRun(node) {
   return RUNNERS.has(node.comfyClass);
 }
 
+/** The nodes that give losses of others. */
+const WITHOUT_OWN_LOSSES = new Set(["DiffuseITCombineLosses", "DiffuseITLossSchedule"]);
+
 /**
  * @param {LGraphNode} node
  * @returns {boolean} whether it shows the share of its losses
  */
 export function showsShares(node) {
-  return !node.subgraph && !showsRun(node) && (node.outputs?.some(({ type }) => type === LOSSES) ?? false);
+  if (node.subgraph || showsRun(node) || WITHOUT_OWN_LOSSES.has(node.comfyClass)) return false;
+  return node.outputs?.some(({ type }) => type === LOSSES) ?? false;
 }

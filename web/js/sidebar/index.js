@@ -1,7 +1,8 @@
-/** Registers the sidebar tab. */
+/** Registers the sidebar tab, and what else is not shown on nodes. */
 
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
+import { addSearchWords } from "../shared/search_words.js";
 import { translator } from "../shared/words.js";
 import { catalog } from "../shared/catalog.js";
 import { menuItems } from "./expand.js";
@@ -18,6 +19,7 @@ function close() {
 app.registerExtension({
   name: "DiffuseIT.Panel",
   getNodeMenuItems: menuItems,
+  beforeRegisterVueAppNodeDefs: addSearchWords,
 
   setup() {
     loadStyles(new URL("./sidebar.css", import.meta.url));

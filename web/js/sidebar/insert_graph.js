@@ -2,7 +2,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { catalog } from "../shared/catalog.js";
-import { showsRun, showsShares } from "../shared/node_types.js";
+import { showsRun } from "../shared/node_types.js";
 import { translator } from "../shared/words.js";
 import { arrange, findFreePlace, NODE_TITLE } from "./layout.js";
 
@@ -15,9 +15,10 @@ const GROUP_COLOR = "#3f789e";
 /** pixels at the edges of the canvas that ComfyUI's menus cover */
 const MENUS = 64;
 const LEAST_READABLE_SCALE = 0.4;
-/** the heights that a run adds to a sampler, and to a loss */
-const RUN_HEIGHT = 400;
-const SHARE_HEIGHT = 40;
+/** the height that a run adds to a sampler: curves, images, and the preview of ComfyUI */
+const RUN_HEIGHT = 640;
+/** the height of a widget among the advanced ones, which the Vue renderer shows when it is asked to */
+const ADVANCED_HEIGHT = 28;
 const MODELS_FOLDER = "diffuseit";
 const SETTLE_CHECK_MS = 100;
 const MAX_SETTLE_CHECKS = 15;
@@ -213,11 +214,12 @@ function drawnSize({ size, boundingRect }) {
 
 /**
  * @param {LGraphNode} node
- * @returns {Pair} the size that it needs in its group; samplers and losses grow with a run
+ * @returns {Pair} the size that it needs in its group: samplers grow with a run, others when all inputs are shown
  */
 function neededSize(node) {
   const [width, height] = drawnSize(node);
-  return [width, height + (showsRun(node) ? RUN_HEIGHT : showsShares(node) ? SHARE_HEIGHT : 0)];
+  const hidden = node.widgets?.filter(({ options }) => LiteGraph.vueNodesMode && options?.advanced) ?? [];
+  return [width, height + (showsRun(node) ? RUN_HEIGHT : 0) + hidden.length * ADVANCED_HEIGHT];
 }
 
 /**

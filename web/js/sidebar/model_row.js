@@ -78,7 +78,8 @@ export class ModelRow {
     const hasFailed = job?.state === "failed";
     const error = hasFailed ? job.error : this.#refusal;
     this.#error.hidden = !error;
-    this.#error.textContent = error ? t("failed", { error }) : "";
+    if (hasFailed && job.host) this.#error.replaceChildren(...unreached(model, job.host));
+    else this.#error.textContent = error ? t("failed", { error }) : "";
     this.#detailsText.textContent = (hasFailed && job.details) || "";
     this.#details.hidden = !this.#detailsText.textContent;
     this.#updateButton(isActive, job?.state === "failed" || job?.state === "stopped");
@@ -108,6 +109,16 @@ export class ModelRow {
       this.update(this.#model);
     }
   }
+}
+
+/**
+ * @param {Model} model
+ * @param {string} host that cannot be reached
+ * @returns {(Node | string)[]} what to do without it, in the language of ComfyUI
+ */
+function unreached({ file, url }, host) {
+  const text = t("failed.host", { host, file, folder: catalog.listing.folder });
+  return url ? [text, " ", link(t("manual.page"), url, t("newTab"))] : [text];
 }
 
 /**

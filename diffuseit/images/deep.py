@@ -1,0 +1,197 @@
+"""Pictures of more than 8 bits: gray or color levels as their file has them, with the window that a model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from . import marks
+from .metadata import DESCRIPTION
+from .png import write_png
+from .window import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+_ROWS = 256
+
+
+@dataclass(frozen=True)
+class DeepPicture:
+    """Levels [H, W] (gray) or [H, W, 3] of 16 or 32 bits or floats, and transparency (mode L) if it is not opaque."""
+
+    levels: np.ndarray
+    window: Window
+    alpha: Image.Image | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    @property
+    def width(self) -> int:
+        return self.levels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.levels.shape[0]
+
+    def tensor(self, background: str | None = None) -> Tensor:
+        """Return the window as [1, 3, H, W] in [-1, 1], gray in each channel, laid on white where `background` says so.
+
+        No level of 16 bits is lost.
+        """
+        import torch  # here, so that a bad image is refused before the seconds that torch takes
+
+        values = torch.empty(1, 3, *self.size)
+        for rows in _strips(self.height):
+            strip = torch.from_numpy(self._unit(self.levels[rows]) * 2 - 1).float()
+            values[0, :, rows] = strip if self.levels.ndim == 2 else strip.movedim(2, 0)
+        if background is not None and self.alpha is not None:
+            alpha = torch.from_numpy(np.array(self.alpha)).float().div_(255)
+            values.sub_(1).mul_(alpha).add_(1)
+        return values
+
+    def result(
+        self,
+        image: Tensor,
+        alpha: Image.Image | None,
+        window: tuple[int, int, int, int],
+        protected: Tensor | None,
+    ) -> DeepPicture:
+        """Return [1, 3, H, W] in [-1, 1] in the levels of this picture, gray (the mean of the channels) if it is.
+
+        Where `protected` [H, W] is true, the levels are those of this picture in `window` (top, left, height, width).
+        """
+        pixels = image.detach().cpu()[0]
+        kind, gray = self.levels.dtype, self.levels.ndim == 2
+        levels = np.empty((*pixels.shape[1:], *(() if gray else (3,))), kind)
+        span = self.window.high - self.window.low
+        for rows in _strips(len(levels)):
+            strip = pixels[:, rows].double().clamp(-1, 1)
+            unit = (strip.mean(0) if gray else strip.movedim(0, 2)).add(1).div(2).numpy()
+            levels[rows] = _as_kind(self.window.low + unit * span, kind)
+        if protected is not None:
+            top, left, height, width = window
+            own = self.levels[top : top + height, left : left + width]
+            kept = protected.cpu().numpy()
+            levels[kept] = own[kept]
+        return DeepPicture(levels, self.window, alpha)
+
+    def shown(self) -> Image.Image:
+        """Return the window at 8 bits: mode L or RGB, LA or RGBA with transparency."""
+        levels = np.empty(self.levels.shape, np.uint8)
+        for rows in _strips(len(levels)):
+            levels[rows] = np.rint(self._unit(self.levels[rows]) * 255)
+        image = Image.fromarray(levels)
+        if self.alpha is not None:
+            image.putalpha(self.alpha)
+        return image
+
+    def over(self, background: str = "white") -> Image.Image:
+        """Return the window as RGB of 8 bits on a background."""
+        image = self.shown()
+        if self.alpha is None:
+            return image.convert("RGB")
+        return Image.composite(image.convert("RGB"), Image.new("RGB", image.size, background), self.alpha)
+
+    def save(self, path: Path, suffix: str, options: Mapping[str, Any]) -> None:
+        """Write the file as PNG or TIFF, which `suffix` says, with the metadata in `options` (`file_options`).
+
+        PNG files have 16 bits. Levels of another type are stretched, the window to 0..65535. TIFF files have the type
+        of the levels. Raise `InputError` for a TIFF file that needs the library tifffile where it is missing.
+        """
+        if suffix not in TIFF_SUFFIXES:
+            write_png(path, self._with_alpha(self._sixteen_bits()), options.get("pnginfo"))
+        elif _pillow_writes(self):
+            Image.fromarray(self.levels).save(path, format="TIFF", **options)
+        else:
+            tags = options.get("tiffinfo", {})
+            xmp = tags.get(marks.TIFF_TAG)
+            levels = self.levels if self.alpha is None else self._with_alpha(_colored(self.levels))
+            _tifffile().imwrite(
+                path,
+                levels,
+                photometric="minisblack" if levels.ndim == 2 else "rgb",
+                extrasamples=None if self.alpha is None else ["unassalpha"],
+                description=tags.get(DESCRIPTION),
+                extratags=() if xmp is None else [(marks.TIFF_TAG, "B", len(xmp), xmp, True)],
+                metadata=None,
+                software=False,
+            )
+
+    def check_fits(self, suffix: str) -> str | None:
+        """Return, in words, what a file with this suffix does not hold of the levels; None if it holds all.
+
+        Raise `InputError` for a TIFF file that cannot be written.
+        """
+        if suffix in TIFF_SUFFIXES:
+            if not _pillow_writes(self):
+                _tifffile()
+            return None
+        if suffix != ".png":
+            return f"{suffix[1:].upper()} files hold 8 bits: levels {self.window} become 0 to 255; use .png or .tif"
+        if self.levels.dtype != np.uint16:
+            kind = "floats" if self.levels.dtype.kind == "f" else f"levels of type {self.levels.dtype}"
+            return f"PNG files hold no {kind}: levels {self.window} become 0 to 65535; -o NAME.tif keeps them"
+        return None
+
+    def _unit(self, levels: np.ndarray) -> np.ndarray:
+        """Levels as float64, the window as [0, 1]."""
+        window = self.window
+        return ((levels.astype(np.float64) - window.low) / (window.high - window.low)).clip(0, 1)
+
+    def _sixteen_bits(self) -> np.ndarray:
+        if self.levels.dtype == np.uint16:
+            return self.levels
+        levels = np.empty(self.levels.shape, np.uint16)
+        for rows in _strips(len(levels)):
+            levels[rows] = np.rint(self._unit(self.levels[rows]) * 65535)
+        return levels
+
+    def _with_alpha(self, levels: np.ndarray) -> np.ndarray:
+        if self.alpha is None:
+            return levels
+        return np.dstack([levels, np.asarray(self.alpha).astype(np.uint16) * 257])
+
+
+def _strips(height: int) -> list[slice]:
+    """Rows at a time: what is computed in float64 needs eight bytes for each level."""
+    return [slice(start, min(start + _ROWS, height)) for start in range(0, height, _ROWS)]
+
+
+def _as_kind(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    if kind.kind == "f":
+        return values.astype(kind)
+    limits = np.iinfo(kind)
+    return np.rint(values).clip(limits.min, limits.max).astype(kind)
+
+
+def _colored(levels: np.ndarray) -> np.ndarray:
+    """RGB, since few programs read a TIFF file of gray with transparency."""
+    return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels
+
+
+def _pillow_writes(picture: DeepPicture) -> bool:
+    """Whether Pillow writes these levels to TIFF."""
+    kind = picture.levels.dtype
+    return picture.alpha is None and picture.levels.ndim == 2 and kind in (np.uint16, np.int32, np.float32)
+
+
+def _tifffile():  # type: ignore[no-untyped-def]
+    try:
+        import tifffile
+    except ImportError:
+        raise InputError(
+            "TIFF files of 16-bit colors or signed levels need tifffile: "
+            "run pip install 'diffuseit[scientific]', or give a name that ends in .png"
+        ) from None
+    return tifffile
