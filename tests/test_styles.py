@@ -197,6 +197,26 @@ def test_labels_follow_beside_each_result(asked: list[str]):
     assert rows("out")[0]["label"] == "labels/a--winter.png"
 
 
+def test_results_that_were_there_without_labels_are_named(asked: list[str]):
+    Path("list.txt").write_text("winter")
+    good("in/a.png", "--targets", "list.txt", "-o", "out")
+    result = good("in", "--targets", "list.txt", "--with-labels", "maps", "-o", "out")
+    assert "1 result that is there has no labels: remove it to make it again" in result.stderr
+    assert names("out/labels") == ["b--winter.png"]
+
+
+def test_images_of_16_bits_come_in_styles_with_their_levels(asked: list[str]):
+    levels = np.arange(4000, 4000 + 80 * 120, dtype=np.uint16).reshape(80, 120)
+    Image.fromarray(levels).save("in/a.png")
+    run_it = ("in/a.png", "--to", "winter", "--to", "autumn", "--size", "source", "--detail", 0)
+    result = good(*run_it, "--with-labels", "maps", "-o", "out")
+    assert np.asarray(Image.open("out/a--autumn.png")).dtype == np.uint16
+    assert names("out/labels") == ["a--autumn.png", "a--winter.png"]
+    assert result.stderr.count("Note: in/a.png") == 1
+    sheet = np.asarray(Image.open("out/contact-sheet.png"))[60:110, 20:150]
+    assert int(sheet.max()) - int(sheet.min()) > 100  # the window of the levels, not a black picture
+
+
 @pytest.mark.parametrize(("fit", "left", "right"), [("keep", 0, 119), ("crop", 20, 99), ("stretch", 0, 119)])
 def test_labels_at_the_size_of_the_source_lose_nothing(asked: list[str], fit: str, left: int, right: int):
     good(

@@ -242,6 +242,13 @@ def translate(
         whole = work_in(source, folder, texts, in_styles)
         work = [each for each in whole if part.has(each.source.name)]
         todo = [each for each in work if not taken(each.target)]
+        if with_labels is not None and (bare := Labels.lacking(each.target for each in work)):
+            those = "1 result that is there has no labels: remove it to make it again"
+            console.note(
+                those
+                if bare == 1
+                else f"{bare} results that are there have no labels: remove them to make them again"
+            )
         if not todo:
             _say_batch(source, folder, len(work), Outcome())
             return

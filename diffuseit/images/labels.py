@@ -61,6 +61,16 @@ class Labels:
             raise InputError(f"{folder} has no labels of {len(missing)} of {len(files)} images: {some}")
         return cls(folder, files)
 
+    @staticmethod
+    def lacking(targets: Iterable[Path]) -> int:
+        """Return how many of the results that exist have no labels."""
+        suffixes = (".png", ".tif", _JSON)
+        return sum(
+            target.exists()
+            and not any((target.parent / FOLDER / f"{target.stem}{end}").exists() for end in suffixes)
+            for target in targets
+        )
+
     def beside(self, target: Path, source: Path, fit: Fit, size: SizeMode) -> list[Path]:
         """Write the labels of `source` for its result `target`, which `fit` and `size` have made. Return the files.
 
