@@ -56,6 +56,9 @@ def test_the_command_marks_results_unless_it_is_told_not_to(folder):
     run("photo.png", "--to", "winter", "--no-mark", "-o", "b.webp")
     assert (read_mark(Path("a.webp")), read_mark(Path("b.webp"))) == (EDITED, None)
     assert read_text(Path("b.webp")) is not None
+    run("photo.png", "--again", "a.webp", "-o", "c.webp")
+    run("photo.png", "--again", "a.webp", "--no-mark", "-o", "d.webp")
+    assert (read_mark(Path("c.webp")), read_mark(Path("d.webp"))) == (EDITED, None)
 
 
 def test_a_generated_source_makes_a_generated_result(folder):
