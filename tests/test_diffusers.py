@@ -275,6 +275,15 @@ def test_a_picture_is_translated_by_a_style_image(checkpoint, here):
     )
 
 
+def test_each_of_several_texts_is_the_prompt_of_its_result(checkpoint, here):
+    options = ("--models", checkpoint("sd"), *QUICK)
+    good("source.png", "--to", "winter", "--to", "a night in the forest", *options, "-o", "both")
+    good("source.png", "--to", "a night in the forest", *options, "-o", "alone.png")
+    second = pixels("both/source--a-night-in-the-forest.png")
+    assert abs(second - pixels("alone.png")).max() <= 1
+    assert abs(second - pixels("both/source--winter.png")).mean() > 1
+
+
 def test_variations_are_ranked(checkpoint, here):
     options = ("--models", checkpoint("sd3"), *QUICK, "--variations", 2, "-o", "v.png")
     good("source.png", "--to", "winter landscape", *options)

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 import diffuseit
 from diffuseit.cli import app
-from diffuseit.cli.output import Target, pairs_in
+from diffuseit.cli.batch import work_in
+from diffuseit.cli.output import Target
 from diffuseit.images import metadata
 from diffuseit.images.io import read_text
 
@@ -378,7 +379,8 @@ def test_a_folder_of_pictures_that_are_not_read_says_so(core: Core):
     assert message in refused(core, "in", "-o", "out")
 
 
-def test_each_picture_of_a_folder_has_a_result_of_its_own(tmp_path: Path):
+@pytest.mark.parametrize(("texts", "in_styles"), [((), False), (("winter", "W" * 99), True)])
+def test_each_picture_of_a_folder_has_a_result_of_its_own(tmp_path: Path, texts, in_styles: bool):
     stems = ["x" * 251, f"{'x' * 250}y"]
     sources = [
         "a.jpg",
@@ -390,9 +392,9 @@ def test_each_picture_of_a_folder_has_a_result_of_its_own(tmp_path: Path):
     ]
     for name in sources:
         tmp_path.joinpath(name).write_bytes(b"")
-    pairs = pairs_in(tmp_path, Path("out"))
-    results = [result.name for _, result in pairs]
-    assert sorted(source.name for source, _ in pairs) == sorted(sources)
-    assert len({name.lower() for name in results}) == len(sources)
+    work = work_in(tmp_path, Path("out"), texts, in_styles)
+    results = [each.target.name for each in work]
+    assert sorted({each.source.name for each in work}) == sorted(sources)
+    assert len({name.lower() for name in results}) == len(sources) * max(1, len(texts))
     assert all(name.endswith(".png") and len(os.fsencode(name)) <= 255 for name in results)
-    assert pairs == pairs_in(tmp_path, Path("out"))
+    assert work == work_in(tmp_path, Path("out"), texts, in_styles)

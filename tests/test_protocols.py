@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from diffuseit.cli import app
 from diffuseit.errors import InputError, ModelError
 from diffuseit.evaluation.protocols import flexit as flexit_module
-from diffuseit.evaluation.protocols.base import Item, Shard, check_name
+from diffuseit.evaluation.protocols.base import Item, check_name
 from diffuseit.evaluation.protocols.flexit import SPLIT, STATISTICS, read_split, read_statistics
 from diffuseit.evaluation.protocols.folders import Folders
 from diffuseit.evaluation.protocols.pie import IMAGES, MAPPING
@@ -26,6 +26,7 @@ from diffuseit.models.hub.catalog import entry_named
 from diffuseit.pocket.models import pocket_judge
 from diffuseit.preset_files import write_preset
 from diffuseit.presets import PRESETS
+from diffuseit.shards import Shard
 
 POCKET = ("--networks", "pocket")
 

@@ -1,4 +1,4 @@
-"""The work of `diffuseit translate`: a recipe and its networks, for one image, its variations, or a folder."""
+"""The work of `diffuseit translate`: a recipe and its networks, for one image or its variations."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from torch import Tensor
 
 import diffuseit
 
-from ..errors import DiffuseITError, InputError
+from ..errors import InputError
 from ..guidance.ranking import labels
 from ..images.deep import DeepPicture
 from ..images.full_size import restore
 from ..images.io import (
     Picture,
-    check_writable,
     level_image,
     level_tensor,
     read_mark,
-    read_source,
     save_picture,
     to_pil,
     to_tensor,
 )
+from ..images.labels import Labels
 from ..images.marks import SourceType, of_result
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
@@ -98,32 +97,6 @@ class Job:
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
 
-    def folder(self, pairs: list[tuple[Path, Path]]) -> tuple[int, dict[Path, str]]:
-        """Translate each source into its target. Return how many were saved, and why the others failed.
-
-        A target that appeared meanwhile is left alone and counts as neither. The verdicts go into a table beside the
-        results.
-        """
-        done, failures, table = 0, {}, True
-        with console.pictures_bar(len(pairs)) as show:
-            for number, (source, target) in enumerate(pairs):
-                show(number, source.name, None)
-                try:
-                    check_writable(target)
-                    with console.notes():
-                        picture = read_source(source, self.window)
-                    made = self.into(source, picture, target, _on_step(show, number, source.name))
-                    done += 1
-                    table = table and _tabulated(source, target, *made)
-                except FileExistsError:
-                    pass
-                except DiffuseITError as error:
-                    failures[source] = str(error)
-                except Exception as error:  # one image's trouble, memory for one, is not the next one's
-                    failures[source] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            show(len(pairs), "", None)
-        return done, failures
-
     def into(
         self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]
     ) -> tuple[Recipe, Verdict | None]:
@@ -136,6 +109,11 @@ class Job:
         text = _document(recipe, verdict, target)
         save_picture(result, target, text, mark=self._mark_of(source), overwrite=False)
         return recipe, verdict
+
+    def with_labels(self, labels: Labels, source: Path, picture: AnyPicture, target: Path) -> list[Path]:
+        """Write the labels of `source` for its result in `target`, and return where they are."""
+        fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
+        return labels.beside(target, source, fit, self.recipe.size)
 
     def _mark_of(self, source: Path) -> SourceType | None:
         """Return what the result says of its making, for programs that look for it."""
@@ -257,10 +235,6 @@ def _seen(image: Image.Image | DeepPicture) -> Image.Image:
     return image.shown() if isinstance(image, DeepPicture) else image
 
 
-def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
-    return lambda step: show(number, name, step)
-
-
 def _said(verdict: Verdict | None) -> str:
     """The end of the line about a saved result."""
     return "" if verdict is None else f": {verdict.summary()}"
@@ -273,28 +247,6 @@ def _document(recipe: Recipe, verdict: Verdict | None, path: Path) -> str:
         if text_options(path.suffix.lower(), text):
             return text
     return recipe.to_text()
-
-
-def _tabulated(source: Path, target: Path, recipe: Recipe, verdict: Verdict | None) -> bool:
-    """Put a verdict into the table of its folder. Return whether that may go on; if not, why is said."""
-    if verdict is None:
-        return True
-    from ..evaluation.verdict_table import append_verdict
-
-    about = {
-        "result": target.name,
-        "source": source.name,
-        "to": recipe.to or "",
-        "from": recipe.from_ or "",
-        "style": "" if recipe.style is None else recipe.style.path,
-        "seed": str(recipe.seed),
-    }
-    try:
-        append_verdict(target.parent, about, verdict)
-    except InputError as error:
-        console.note(f"no verdicts are kept: {error}")
-        return False
-    return True
 
 
 def _mask(mask: Picture, picture: AnyPicture) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ from ..schema import shown
 from .options import is_folder, path
 
 if TYPE_CHECKING:
+    from ..models.base import Backbone
     from ..models.bundle import Features
     from ..models.diffusers.checkpoint import Checkpoint
 
@@ -69,6 +72,11 @@ class Networks:
     versions: dict[str, str]
     checkpoint: CheckpointRef | None = None
     own: str | None = None
+    prompted: Callable[[str], Backbone] | None = None
+
+    def toward(self, to: str) -> Models:
+        """Return the networks for another text: a checkpoint's own model follows it too."""
+        return self.models if self.prompted is None else replace(self.models, ddpm=self.prompted(to))
 
 
 def choose(
@@ -93,10 +101,10 @@ def choose(
             raise InputError(f"--{given[0]} is for a diffusers checkpoint: give its folder with --models")
         networks = load_named(choice.models, device) if own is None else _load_own(own, device)
         settled = settle(networks.models, kind, preset, steps, skip, resample)
-        _check_texts(settled, to, from_)
+        check_texts(settled, to, from_)
         return networks, settled
     settled = settle(LATENT_PRESETS, kind, preset, steps, skip, resample)
-    _check_texts(settled, to, from_)
+    check_texts(settled, to, from_)
     name = choice.features or FEATURES
     features = load_features(name)
     checkpoint = _load(folder, device)
@@ -162,7 +170,7 @@ def as_device(name: str) -> torch.device:
     return device
 
 
-def _check_texts(preset: Preset, to: str | None, from_: str | None) -> None:
+def check_texts(preset: Preset, to: str | None, from_: str | None) -> None:
     """Raise `InputError` here, since what is wrong with a text is wrong for every image of a folder."""
     for loss in preset.losses:
         loss.with_prompts(to, from_)
@@ -184,10 +192,10 @@ def _with_prompt(
     resolution: int,
 ) -> Networks:
     """Return the checkpoint, told of `to`, with the feature networks of the set `name`."""
-    backbone = checkpoint.backbone(to or "", steps=preset.sampler.steps, cfg=cfg, resolution=resolution)
+    prompted = partial(checkpoint.backbone, steps=preset.sampler.steps, cfg=cfg, resolution=resolution)
     vit, clip = features
     _move((vit, clip), checkpoint.device)
-    models = Models(backbone, vit, clip, *LATENT_PRESETS)
+    models = Models(prompted(to or ""), vit, clip, *LATENT_PRESETS)
     weights = {part: sha256_of_network(network) for part, network in checkpoint.networks.items()}
     versions = {library: version(library) for library in ("diffusers", "transformers")}
     return Networks(
@@ -196,6 +204,7 @@ def _with_prompt(
         weights_of(models) | weights,
         current_versions(checkpoint.device) | versions,
         CheckpointRef(checkpoint.name, checkpoint.config, cfg, resolution),
+        prompted=prompted,
     )
 
 

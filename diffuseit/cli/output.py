@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..images.folder import images_in
 from ..images.io import READABLE, check_writable, check_writable_folder, save_picture
 from ..images.marks import SourceType
 from . import console
@@ -107,25 +106,44 @@ def variations_of(target: Target, count: int) -> tuple[list[Target], Target]:
 def folder_for(folder: Path, output: Path | None) -> Path:
     """Return where the results of the images in `folder` go: `output`, or FOLDER-translated in the current folder.
 
+    An image in place of `folder` is one with several results.
+
     Raise `InputError` for a place that cannot be used.
     """
-    output = output or Path(f"{_cut(folder.resolve().name, LONGEST_NAME - 64)}-translated")
+    one = not is_folder(folder)
+    name = folder.stem if one else folder.resolve().name
+    output = output or Path(f"{_cut(name, LONGEST_NAME - 64)}-translated")
     if output.suffix.lower() in READABLE and not is_folder(output):
-        raise InputError(f"{folder} is a folder: give a folder for the results with -o, not {output}")
+        what = "there are several texts" if one else f"{folder} is a folder"
+        raise InputError(f"{what}: give a folder for the results with -o, not {output}")
     check_writable_folder(output)
     if _same(output, folder):
         raise InputError(f"{output} holds the sources: give another folder with -o")
     return output
 
 
-def pairs_in(folder: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Return each image in `folder`, by name, with the file of its result in `output`.
+def result_names(sources: list[Path], room: int = 0) -> list[str]:
+    """Return a name for the result of each source, without an extension, to which `room` bytes may be added.
 
-    The result is STEM.png, or NAME.png where stems are equal: 1.jpg and 1.png become 1.jpg.png and 1.png.png. A name
-    that is still not unique, or too long, gets a hash. Raise `InputError` if there are no images.
+    It is STEM, or NAME where stems are equal, as of 1.jpg and 1.png. A name that is still not unique, or too long, gets
+    a hash. Capital letters make no difference, as on some systems.
     """
-    sources = images_in(folder)
-    return list(zip(sources, (output / f"{name}.png" for name in _unique_names(sources)), strict=True))
+
+    def hashed(path: Path) -> str:
+        longest = min(LONGEST_NAME - 64, LONGEST_NAME - room - 24)
+        return f"{_cut(path.stem, longest)}-{sha256(os.fsencode(path.name)).hexdigest()[:16]}"
+
+    names = [path.stem for path in sources]
+    longer: tuple[Callable[[Path], str], ...] = (lambda path: path.name, hashed)
+    for rename in longer:
+        counts = Counter(name.lower() for name in names)
+        names = [
+            name
+            if counts[name.lower()] == 1 and len(os.fsencode(f"{name}.png")) + room <= LONGEST_NAME
+            else rename(path)
+            for name, path in zip(names, sources, strict=True)
+        ]
+    return names
 
 
 def taken(path: Path) -> bool:
@@ -156,25 +174,6 @@ def _cut(text: str, longest: int) -> str:
     while len(os.fsencode(text)) > longest:
         text = text[:-1]
     return text
-
-
-def _unique_names(sources: list[Path]) -> list[str]:
-    """A name for each source's result, without its extension. Capital letters make no difference on some systems."""
-
-    def hashed(path: Path) -> str:
-        return f"{_cut(path.stem, LONGEST_NAME - 64)}-{sha256(os.fsencode(path.name)).hexdigest()[:16]}"
-
-    names = [path.stem for path in sources]
-    longer: tuple[Callable[[Path], str], ...] = (lambda path: path.name, hashed)
-    for rename in longer:
-        counts = Counter(name.lower() for name in names)
-        names = [
-            name
-            if counts[name.lower()] == 1 and len(os.fsencode(f"{name}.png")) <= LONGEST_NAME
-            else rename(path)
-            for name, path in zip(names, sources, strict=True)
-        ]
-    return names
 
 
 def _same(path: Path, other: Path) -> bool:

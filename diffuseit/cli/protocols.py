@@ -15,13 +15,14 @@ from rich.table import Table
 from ..errors import DiffuseITError, InputError
 from ..images.choices import LARGEST_SEED
 from ..schema import shown
+from ..shards import Shard
 from . import console
 from .options import is_folder, path
 
 if TYPE_CHECKING:
     import torch
 
-    from ..evaluation.protocols.base import Benchmark, Column, Shard
+    from ..evaluation.protocols.base import Benchmark, Column
     from ..evaluation.protocols.run import Find, Scored
     from ..evaluation.witnesses import Witnesses
     from ..images.recipe import Recipe
@@ -210,7 +211,6 @@ def _request(
             raise InputError(f"{folder} is no folder")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {shown(seed)}: use 0 to {LARGEST_SEED}")
-    from ..evaluation.protocols.base import Shard
     from ..images.io import check_writable_folder
     from .networks import as_device
 

@@ -17,14 +17,17 @@ from rich.table import Table
 from ..errors import InputError
 from ..images.choices import LARGEST_SEED, FitMode, SizeMode
 from ..schema import LONGEST_TEXT, shown
+from ..shards import Shard
 from . import console
 from .options import is_folder, path
+from .texts import texts_of
 
 if TYPE_CHECKING:
     from ..images.deep import DeepPicture
     from ..images.io import Picture
     from ..images.recipe import FileRef
     from ..images.window import Window
+    from .batch import Outcome
 
 MOST_VARIATIONS = 64
 
@@ -41,7 +44,14 @@ def translate(
     source: Annotated[
         Path, typer.Argument(parser=path, metavar="SOURCE", help="The image to translate, or a folder.")
     ],
-    to: Annotated[str | None, _what(metavar="TEXT", help="A text, such as 'a photo of a leopard'.")] = None,
+    to: Annotated[
+        list[str] | None,
+        _what(metavar="TEXT", help="A text, such as 'a photo of a leopard'. Several make a result each."),
+    ] = None,
+    targets: Annotated[
+        Path | None,
+        _what(parser=path, metavar="FILE", help="A text on each line of a file, as several --to."),
+    ] = None,
     from_: Annotated[
         str | None, _what("--from", metavar="TEXT", help="What SOURCE shows. It makes --to more precise.")
     ] = None,
@@ -142,6 +152,22 @@ def translate(
             help="Try K seeds and rank them by the losses: OUT is the best, OUT-2 the next, OUT-grid shows all.",
         ),
     ] = 1,
+    shard: Annotated[
+        str,
+        _results(
+            metavar="I/N",
+            help="If SOURCE is a folder: translate part I of N of it alone, such as 3/16. Parts differ in the names.",
+        ),
+    ] = "1/1",
+    with_labels: Annotated[
+        Path | None,
+        _results(
+            parser=path,
+            metavar="DIR",
+            help="The folder with the labels of SOURCE (mask, label map, JSON), by its name. They follow into "
+            "OUT/labels, on the pixels of the results.",
+        ),
+    ] = None,
     again: Annotated[
         Path | None,
         _results(parser=path, metavar="RESULT", help="Take every setting from this earlier result."),
@@ -167,6 +193,8 @@ def translate(
     """Translate an image toward a text or a style image.
 
     If SOURCE is a folder, translate every image in it that OUT does not have yet.
+    With several texts, OUT is a folder with a result for each, and a contact sheet.
+    Several commands may work on one folder, also on several machines: each takes what no other one has.
 
     PNG, WebP, JPEG and TIFF results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
@@ -175,62 +203,88 @@ def translate(
     if again is not None:
         given = _given(ctx)
         if others := given - {"source", "again", "output", "style", "mask", "models", "device", "mark"}:
-            names = ", ".join(f"--{name.rstrip('_')}" for name in sorted(others))
+            names = ", ".join(f"--{name.rstrip('_').replace('_', '-')}" for name in sorted(others))
             raise InputError(f"--again takes every setting from {again}: leave out {names}")
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
         where = models if "models" in given else None
         _translate_again(again, source, output, style, mask, where, device, mark)
         return
-    if (to is None) == (style is None):
+    texts = texts_of(to or [], targets)
+    in_styles = len(texts) > 1 or targets is not None
+    if (not texts) == (style is None):
         raise InputError("Say what to translate to: either --to TEXT or --style IMAGE")
-    if from_ is not None and to is None:
+    if from_ is not None and not texts:
         raise InputError("--from says what SOURCE shows and needs --to TEXT beside it")
-    for option, text in (("--to", to), ("--from", from_)):
-        if text is not None and len(text) > LONGEST_TEXT:
-            raise InputError(f"{option} has {len(text)} characters: use at most {LONGEST_TEXT}")
+    if from_ is not None and len(from_) > LONGEST_TEXT:
+        raise InputError(f"--from has {len(from_)} characters: use at most {LONGEST_TEXT}")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {shown(seed)}: use 0 to {LARGEST_SEED}")
+    part = Shard.parse(shard)
+    if part.of > 1 and not is_folder(source):
+        raise InputError(f"--shard is for a folder: {source} is none")
 
-    from ..images.io import read_levels, read_picture, read_source
+    from ..images.io import check_readable, read_levels, read_picture, read_source
+    from ..images.labels import Labels
     from ..images.window import parse_window
-    from .output import folder_for, pairs_in, taken, target_for
+    from .batch import Outcome, save_sheet, translate_all, work_in
+    from .output import folder_for, taken, target_for
 
+    if variations > 1 and with_labels is not None:
+        raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
-    picture = None
-    if is_folder(source):
+    picture = labels = None
+    if is_folder(source) or in_styles:
         if variations > 1:
-            raise InputError(f"{source} is a folder: --variations takes one image")
+            what = f"{source} is a folder" if is_folder(source) else "there are several texts"
+            raise InputError(f"{what}: --variations takes one image and one text")
         folder = folder_for(source, output)
-        pairs = pairs_in(source, folder)
-        todo = [(picture_file, result) for picture_file, result in pairs if not taken(result)]
+        whole = work_in(source, folder, texts, in_styles)
+        work = [each for each in whole if part.has(each.source.name)]
+        todo = [each for each in work if not taken(each.target)]
+        if with_labels is not None and (bare := Labels.lacking(each.target for each in work)):
+            those = "1 result that is there has no labels: remove it to make it again"
+            console.note(
+                those
+                if bare == 1
+                else f"{bare} results that are there have no labels: remove them to make them again"
+            )
         if not todo:
-            _say_folder(source, folder, 0, len(pairs), {})
+            _say_batch(source, folder, len(work), Outcome())
             return
+        if not is_folder(source):
+            check_readable(source)
+        if with_labels is not None:
+            labels = Labels.find(with_labels, dict.fromkeys(each.source for each in work), folder)
     else:
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
         folder = target.path.parent
         with console.notes():
             picture = read_source(source, chosen_window)
+        if with_labels is not None:
+            labels = Labels.find(with_labels, [source], folder)
     with console.notes():
         style_picture = None if style is None else read_levels(style, chosen_window)
         mask_picture = None if mask is None else read_picture(mask)
 
+    from ..images.marks import of_result
     from ..images.recipe import Recipe
     from ..preset_files import find_preset, presets_folder
     from .job import Job
-    from .networks import Choice, choose
+    from .networks import Choice, check_texts, choose
 
     chosen = None if preset is None else find_preset(preset, presets_folder())
     choice = Choice(models, features, cfg, resolution, device)
-    networks, settled = choose(choice, to, from_, chosen, steps, skip, resample)
+    networks, settled = choose(choice, texts[0] if texts else None, from_, chosen, steps, skip, resample)
+    for text in texts[1:]:
+        check_texts(settled, text, from_)
     recipe = Recipe(
         models=networks.name,
         weights=networks.weights,
         preset=settled,
         seed=seed,
-        to=to,
+        to=texts[0] if texts else None,
         from_=from_,
         style=_reference(style, folder),
         mask=_reference(mask, folder),
@@ -244,13 +298,21 @@ def translate(
     )
     job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, marked=mark)
     if picture is None:
-        done, failures = job.folder(todo)
-        _say_folder(source, folder, done, len(pairs) - done - len(failures), failures)
-        if failures:
+        jobs: dict[str | None, Job] = {None: job} | {
+            text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
+            for text in texts
+        }
+        outcome = translate_all(todo, jobs, labels)
+        _say_batch(source, folder, len(work), outcome)
+        if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
+            console.say(f"Saved {sheet}")
+        if outcome.failed:
             raise typer.Exit(1)
     elif variations > 1:
         job.variations(source, picture, target, variations)
     else:
+        if labels is not None:
+            job.with_labels(labels, source, picture, target.path)
         job.one(source, picture, target)
 
 
@@ -349,13 +411,14 @@ def _found(made: Path, name: str, reference: FileRef | None, given: Path | None)
     return found
 
 
-def _say_folder(source: Path, output: Path, done: int, there: int, failures: dict[Path, str]) -> None:
+def _say_batch(source: Path, output: Path, count: int, outcome: Outcome) -> None:
     from ..images.folder import unread_in
 
-    console.say(f"{done} translated into {output}, {there} there already, {len(failures)} failed")
-    if unread := unread_in(source):
+    there = count - outcome.done - outcome.failed
+    console.say(f"{outcome.done} translated into {output}, {there} there already, {outcome.failed} failed")
+    if is_folder(source) and (unread := unread_in(source)):
         console.note(f"{source} has {unread}")
-    for picture, reason in failures.items():
+    for picture, reason in outcome.failures:
         console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX = ".diffuseit-"
-_TEMPORARY = re.compile(re.escape(_PREFIX) + "[0-9a-f]{16}")
+PREFIX = ".diffuseit-"
+"""How the names of files begin that are nobody's result: temporary ones, and claims (`claim.py`)."""
+_TEMPORARY = re.compile(re.escape(PREFIX) + r"[0-9a-f]{16}(\.[0-9]+)?")
 _ABANDONED_AFTER = 24 * 60 * 60
 """Seconds without a change after which no process is still writing to a temporary file."""
 
@@ -23,7 +24,7 @@ def atomic_path(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     short, so that it fits wherever `path` fits. What a killed process left behind is removed a day later.
     """
     _sweep(path.parent)
-    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(8)}"
+    temporary = path.parent / f"{PREFIX}{secrets.token_hex(8)}"
     # The operating system takes the umask off this mode. Reading the umask would mean to change it for all threads.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:

@@ -1,7 +1,6 @@
 """What the published protocols have in common: a fixed list of requests, and figures of each result and of all."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,30 +93,6 @@ class Benchmark(Protocol):
 
         `entries` has one by the name of each of the `items`.
         """
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `number` of `of` parts of a list: every `of`-th request. The parts are disjoint and together complete."""
-
-    number: int = 1
-    of: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """Return the part that a text such as "3/16" names. Raise `InputError` for another text."""
-        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise InputError(f"--shard is {shown(text)}: give a part and their number, such as 3/16")
-        return cls(int(match[1]), int(match[2]))
-
-    def part(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this part, in the order of the list."""
-        return items[self.number - 1 :: self.of]
-
-
-WHOLE = Shard()
-"""All of a list."""
 
 
 def fingerprint_of(lines: Iterable[str]) -> str:

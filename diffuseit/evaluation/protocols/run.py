@@ -14,8 +14,9 @@ from ...files.atomic import atomic_path
 from ...files.checksum import sha256_of
 from ...images.io import READABLE
 from ...schema import printable, shown
+from ...shards import WHOLE, Shard
 from ..rows import key_of
-from .base import WHOLE, Benchmark, Item, Shard, means
+from .base import Benchmark, Item, means
 from .entries import Entry, Store, pack
 
 JSON, CSV = "benchmark.json", "benchmark.csv"

@@ -1,0 +1,188 @@
+"""Many results in one run: of a folder of images, of one image in many styles, or of both."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DiffuseITError, InputError
+from ..files.claim import ABANDONED_AFTER, claimed
+from ..images.deep import DeepPicture
+from ..images.folder import images_in
+from ..images.io import check_writable, read_levels, read_source, read_text, save_picture
+from ..images.labels import Labels
+from ..images.thumbnails import Tile, grid, thumbnail
+from . import console
+from .options import is_folder
+from .output import result_names, taken
+from .texts import slug
+
+if TYPE_CHECKING:
+    from ..evaluation.verdict import Verdict
+    from ..guidance.loop import Step
+    from ..images.marks import SourceType
+    from ..images.recipe import Recipe
+    from .job import AnyPicture, Job
+
+SHEET = "contact-sheet.png"
+_SHEET_TEXT = "contact sheet of diffuseit translate"
+_MOST_ROWS, _MOST_STYLES = 12, 24
+
+
+@dataclass(frozen=True)
+class Work:
+    """One result: the file it is made from, its own file, and the text that it should show, if that is not a style."""
+
+    source: Path
+    target: Path
+    to: str | None = None
+
+
+@dataclass
+class Outcome:
+    """How many results were saved, and why others were not: a source and a reason, each once."""
+
+    done: int = 0
+    failed: int = 0
+    failures: dict[tuple[Path, str], None] = field(default_factory=dict)
+
+
+def work_in(source: Path, output: Path, texts: Sequence[str], in_styles: bool) -> list[Work]:
+    """Return the results of a folder, or of one image, in the order of their making.
+
+    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`.
+    """
+    sources = images_in(source) if is_folder(source) else [source]
+    if not in_styles:
+        names = result_names(sources)
+        return [
+            Work(each, output / f"{name}.png", texts[0] if texts else None)
+            for each, name in zip(sources, names, strict=True)
+        ]
+    names = result_names(sources, room=64)
+    return [
+        Work(each, output / f"{name}--{slug(text)}.png", text)
+        for each, name in zip(sources, names, strict=True)
+        for text in texts
+    ]
+
+
+def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labels | None) -> Outcome:
+    """Make the results that are not there. One that another process makes is left alone and counts as neither.
+
+    `jobs` are by the text that they translate to. The verdicts go into a table beside the results, and the `labels` of
+    the sources into a folder.
+    """
+    outcome, table = Outcome(), True
+    read: tuple[Path, AnyPicture] | None = None
+    queue = claimed(work, lambda each: each.target, _say_waiting)
+    with console.pictures_bar(len(work)) as show, closing(queue):
+        for number, each in queue:
+            name = each.source.name
+            show(number, name, None)
+            try:
+                check_writable(each.target)
+                job = jobs[each.to]
+                if read is None or read[0] != each.source:
+                    with console.notes():
+                        read = each.source, read_source(each.source, job.window)
+                beside = [] if labels is None else job.with_labels(labels, each.source, read[1], each.target)
+                made = job.into(each.source, read[1], each.target, _on_step(show, number, name))
+                outcome.done += 1
+                table = table and _tabulated(each, beside, *made)
+            except FileExistsError:
+                pass
+            except DiffuseITError as error:
+                outcome.failed += 1
+                outcome.failures[each.source, str(error)] = None
+            except Exception as error:  # one image's trouble, memory for one, is not the next one's
+                outcome.failed += 1
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                outcome.failures[each.source, reason] = None
+        show(len(work), "", None)
+    return outcome
+
+
+def save_sheet(work: Sequence[Work], output: Path, mark: SourceType | None) -> Path | None:
+    """Save the results that are there side by side, a row for each source, or all of one source in a square.
+
+    Return the file; None if another file has its name, which is left alone. A sheet shows 12 sources and 24 styles.
+    """
+    path = output / SHEET
+    if taken(path) and not _is_sheet(path):
+        console.note(f"{path} is something else, so there is no contact sheet: move it away")
+        return None
+    sources = list(dict.fromkeys(each.source for each in work))[:_MOST_ROWS]
+    texts = list(dict.fromkeys(each.to for each in work))[:_MOST_STYLES]
+    targets = {(each.source, each.to): each.target for each in work}
+    tiles = []
+    for source in sources:
+        tiles.append(_tile(source, source.name))
+        tiles += [_tile(targets[source, text], _caption(text or "")) for text in texts]
+    columns = len(texts) + 1
+    if len(sources) == 1:
+        columns = min(columns, max(3, round(columns**0.5 + 0.49)))
+    save_picture(grid(tiles, columns), path, _SHEET_TEXT, mark=mark)
+    return path
+
+
+def _is_sheet(path: Path) -> bool:
+    try:
+        return read_text(path) == _SHEET_TEXT
+    except InputError:
+        return False
+
+
+def _tile(file: Path, caption: str) -> Tile:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = read_levels(file, "auto")
+        return Tile(
+            thumbnail(picture.shown() if isinstance(picture, DeepPicture) else picture.over()), caption
+        )
+    except InputError:
+        return Tile(None, caption)
+
+
+def _caption(text: str) -> str:
+    """The text, or where the sheet's font lacks its letters, how the names of its results end."""
+    return text if text.isprintable() and all(ord(character) < 0x250 for character in text) else slug(text)
+
+
+def _tabulated(work: Work, labels: Sequence[Path], recipe: Recipe, verdict: Verdict | None) -> bool:
+    """Put a verdict into the table of its folder. Return whether that may go on; if not, why is said."""
+    if verdict is None:
+        return True
+    from ..evaluation.verdict_table import append_verdict
+
+    about = {
+        "result": work.target.name,
+        "source": work.source.name,
+        "label": " ".join(f"{path.parent.name}/{path.name}" for path in labels),
+        "to": recipe.to or "",
+        "from": recipe.from_ or "",
+        "style": "" if recipe.style is None else recipe.style.path,
+        "seed": str(recipe.seed),
+    }
+    try:
+        append_verdict(work.target.parent, about, verdict)
+    except InputError as error:
+        console.note(f"no verdicts are kept: {error}")
+        return False
+    return True
+
+
+def _say_waiting(count: int) -> None:
+    images = "1 image that another process translates" if count == 1 else f"{count} images of other processes"
+    console.inform(
+        f"Waiting for {images}. Those of a process that has died are taken over after {ABANDONED_AFTER:.0f} s"
+    )
+
+
+def _on_step(show: Callable[[int, str, Step | None], None], number: int, name: str) -> Callable[[Step], None]:
+    return lambda step: show(number, name, step)
