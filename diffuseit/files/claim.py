@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import platform
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -83,7 +83,7 @@ def claim(path: Path) -> Iterator[bool]:
 def _create(path: Path) -> int | None:
     """Create a claim and return its generation; None if another process has one and lives."""
     last = next(number for number in count() if not _name(path, number).exists()) - 1
-    about = {"for": path.name, "machine": socket.gethostname(), "process": os.getpid()}
+    about = {"for": path.name, "machine": platform.node(), "process": os.getpid()}
     try:
         with atomic_path(_name(path, last + 1), overwrite=False) as new:
             new.write_text(json.dumps(about), encoding="ascii")
