@@ -227,7 +227,7 @@ def test_a_renderer_and_a_subgraph_are_changed_with_results_on_the_screen(visit,
         assert_on_screen(page, SAMPLER, TEXT)
         assert legend(page, SAMPLER) == shown
     page.evaluate(
-        "ids => app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))",
+        "ids => { app.canvas.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id)))) }",
         [TEXT, STRUCTURE, RANGE, SAMPLER],
     )
     inner = "app.graph.nodes.find(node => node.subgraph)"
