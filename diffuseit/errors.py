@@ -27,3 +27,10 @@ class ModelError(DiffuseITError):
 
 class DivergedError(DiffuseITError):
     """Sampling gave a value that is not finite. The text names the step and the loss at fault."""
+
+
+def in_words(error: Exception) -> str:
+    """Return what went wrong: the text of an error raised on purpose, with the class of any other, on one line."""
+    if isinstance(error, DiffuseITError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

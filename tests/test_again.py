@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
+from translate_command import good, refused
 
 import diffuseit
 from diffuseit.api import load_models
-from diffuseit.cli import app
 from diffuseit.errors import InputError
 from diffuseit.images.io import read_picture, read_text, save_picture, to_pil
 from diffuseit.images.recipe import FileRef, Recipe, sha256_of_network
@@ -50,23 +49,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     scene(7, 0, "source.png", (120, 80))
     return tmp_path
-
-
-def run(*arguments: object):
-    return CliRunner().invoke(app, ["translate", *map(str, arguments)])
-
-
-def good(*arguments: object):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def refused(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
-    return result.stderr
 
 
 def pixels(path: str) -> np.ndarray:

@@ -74,6 +74,13 @@ def test_each_knob_gives_presets_that_differ(preset):
         assert PRESETS[preset] in ways and len(set(map(repr, ways))) == len(ways) > 1
 
 
+def test_photos_beyond_the_most_are_told_of(photos, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr("diffuseit.gallery.photos.MOST_PHOTOS", 1)
+    result = run(photos, "-o", tmp_path / "out")
+    assert "has 2 images: the first 1 are shown" in " ".join(result.stderr.split())
+    assert len({call["source"].sum().item() for call in calls}) == 1
+
+
 def test_bad_folders_are_one_line_before_heavy_work(tmp_path, calls):
     (tmp_path / "empty").mkdir()
     for arguments in (

@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from standin import MODELS
-from typer.testing import CliRunner
+from translate_command import good, refused, run
 
 import diffuseit
 from diffuseit.api import Result
-from diffuseit.cli import app
 from diffuseit.cli.texts import slug
 from diffuseit.images.io import read_text
 from diffuseit.images.labels import at_result
 from diffuseit.images.resize import Fit
-from diffuseit.images.thumbnails import Tile, grid
+from diffuseit.images.thumbnails import Tile, grid, thumbnail
 
 
 @pytest.fixture
@@ -48,23 +47,6 @@ def label_map() -> Image.Image:
     image = Image.fromarray(np.tile(np.arange(120, dtype=np.uint8), (80, 1)), "P")
     image.putpalette([level for number in range(256) for level in (number, 0, 255 - number)])
     return image
-
-
-def run(*arguments: object):
-    return CliRunner().invoke(app, ["translate", *map(str, arguments)])
-
-
-def good(*arguments: object):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def refused(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
-    return result.stderr
 
 
 def names(folder: str) -> list[str]:
@@ -179,7 +161,7 @@ def test_what_cannot_be_is_refused_before_the_first(asked: list[str], options, m
 
 
 def test_captions_of_any_length_stay_under_their_image():
-    image = Image.new("RGB", (10, 30), "red")
+    image = thumbnail(Image.new("RGB", (10, 30), "red"))
     sheet = grid([Tile(image, "x" * 500), Tile(None, ""), Tile(image, "a few words " * 30)], columns=2)
     assert sheet.width == 2 * 168 + 8 and sheet.height < 2 * 260
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DiffuseITError, InputError
+from ..errors import InputError, in_words
 from ..files.claim import ABANDONED_AFTER, claimed
 from ..images.deep import DeepPicture
 from ..images.folder import images_in
@@ -96,13 +96,9 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
                 table = table and _tabulated(each, beside, *made)
             except FileExistsError:
                 pass
-            except DiffuseITError as error:
-                outcome.failed += 1
-                outcome.failures[each.source, str(error)] = None
             except Exception as error:  # one image's trouble, memory for one, is not the next one's
                 outcome.failed += 1
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                outcome.failures[each.source, reason] = None
+                outcome.failures[each.source, in_words(error)] = None
         show(len(work), "", None)
     return outcome
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import diffuseit
 
-from ..errors import InputError
+from ..errors import InputError, in_words
 from ..guidance.ranking import labels
 from ..images.deep import DeepPicture
 from ..images.full_size import restore
@@ -174,7 +174,7 @@ class Job:
                 style=arguments["style"],
             )
         except Exception as error:  # a result is there, and nobody asked for its verdict
-            console.note(f"there is no verdict: {type(error).__name__}: {' '.join(str(error).split())}")
+            console.note(f"there is no verdict: {in_words(error)}")
             return [None] * len(results)
 
     def _fit(self, picture: AnyPicture, name: str) -> Fit:

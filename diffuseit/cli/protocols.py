@@ -12,7 +12,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..errors import DiffuseITError, InputError
+from ..errors import InputError, in_words
 from ..images.choices import LARGEST_SEED
 from ..schema import shown
 from ..shards import Shard
@@ -342,11 +342,8 @@ def _translated(benchmark: Benchmark, request: _Request) -> dict[str, Find]:
                 job.into(item.source, Picture(read_rgb(item.source)), target, _steps(show, number, item.name))
             except FileExistsError:
                 pass
-            except DiffuseITError as error:
-                console.complain(f"Failed: {item.name}: {error}")
             except Exception as error:  # one image's trouble, memory for one, is not the next one's
-                reason = " ".join(str(error).split())
-                console.complain(f"Failed: {item.name}: {type(error).__name__}: {reason}")
+                console.complain(f"Failed: {item.name}: {in_words(error)}")
         show(len(todo), row, None)
     return {row: lambda item: found if (found := folder / f"{item.name}.png").is_file() else None}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import DiffuseITError, InputError, ModelError
+from ..errors import DiffuseITError, InputError, ModelError, in_words
 from ..files.checksum import sha256_of
 from ..images.deep import DeepPicture
 from ..images.io import level_tensor, read_levels, read_picture, read_text, to_tensor
@@ -64,10 +64,8 @@ def measure_folder(
                 row = run.row(pair, key)
                 append_row(output / FILE, row)
             rows.append(row)
-        except DiffuseITError as error:
-            failures[pair.name] = str(error)
         except Exception as error:  # one picture's trouble, memory for one, is not the next one's
-            failures[pair.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            failures[pair.name] = in_words(error)
     on_picture(len(pairs.pairs), "")
     notes = list(pairs.notes) + run.notes + list(_guides(rows, len(rows)))
     sets, why = run.sets(rows)

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..images.io import to_pil
+from ..images.thumbnails import thumbnail
 from .edges import edges
 
 _SIDE = 192
@@ -35,7 +36,7 @@ def report_picture(rows: Sequence[Shown]) -> Image.Image:
 
     Edges of both images are white, those of the source alone magenta, those of the result alone green.
     """
-    tiles = [[_tile(one) for one in (row.source, row.result, _edges(row))] for row in rows]
+    tiles = [[thumbnail(to_pil(one), _SIDE) for one in (row.source, row.result, _edges(row))] for row in rows]
     texts = [_wrapped(row.lines) for row in rows]
     heights = [
         max(images[0].height, _LINE * len(lines)) + _GAP for images, lines in zip(tiles, texts, strict=True)
@@ -62,14 +63,6 @@ def _edges(row: Shown) -> Tensor:
     """[1, 3, H, W] in [-1, 1]."""
     source, result = edges(row.source), edges(row.result)
     return torch.cat([source, result, source], 1).float().mul(2).sub(1)
-
-
-def _tile(picture: Tensor) -> Image.Image:
-    """The picture with a longer side of `_SIDE`. Small ones are enlarged without smoothing."""
-    image = to_pil(picture)
-    scale = _SIDE / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:

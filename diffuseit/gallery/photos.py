@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from ..errors import InputError
 from ..images.folder import images_in
 from ..images.io import read_picture, to_tensor
 from ..images.resize import Canvas, Fit, cover
@@ -16,14 +16,15 @@ MOST_PHOTOS = 16
 def photo_subjects(
     folder: Path, model: Canvas, to: str, from_: str | None = None, style: Path | None = None
 ) -> list[Subject]:
-    """Return the first `MOST_PHOTOS` images of a folder, cropped to the model's square.
+    """Return the first `MOST_PHOTOS` images of a folder, cropped to the model's square. Warn of further ones.
 
     Without `style` each is guided by the next one, unless there is only one. Raise `InputError` for a folder without
     images, or for one that cannot be read.
     """
-    files = images_in(folder)[:MOST_PHOTOS]
-    if not files:
-        raise InputError(f"{folder} has no images: give a folder with PNG, JPEG, WebP or TIFF files")
+    found = images_in(folder)
+    if len(found) > MOST_PHOTOS:
+        warnings.warn(f"{folder} has {len(found)} images: the first {MOST_PHOTOS} are shown", stacklevel=2)
+    files = found[:MOST_PHOTOS]
     pictures = [read_picture(file) for file in files]
     sources = [
         Fit.of(picture.size, model, "crop").apply(to_tensor(picture.over("white"))) for picture in pictures

@@ -14,15 +14,15 @@ _MOST_LINES = 3
 
 @dataclass(frozen=True)
 class Tile:
-    """An image, or None for a place that stays empty, over its caption."""
+    """A thumbnail, or None for a place that stays empty, over its caption."""
 
     image: Image.Image | None
     caption: str
 
 
-def thumbnail(image: Image.Image) -> Image.Image:
-    """Return the image at the size of a tile: no pixel of a small one is smoothed."""
-    scale = min(_SIDE / image.width, _SIDE / image.height)
+def thumbnail(image: Image.Image, side: int = _SIDE) -> Image.Image:
+    """Return the image with a longer side of `side` pixels, a tile's. No pixel of a small one is smoothed."""
+    scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return image.convert("RGB").resize(
         size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
@@ -42,7 +42,7 @@ def grid(tiles: Sequence[Tile], columns: int) -> Image.Image:
         for column, (tile, lines) in enumerate(zip(row, texts, strict=True)):
             left = _GAP + column * (_SIDE + _GAP)
             if tile.image is not None:
-                image = thumbnail(tile.image)
+                image = tile.image
                 sheet.paste(image, (left + (_SIDE - image.width) // 2, top + (_SIDE - image.height) // 2))
             for number, line in enumerate(lines):
                 where = left + _SIDE / 2, top + _SIDE + 4 + number * (_FONT + 4)

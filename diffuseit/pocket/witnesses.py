@@ -13,7 +13,7 @@ from ..evaluation.verdict import Verdict, verdict
 from ..evaluation.witnesses import Witnesses
 from ..models.clip import CLIP
 from ..models.vit import ViT
-from .judge import CLASSES
+from .judge import CLASSES, Judge
 from .models import WEIGHTS, pocket_clip, pocket_judge, pocket_vit
 from .world.canvas import SIZE
 from .world.captions import style_named
@@ -32,7 +32,7 @@ def pocket_witnesses(folder: Path = WEIGHTS) -> Witnesses:
         clips={"pocket": clip},
         fid=judge.features,
         sfid=judge.features,
-        classifier=Classifier(judge, [style for _, style in CLASSES]),
+        classifier=_classifier(judge),
         networks={"pocket ViT": vit, "pocket CLIP": clip, "pocket judge": judge},
     )
 
@@ -92,7 +92,11 @@ def verdicts_on_run(
 
 @cache
 def _judge_on(device: torch.device) -> Classifier:
-    return Classifier(pocket_judge(), [style for _, style in CLASSES]).to(device)
+    return _classifier(pocket_judge()).to(device)
+
+
+def _classifier(judge: Judge) -> Classifier:
+    return Classifier(judge, [style for _, style in CLASSES])
 
 
 def _of(texts: str | Sequence[str] | None, number: int) -> str | None:

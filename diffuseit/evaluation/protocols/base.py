@@ -1,8 +1,9 @@
 """What the published protocols have in common: a fixed list of requests, and figures of each result and of all."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Protocol
 
@@ -128,6 +129,11 @@ def check_there(paths: Sequence[Path], folder: Path, what: str) -> None:
             f"{len(missing)} of the {len(paths)} {what} are not in {printable(str(folder))}: {few}"
             f"{' and others' if len(missing) > 3 else ''}"
         )
+
+
+def in_turn(pictures: Sequence[Path]) -> Iterator[Path]:
+    """Yield pictures again and again, ordered by the SHA-256 of their names: a draw that is the same everywhere."""
+    return cycle(sorted(pictures, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest()))
 
 
 def means(entries: Iterable[Entry]) -> dict[str, float]:

@@ -11,8 +11,7 @@ normalization that it was trained with is prepared and never applied. Here both 
 import csv
 import hashlib
 import io
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +29,7 @@ from ...schema import LONGEST_TEXT, printable, shown
 from ..classes import Classifier, class_accuracy
 from ..sets import csfid, sfid
 from ..witnesses import CLASSIFIER, INCEPTION, Witnesses
-from .base import Column, Item, Measurement, check_name, check_there, fingerprint_of, means
+from .base import Column, Item, Measurement, check_name, check_there, fingerprint_of, in_turn, means
 from .entries import Entry, stack
 from .pictures import fitted_tensor, read_rgb
 
@@ -169,13 +168,9 @@ class FlexIT:
         return whole if whole.is_file() else self.imagenet / Path(path).name
 
     def _retrieved(self) -> dict[str, Path] | None:
-        """Another picture of the target class for each request; None where the pictures lie in one folder.
-
-        The pictures of a class, ordered by the SHA-256 of their names, go to its requests in turn.
-        """
+        """Another picture of the target class for each request; None where the pictures lie in one folder."""
         folders = {each.source_class: Path(each.path).parent for each in self.all_requests}
-        pictures: dict[int, list[Path]] = {}
-        taken: dict[int, int] = defaultdict(int)
+        pictures: dict[int, Iterator[Path]] = {}
         found = {}
         for each in self.requests:
             target = each.target_class
@@ -183,11 +178,8 @@ class FlexIT:
                 folder = self.imagenet / folders[target] if target in folders else None
                 if folder is None or not folder.is_dir():
                     return None
-                pictures[target] = sorted(
-                    images_in(folder), key=lambda path: hashlib.sha256(path.name.encode()).hexdigest()
-                )
-            found[str(each.number)] = pictures[target][taken[target] % len(pictures[target])]
-            taken[target] += 1
+                pictures[target] = in_turn(images_in(folder))
+            found[str(each.number)] = next(pictures[target])
         return found
 
 

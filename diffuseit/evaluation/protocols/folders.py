@@ -8,7 +8,6 @@ given folders: the first pictures of each class by name are the sources, all oth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +22,7 @@ from ...schema import printable
 from ..sets import csfid, sfid, sfid_with_diagonal
 from ..structure import structure_distance
 from ..witnesses import INCEPTION, PERCEPTION, VIT, Witnesses
-from .base import Column, Item, Measurement, check_name, fingerprint_of, means
+from .base import Column, Item, Measurement, check_name, fingerprint_of, in_turn, means
 from .entries import Entry, stack
 from .pictures import fitted_tensor, read_rgb
 
@@ -102,17 +101,11 @@ class Folders:
 
     @cached_property
     def references(self) -> Mapping[str, Mapping[str, Path]]:
-        retrieved: dict[str, Path] = {}
-        ordered = [
-            sorted(each.reference, key=lambda path: sha256(path.name.encode()).hexdigest())
-            for each in self.classes
-        ]
-        taken = [0] * len(self.classes)
-        for item in self.items:
-            pictures = ordered[item.group]
-            retrieved[item.name] = pictures[taken[item.group] % len(pictures)]
-            taken[item.group] += 1
-        return {"copy": {item.name: item.source for item in self.items}, "retrieve": retrieved}
+        pictures = [in_turn(each.reference) for each in self.classes]
+        return {
+            "copy": {item.name: item.source for item in self.items},
+            "retrieve": {item.name: next(pictures[item.group]) for item in self.items},
+        }
 
     def measure(self, item: Item, result: Path) -> Measurement:
         seen, source = self._read(result), self._read(item.source)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import DiffuseITError, InputError
+from ...errors import InputError, in_words
 from ...files.atomic import atomic_path
 from ...files.checksum import sha256_of
+from ...files.tables import to_csv
 from ...images.io import READABLE
 from ...schema import printable, shown
 from ...shards import WHOLE, Shard
@@ -78,10 +77,8 @@ def score(
                 entry = Entry(found.values, key, item.name, pack(found.features), found.notes)
                 store.add(entry)
             entries[item.name] = entry
-        except DiffuseITError as error:
-            failures[item.name] = str(error)
         except Exception as error:  # one picture's trouble, memory for one, is not the next one's
-            failures[item.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            failures[item.name] = in_words(error)
     on_item(len(items), "")
     return Scored(row, len(items), entries, tuple(missing), failures, _notes(entries.values()))
 
@@ -196,15 +193,14 @@ def save(benchmark: Benchmark, rows: Sequence[Scored], folder: Path, versions: M
 
 def _table(rows: Sequence[Scored]) -> str:
     keys = sorted({key for row in rows for entry in row.entries.values() for key in entry.values})
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["row", "request", *keys])
-    for row in rows:
-        for name, entry in row.entries.items():
-            writer.writerow(
-                [row.row, name, *(repr(entry.values[key]) if key in entry.values else "" for key in keys)]
-            )
-    return lines.getvalue()
+    return to_csv(
+        ["row", "request", *keys],
+        [
+            [row.row, name, *map(entry.values.get, keys)]
+            for row in rows
+            for name, entry in row.entries.items()
+        ],
+    )
 
 
 def check_folder(folder: Path, benchmark: Benchmark) -> None:

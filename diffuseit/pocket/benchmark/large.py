@@ -24,11 +24,11 @@ from ...models.bundle import Models
 from ...presets import PRESETS, TEXT_DEFAULT
 from ..judge import Judge
 from ..models import pocket_judge, pocket_models
-from ..world.render import DOMAINS, SIZE, View, render, sample_geometry
+from ..world.render import SIZE, View
 from ..world.seeds import HELD_OUT, TUNING
-from .metrics import edge_f1, mae, mean_interval, ssim, wilson_interval
-from .run import BATCH, translate_tasks
-from .tasks import Spec, Tasks, build_tasks, draw_specs
+from .metrics import wilson_interval
+from .run import BATCH, against_truth, translate_tasks, with_interval
+from .tasks import Tasks, build_tasks, draw_specs, render_specs
 
 SHOWN = 6
 """Images in the contact sheet."""
@@ -63,7 +63,8 @@ def run_large(
     specs = draw_specs(range(n), seeds)
     tasks = build_tasks(specs)
     view = View(SIZE * scale, scale)
-    source, truth = (_render(specs, view, target=each) for each in (False, True))
+    styles = ([spec.source for spec in specs], [spec.target for spec in specs])
+    source, truth = (render_specs(specs, each, geometry=0, texture=1, view=view) for each in styles)
     small, began = None, time.process_time()
     if {"resize", "guided"} & set(rows):
         small = torch.cat([_translated(tasks[at : at + BATCH], models, at) for at in range(0, n, BATCH)])
@@ -130,7 +131,7 @@ def markdown(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
-        figures = " | ".join(_with_interval(row, name) for name in ("ssim", "edge_f1", "mae"))
+        figures = " | ".join(with_interval(row, name) for name in ("ssim", "edge_f1", "mae"))
         lines.append(
             f"| {row['name']} | {100 * row['style_success']:.0f} | {figures} | {row['seam']:+.2f} "
             f"| {row['processor_seconds']:.0f} |"
@@ -138,27 +139,9 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_interval(row: dict[str, Any], name: str) -> str:
-    interval = row[f"{name}_ci"]
-    return f"{row[name]:.3f}" + ("" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.3f}")
-
-
 def _there(small: Tensor | None) -> Tensor:
     assert small is not None
     return small
-
-
-def _render(specs: Sequence[Spec], view: View, target: bool) -> Tensor:
-    """Return the sources, or the truths, of `specs` as `build_tasks` renders them, in another view."""
-    pictures = torch.empty(len(specs), 3, view.size, view.size)
-    for domain in DOMAINS:
-        places = [place for place, spec in enumerate(specs) if spec.domain == domain]
-        if places:
-            chosen = [specs[place] for place in places]
-            styles = [spec.target if target else spec.source for spec in chosen]
-            scenes = sample_geometry(domain, [spec.seed for spec in chosen])
-            pictures[places] = render(scenes, styles, [spec.seed + 1 for spec in chosen], view)
-    return pictures
 
 
 def _translated(tasks: Tasks, models: Models, seed: int) -> Tensor:
@@ -198,12 +181,9 @@ def _with_source(tasks: Tasks, at: int, sources: Tensor) -> Tasks:
 def _measure(pictures: Tensor, truth: Tensor, tasks: Tasks, judge: Judge) -> dict[str, Any]:
     with torch.no_grad():
         reached = judge(resize(pictures, (SIZE, SIZE))).argmax(1) == tasks.classes
-    figures: dict[str, Any] = {
+    return {
         "style_success": reached.double().mean().item(),
         "style_success_ci": wilson_interval(int(reached.sum()), len(reached)),
         "seam": (seams(pictures) - seams(truth)).mean().item(),
+        **against_truth(pictures, truth),
     }
-    for name, metric in (("ssim", ssim), ("edge_f1", edge_f1), ("mae", mae)):
-        values = metric(pictures, truth)
-        figures |= {name: values.mean().item(), f"{name}_ci": mean_interval(values)}
-    return figures

@@ -33,7 +33,7 @@ from ...schema import to_json
 from ..latent import PocketLatent, flow_sigmas, pocket_latent
 from ..models import pocket_judge, pocket_models
 from ..world.seeds import HELD_OUT, TUNING
-from .run import BATCH, measure, references, translate_tasks
+from .run import BATCH, measure, references, translate_tasks, with_interval
 from .tasks import Tasks, build_tasks, draw_specs
 
 FORMAT = 1
@@ -269,17 +269,12 @@ def markdown(report: dict[str, Any]) -> str:
         low, high = row["style_success_ci"]
         shift = "-" if row["shift_px"] is None else f"{row['shift_px']:.2f} ({row['shift_px_90']:.2f})"
         frechet = "-" if row["frechet"] is None else f"{row['frechet']:.2f}"
-        figures = " | ".join(_with_interval(row, name) for name in ("ssim", "edge_f1", "mae"))
+        figures = " | ".join(with_interval(row, name) for name in ("ssim", "edge_f1", "mae"))
         lines.append(
             f"| {row['name']} | {100 * row['style_success']:.0f} ({100 * low:.0f} to {100 * high:.0f}) | {figures} "
             f"| {frechet} | {100 * row['registered']:.0f} | {shift} | {row['processor_seconds']:.0f} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _with_interval(row: dict[str, Any], name: str) -> str:
-    low, high = row[f"{name}_ci"]
-    return f"{row[name]:.3f} ±{(high - low) / 2:.3f}"
 
 
 def _key(row: Row, n: int, seeds: str) -> str:

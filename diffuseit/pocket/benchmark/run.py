@@ -117,6 +117,21 @@ def translate_tasks(
     ).pictures
 
 
+def against_truth(pictures: Tensor, truth: Tensor) -> dict[str, Any]:
+    """SSIM, edge F1 and MAE of pictures against the truth, with their intervals."""
+    row: dict[str, Any] = {}
+    for name, metric in (("ssim", metrics.ssim), ("edge_f1", metrics.edge_f1), ("mae", metrics.mae)):
+        values = metric(pictures, truth)
+        row |= {name: values.mean().item(), f"{name}_ci": metrics.mean_interval(values)}
+    return row
+
+
+def with_interval(row: dict[str, Any], name: str) -> str:
+    """A figure of a row with the half width of its interval, if it has one."""
+    interval = row[f"{name}_ci"]
+    return f"{row[name]:.3f}" + ("" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.3f}")
+
+
 @torch.no_grad()
 def measure(pictures: Tensor, tasks: Tasks, judge: Judge, reference: Tensor) -> dict[str, Any]:
     """The figures of one row; `reference` [M, D] are the judge's features of renders of the same styles."""
@@ -126,10 +141,7 @@ def measure(pictures: Tensor, tasks: Tasks, judge: Judge, reference: Tensor) -> 
         "style_success": hits / len(tasks),
         "style_success_ci": metrics.wilson_interval(hits, len(tasks)),
     }
-    for name, metric in (("ssim", metrics.ssim), ("edge_f1", metrics.edge_f1), ("mae", metrics.mae)):
-        values = metric(pictures, tasks.truth)
-        row[name] = values.mean().item()
-        row[f"{name}_ci"] = metrics.mean_interval(values)
+    row |= against_truth(pictures, tasks.truth)
     row["frechet"] = metrics.frechet_distance(features, reference) if len(tasks) > 1 else None
     row["frechet_ci"] = None  # a bootstrap would mislead: repeated images raise the distance
     return row
@@ -248,10 +260,7 @@ def _table(report: dict[str, Any]) -> Table:
     for row in report["rows"]:
         low, high = row["style_success_ci"]
         cells = [f"{100 * row['style_success']:.0f} ({100 * low:.0f} to {100 * high:.0f})"]
-        for name in ("ssim", "edge_f1", "mae"):
-            interval = row[f"{name}_ci"]
-            half = f" ±{(interval[1] - interval[0]) / 2:.3f}" if interval else ""
-            cells.append(f"{row[name]:.3f}{half}")
+        cells += [with_interval(row, name) for name in ("ssim", "edge_f1", "mae")]
         cells.append("-" if row["frechet"] is None else f"{row['frechet']:.3f}")
         table.add_row(row["name"], *cells, f"{row['seconds']:.0f}")
     floor = report["rows"][0]["frechet_floor"] if report["rows"] else None

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..judge import class_index
-from ..world.render import DOMAINS, STYLES, render, sample_geometry
+from ..world.render import DOMAINS, STYLES, View, render, sample_geometry
 from ..world.seeds import HELD_OUT
 
 _SEEDS_PER_TASK = 8
@@ -78,11 +78,11 @@ def build_tasks(specs: Sequence[Spec]) -> Tasks:
         to=[prompt(s.domain, s.target) for s in specs],
         from_=[prompt(s.domain, s.source) for s in specs],
         classes=torch.cat([class_index(s.domain, [s.target]) for s in specs]),
-        source=_render(specs, sources, geometry=0, texture=1),
-        truth=_render(specs, targets, geometry=0, texture=1),
-        ceiling=_render(specs, targets, geometry=0, texture=2),
-        floor=_render(specs, targets, geometry=3, texture=4),
-        style=_render(specs, targets, geometry=5, texture=6),
+        source=render_specs(specs, sources, geometry=0, texture=1),
+        truth=render_specs(specs, targets, geometry=0, texture=1),
+        ceiling=render_specs(specs, targets, geometry=0, texture=2),
+        floor=render_specs(specs, targets, geometry=3, texture=4),
+        style=render_specs(specs, targets, geometry=5, texture=6),
     )
 
 
@@ -90,7 +90,7 @@ def reference_renders(specs: Sequence[Spec], copy: int) -> Tensor:
     """Renders of the specs' target styles with geometries of their own, others for each `copy`."""
     shift = _REFERENCE * (copy + 1)
     targets = [s.target for s in specs]
-    return _render(specs, targets, geometry=shift, texture=shift + 1)
+    return render_specs(specs, targets, geometry=shift, texture=shift + 1)
 
 
 def prompt(domain: str, style: int) -> str:
@@ -107,12 +107,16 @@ def _spec(index: int, seeds: range) -> Spec:
     return Spec(domain, source, (source + 1 + step) % styles, seeds.start + index * _SEEDS_PER_TASK)
 
 
-def _render(specs: Sequence[Spec], styles: Sequence[int], geometry: int, texture: int) -> Tensor:
-    pictures = torch.empty(len(specs), 3, 64, 64)
+def render_specs(
+    specs: Sequence[Spec], styles: Sequence[int], geometry: int, texture: int, view: View | None = None
+) -> Tensor:
+    """Render each spec in its style. `geometry` and `texture` say which of the spec's seeds are meant."""
+    size = (view or View()).size
+    pictures = torch.empty(len(specs), 3, size, size)
     for domain in DOMAINS:
         rows = [row for row, spec in enumerate(specs) if spec.domain == domain]
         if rows:
             scene = sample_geometry(domain, [specs[row].seed + geometry for row in rows])
             textures = [specs[row].seed + texture for row in rows]
-            pictures[rows] = render(scene, [styles[row] for row in rows], textures)
+            pictures[rows] = render(scene, [styles[row] for row in rows], textures, view)
     return pictures
