@@ -30,7 +30,7 @@ from ..images.labels import Labels
 from ..images.marks import SourceType, of_result
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
-from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
+from ..images.resize import FAMILIAR_ASPECT, Fit, Size, cover, mask_at, resize
 from ..images.sheet import labeled_grid
 from ..images.window import WindowChoice
 from . import console
@@ -65,7 +65,7 @@ class Job:
         recipe = self._recipe_of(source, picture, target)
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
-            result, verdict = self._translated(picture, source.name, on_step)
+            result, verdict = self.translated(picture, source.name, on_step)
         saved = target.save(result, _document(recipe, verdict, target.path), self._mark_of(source))
         facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
         console.say(f"Saved {saved} {facts}{_said(verdict)}")
@@ -79,7 +79,7 @@ class Job:
         recipe = self._recipe_of(source, picture, target)
         targets, sheet = variations_of(target, count)
         began = time.monotonic()
-        fit = self._fit(picture, source.name)
+        fit = self.fit_of(picture.size, source.name)
         arguments = self._arguments(picture, fit)
         self._look_ahead(arguments["source"], source.name)
         with console.step_bar(source.name) as on_step:
@@ -105,14 +105,14 @@ class Job:
         Raise `FileExistsError` if another file has its name.
         """
         recipe = self._with_source(source, picture, target)
-        result, verdict = self._translated(picture, source.name, on_step)
+        result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target)
         save_picture(result, target, text, mark=self._mark_of(source), overwrite=False)
         return recipe, verdict
 
-    def with_labels(self, labels: Labels, source: Path, picture: AnyPicture, target: Path) -> list[Path]:
-        """Write the labels of `source` for its result in `target`, and return where they are."""
-        fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
+    def with_labels(self, labels: Labels, source: Path, size: Size, target: Path) -> list[Path]:
+        """Write the labels of `source`, of `size` (height, width), for its result in `target`, and return them."""
+        fit = self.fit_of(size)
         return labels.beside(target, source, fit, self.recipe.size)
 
     def _mark_of(self, source: Path) -> SourceType | None:
@@ -137,12 +137,14 @@ class Job:
             )
         return recipe
 
-    def _translated(
-        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None]
+    def translated(
+        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None], first: bool = True
     ) -> tuple[Image.Image | DeepPicture, Verdict | None]:
-        fit = self._fit(picture, name)
+        """Return the result of a picture, and its verdict. Notes on a volume are for its `first` slice."""
+        fit = self.fit_of(picture.size, name if first else None)
         arguments = self._arguments(picture, fit)
-        self._look_ahead(arguments["source"], name)
+        if first:
+            self._look_ahead(arguments["source"], name)
         result = diffuseit.translate(on_step=on_step, **arguments)
         pictures = _as_kept(result.pictures, picture)
         (verdict,) = self._verdicts(pictures, arguments)
@@ -177,9 +179,10 @@ class Job:
             console.note(f"there is no verdict: {in_words(error)}")
             return [None] * len(results)
 
-    def _fit(self, picture: AnyPicture, name: str) -> Fit:
-        fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
-        if not fit.familiar:
+    def fit_of(self, size: Size, name: str | None = None) -> Fit:
+        """Return how an image of `size` (height, width) enters the model. Say so if its shape is bad for `name`."""
+        fit = Fit.of(size, self.models.ddpm, self.recipe.fit)
+        if name is not None and not fit.familiar:
             console.note(
                 f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks are trained on: "
                 "consider --fit crop"

@@ -209,7 +209,11 @@ def _colored(levels: np.ndarray) -> np.ndarray:
 def _pillow_writes(picture: DeepPicture) -> bool:
     """Whether Pillow writes these levels to TIFF."""
     kind = picture.levels.dtype
-    return picture.alpha is None and picture.levels.ndim == 2 and kind in (np.uint8, np.uint16, np.int32, np.float32)
+    return (
+        picture.alpha is None
+        and picture.levels.ndim == 2
+        and kind in (np.uint8, np.uint16, np.int32, np.float32)
+    )
 
 
 def _tifffile():  # type: ignore[no-untyped-def]

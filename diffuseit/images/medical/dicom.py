@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -18,10 +17,9 @@ from ..decode import MAX_PIXELS, MAX_PIXELS_COPIED, reason
 from ..deep import DeepPicture
 from ..window import Window, WindowChoice, window_of
 from .cut import Cut
-from .grid import Grid
 from .kinds import SUFFIXES, library, suffix_of
 from .scale import Scale
-from .stack import About, Stack
+from .stack import Stack
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAX_INFLATED = 256_000_000
@@ -31,15 +29,15 @@ _MOST_PER_BYTE = 4000
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "PALETTE COLOR")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_FLOATS = {0x7FE00008: np.dtype(np.float32), 0x7FE00009: np.dtype(np.float64)}
+_FLOATS: dict[int | None, type] = {0x7FE00008: np.float32, 0x7FE00009: np.float64}
 _EXPLICIT = 8
 """Bytes between the tag of pixels and their value, in the encoding that compressed files have."""
 _J2K_SIZE = b"\xff\x4f\xff\x51"
 """Start of a codestream and of the segment with its size."""
 
 
-class DicomStack(Stack):
-    """The frames of a DICOM file.
+class DicomFrames(Stack):
+    """The frames of a DICOM file, for reading. `DicomStack` writes too.
 
     Levels are the file's units (rescale slope and intercept, or modality LUT). `inverted` is MONOCHROME1, whose lowest
     level is white. Raise `InputError` for a file without pixels, of a compression whose plugin is missing, whose header
@@ -53,32 +51,19 @@ class DicomStack(Stack):
         if cut.volume is not None or cut.plane is not None:
             raise InputError(f"{self.name} is a DICOM file: leave out --volume and --axis")
         self._pydicom = library("DICOM")
-        with self._quiet("is damaged, or no DICOM file"):
+        with self.quiet("is damaged, or no DICOM file"):
             self.header, self._bytes = _read(self._pydicom, path, self.name)
-        self._check()
-        self.numbers = cut.of(self.frames, self.name, self.noun)
-        self.inverted = self.photometric == "MONOCHROME1"
-        self.window = self._window(choice)
+        with self.quiet("has a header that cannot be read", "pydicom"):
+            self._check()
+            self.numbers = cut.of(self.frames, self.name, self.noun)
+            self.inverted = self.photometric == "MONOCHROME1"
+            self.window = self._window(choice)
 
     def picture(self, index: int) -> Image.Image | DeepPicture:
         pixels = self._frame(self.numbers[index])
         if self.window is None:
             return Image.fromarray(pixels)
         return DeepPicture(pixels, self.window, inverted=self.inverted)
-
-    def check_writable(self, grid: Grid, about: About) -> None:
-        from .dicom_result import check
-
-        with self._quiet("has a header that cannot be written again"):
-            check(self, grid, about)
-
-    def write(
-        self, path: Path, suffix: str, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
-    ) -> None:
-        from .dicom_result import write
-
-        with self._quiet("has a header that cannot be written again"):
-            write(self, path, pixels, grid, about)
 
     @cached_property
     def photometric(self) -> str:
@@ -100,9 +85,8 @@ class DicomStack(Stack):
     @cached_property
     def kind(self) -> np.dtype:
         """The type of stored numbers."""
-        floats = [kind for tag, kind in _FLOATS.items() if self._pixel_tag == tag]
-        if floats:
-            return floats[0]
+        if self._pixel_tag in _FLOATS:
+            return np.dtype(_FLOATS[self._pixel_tag])
         signed = self._whole("PixelRepresentation", 0) == 1
         return np.dtype(f"{'i' if signed else 'u'}{self._whole('BitsAllocated', 16) // 8}")
 
@@ -122,7 +106,10 @@ class DicomStack(Stack):
 
     def group(self, frame: int, name: str) -> Any | None:
         """Return the item of a functional group of a frame, its own or that of all frames; None if there is none."""
-        for sequence, number in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        for sequence, number in (
+            ("PerFrameFunctionalGroupsSequence", frame),
+            ("SharedFunctionalGroupsSequence", 0),
+        ):
             items = self.header.get(sequence) or ()
             if number < len(items) and (found := items[number].get(name)):
                 return found[0]
@@ -134,11 +121,13 @@ class DicomStack(Stack):
         rows, columns = self._whole("Rows", 0), self._whole("Columns", 0)
         self.size = rows, columns
         if self._pixel_tag is None or rows < 1 or columns < 1:
-            kind = self.header.get("SOPClassUID")
-            named = f" ({printable(kind.name[:60])})" if kind else ""
+            kind = getattr(self.header.get("SOPClassUID"), "name", "")
+            named = f" ({printable(kind[:60])})" if kind else ""
             raise InputError(f"{self.name} is a DICOM file without pixels{named}: give one with an image")
         if self.photometric not in (*_GRAY, *_COLORS):
-            raise InputError(f"{what} colors of the kind {printable(self.photometric[:40]) or 'unknown'}: they are not read")
+            raise InputError(
+                f"{what} colors of the kind {printable(self.photometric[:40]) or 'unknown'}: they are not read"
+            )
         allocated, samples = self._whole("BitsAllocated", 16), self._whole("SamplesPerPixel", 1)
         if allocated not in (8, 16, 32, 64) or not 1 <= self.bits <= allocated:
             raise InputError(f"{what} pixels of {allocated} bits, such as a segmentation: they are not read")
@@ -147,12 +136,16 @@ class DicomStack(Stack):
         syntax, stored = self._syntax, self.path.stat().st_size
         limit = MAX_PIXELS_COPIED if syntax.is_compressed else MAX_PIXELS
         if rows * columns > limit:
-            raise InputError(f"{what} {columns}x{rows} pixels: make it smaller than {limit / 1e6:g} megapixels")
+            raise InputError(
+                f"{what} {columns}x{rows} pixels: make it smaller than {limit / 1e6:g} megapixels"
+            )
         frame = rows * columns * samples * allocated // 8
         if self.photometric == "YBR_FULL_422":
             frame = frame * 2 // 3
         if not syntax.is_compressed or self._bytes is not None:
-            held = (len(self._bytes.get(self._pixel_tag).value) if self._bytes is not None else stored) // frame
+            held = (
+                len(self._bytes.get(self._pixel_tag).value) if self._bytes is not None else stored
+            ) // frame
         else:
             held = stored // 8 if frame <= max(_FREE_BYTES, _MOST_PER_BYTE * stored) else 0
         if self.frames > held:
@@ -177,7 +170,11 @@ class DicomStack(Stack):
             return
         plugins = [
             package
-            for package, name in (("python-gdcm", "gdcm"), ("pyjpegls", "pyjpegls"), ("pylibjpeg-libjpeg", "libjpeg"))
+            for package, name in (
+                ("python-gdcm", "gdcm"),
+                ("pyjpegls", "pyjpegls"),
+                ("pylibjpeg-libjpeg", "libjpeg"),
+            )
             if any(name in line for line in decoder.missing_dependencies)
         ]
         raise InputError(
@@ -248,14 +245,14 @@ class DicomStack(Stack):
 
     def _levels(self, stored: np.ndarray, frame: int) -> np.ndarray:
         if "ModalityLUTSequence" in self.header:
-            with self._quiet("has a modality LUT that cannot be used"):
+            with self.quiet("has a modality LUT that cannot be used"):
                 return library("DICOM", "pixels").apply_modality_lut(stored, self.header).astype(np.uint16)
         return self.scale(frame).levels(stored)
 
     def _stored(self, frame: int) -> np.ndarray:
         """Decode a frame: stored numbers [H, W], or RGB [H, W, 3]."""
         pixels = library("DICOM", "pixels")
-        with self._quiet("has pixels that cannot be decoded"):
+        with self.quiet("has pixels that cannot be decoded"):
             source: Any = self._bytes if self._bytes is not None else self.path
             options = {} if self._bytes is not None else {"transfer_syntax_uid": self._syntax}
             if "JPEG 2000" in self._syntax.name:
@@ -283,20 +280,21 @@ class DicomStack(Stack):
     def _whole(self, keyword: str, otherwise: int) -> int:
         return int(_number(self.header, keyword, otherwise))
 
-    def _quiet(self, trouble: str) -> _Quiet:
-        return _Quiet(self.name, trouble)
+    def quiet(self, trouble: str, module: str = "") -> _Quiet:
+        """Say `trouble` in one line if the library fails in the block, and keep warnings of a `module` (all) back."""
+        return _Quiet(self.name, trouble, module)
 
 
 class _Quiet:
-    """Turn errors of a library on bytes of a stranger into one line, and keep its warnings back."""
+    """Turn errors of a library on bytes of a stranger into one line, and keep the warnings of a `module` back."""
 
-    def __init__(self, name: str, trouble: str) -> None:
-        self._name, self._trouble = name, trouble
+    def __init__(self, name: str, trouble: str, module: str) -> None:
+        self._name, self._trouble, self._module = name, trouble, module
         self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> None:
         self._warnings.__enter__()
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module=self._module)
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         self._warnings.__exit__(kind, error, traceback)
@@ -319,7 +317,9 @@ def _read(pydicom: Any, path: Path, name: str) -> tuple[Any, Any | None]:
                 whole = pydicom.dcmread(path)
                 return whole, whole
             file.seek(0)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=suffix_of(path) in SUFFIXES["DICOM"])
+            header = pydicom.dcmread(
+                file, stop_before_pixels=True, force=suffix_of(path) in SUFFIXES["DICOM"]
+            )
             header.pixel_tag = _tag_at(file, header)
             header.pixels_at = file.tell() + _EXPLICIT
     except OSError as error:
@@ -344,14 +344,16 @@ def _check_inflated(file: Any, name: str) -> None:
     while data := inflater.unconsumed_tail or file.read(1 << 20):
         total += len(inflater.decompress(data, 1 << 24))
         if total > _MAX_INFLATED:
-            raise InputError(f"{name} is deflated and has more than {_MAX_INFLATED // 10**6} MB: inflate it first")
+            raise InputError(
+                f"{name} is deflated and has more than {_MAX_INFLATED // 10**6} MB: inflate it first"
+            )
         if inflater.eof:
             return
 
 
 def _tag_at(file: Any, header: Any) -> int | None:
     """The tag at which the header ends, if it is one of pixels."""
-    order = "little" if header.original_encoding[1] is not False else "big"
+    order: Literal["little", "big"] = "little" if header.original_encoding[1] is not False else "big"
     found = file.read(4)
     if len(found) < 4:
         return None

@@ -13,17 +13,15 @@ from copy import deepcopy
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
+from .dicom import DicomFrames
 from .grid import Grid
 from .kinds import library
 from .stack import SYNTHETIC, About
-
-if TYPE_CHECKING:
-    from .dicom import DicomStack
 
 CREATOR, GROUP, SETTINGS = "DIFFUSEIT", 0x0011, 0x01
 """The private block with the recipe (JSON, VR UT) in its first element."""
@@ -43,7 +41,8 @@ _ABOUT_IMAGE = (
     "Modality", "InstanceNumber", "BodyPartExamined", "AnatomicRegionSequence", "PatientPosition",
     "PatientOrientation", "Laterality", "ImageLaterality", "ViewPosition", "PresentationIntentType",
     "PixelIntensityRelationship", "PixelIntensityRelationshipSign", "PresentationLUTShape", "BurnedInAnnotation",
-    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod", "RescaleType", "ConversionType",
+    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod", "RescaleType",
+    "ConversionType",
     # What CT, MR, and enhanced images must have. They describe the source.
     "KVP", "AcquisitionNumber", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
     "EchoTime", "RepetitionTime", "EchoTrainLength", "InversionTime", "PixelPresentation",
@@ -67,11 +66,37 @@ _MULTI_FRAME_CAPTURE = {
     24: "1.2.840.10008.5.1.4.1.1.7.4",
 }
 """Secondary Capture classes of several frames, by the bits of a pixel."""
+_TROUBLE = "has a header that cannot be written again"
 _LARGEST = (1 << 32) - 2
 """Bytes of pixels that an element holds without compression."""
 
 
-def check(stack: DicomStack, grid: Grid, about: About) -> None:
+class DicomStack(DicomFrames):
+    """The frames of a DICOM file, and its results."""
+
+    def check_writable(self, grid: Grid, about: About) -> None:
+        with self.quiet(_TROUBLE):
+            _check(self, grid, about)
+
+    def write(
+        self, path: Path, suffix: str, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
+    ) -> None:
+        with self.quiet(_TROUBLE):
+            _write(self, path, pixels, grid, about)
+
+
+def settings_in(path: Path) -> str | None:
+    """Return the recipe in a file that `write` has made; None where there is none."""
+    pydicom = library("DICOM")
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        found = header.private_block(GROUP, CREATOR)[SETTINGS].value
+    except Exception:  # of pydicom, on bytes of a stranger
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _check(stack: DicomFrames, grid: Grid, about: About) -> None:
     """Raise `InputError` where the result of `stack` could not be written."""
     if stack.kind.kind == "f" or stack.kind.itemsize > 2:
         raise InputError(
@@ -88,8 +113,8 @@ def check(stack: DicomStack, grid: Grid, about: About) -> None:
     _encode(_header(stack, grid, about), io.BytesIO())
 
 
-def write(
-    stack: DicomStack, path: Path, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
+def _write(
+    stack: DicomFrames, path: Path, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
 ) -> None:
     """Write the frames, one after the other, whose levels or colors `pixels` gives."""
     header = _header(stack, grid, about)
@@ -107,22 +132,11 @@ def write(
             _encode(header, file)
 
 
-def settings_in(path: Path) -> str | None:
-    """Return the recipe in a file that `write` has made; None where there is none."""
-    pydicom = library("DICOM")
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        found = header.private_block(GROUP, CREATOR)[SETTINGS].value
-    except Exception:  # of pydicom, on bytes of a stranger
-        return None
-    return found if isinstance(found, str) else None
-
-
 def _encode(header: Any, file: Any) -> None:
     library("DICOM").dcmwrite(file, header, enforce_file_format=True)
 
 
-def _header(stack: DicomStack, grid: Grid, about: About) -> Any:
+def _header(stack: DicomFrames, grid: Grid, about: About) -> Any:
     """All of the result but its pixels."""
     source, result = stack.header, library("DICOM", "dataset").Dataset()
     result.file_meta = library("DICOM", "dataset").FileMetaDataset()
@@ -133,7 +147,9 @@ def _header(stack: DicomStack, grid: Grid, about: About) -> Any:
     _copy(source, result, _ABOUT_IMAGE)
     if about.keep_identity:
         _copy(source, result, _IDENTITY)
-    _identifiers(source, result, about, len(stack) > 1 and not _is_enhanced(stack), _bytes_of_pixel(stack) * 8)
+    _identifiers(
+        source, result, about, len(stack) > 1 and not _is_enhanced(stack), _bytes_of_pixel(stack) * 8
+    )
     _derivation(stack, result, about)
     _pixels(stack, result, grid)
     if _is_enhanced(stack):
@@ -174,7 +190,7 @@ def _identifiers(source: Any, result: Any, about: About, capture: bool, bits: in
         result.ConversionType = "WSD"
 
 
-def _derivation(stack: DicomStack, result: Any, about: About) -> None:
+def _derivation(stack: DicomFrames, result: Any, about: About) -> None:
     """What says that this is no image of a patient, and of which image it is made."""
     source = stack.header
     kind = [str(value) for value in source.get("ImageType") or ()]
@@ -195,7 +211,7 @@ def _derivation(stack: DicomStack, result: Any, about: About) -> None:
     result.SourceImageSequence = [reference]
 
 
-def _pixels(stack: DicomStack, result: Any, grid: Grid) -> None:
+def _pixels(stack: DicomFrames, result: Any, grid: Grid) -> None:
     """How pixels are stored, what they stand for, and how they are shown."""
     result.Rows, result.Columns = grid.size
     allocated = _bytes_of_sample(stack) * 8
@@ -211,9 +227,7 @@ def _pixels(stack: DicomStack, result: Any, grid: Grid) -> None:
         return
     scale = stack.scale(stack.numbers[0])
     number = library("DICOM", "valuerep").DSfloat
-    if not _is_enhanced(stack) and (
-        "RescaleSlope" in stack.header or "RescaleIntercept" in stack.header
-    ):
+    if not _is_enhanced(stack) and ("RescaleSlope" in stack.header or "RescaleIntercept" in stack.header):
         result.RescaleSlope = number(scale.slope, auto_format=True)
         result.RescaleIntercept = number(scale.intercept, auto_format=True)
     padding = stack.header.get("PixelPaddingValue")
@@ -225,7 +239,7 @@ def _pixels(stack: DicomStack, result: Any, grid: Grid) -> None:
         result.WindowWidth = number(stack.window.high - stack.window.low + 1, auto_format=True)
 
 
-def _functional_groups(stack: DicomStack, result: Any, grid: Grid) -> None:
+def _functional_groups(stack: DicomFrames, result: Any, grid: Grid) -> None:
     """The listed functional groups of the frames that are there."""
     source = stack.header
     result.NumberOfFrames = len(stack)
@@ -267,7 +281,12 @@ def _groups(items: Any, number: int) -> Any:
 
 def _frames_of_capture(result: Any, count: int) -> None:
     """What Secondary Capture of several frames must have. It has no place in space."""
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "SliceLocation"):
+    for keyword in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "FrameOfReferenceUID",
+        "SliceLocation",
+    ):
         result.pop(keyword, None)
     result.NumberOfFrames = count
     result.FrameIncrementPointer = 0x00182001
@@ -319,7 +338,8 @@ def _copy(source: Any, result: Any, keywords: Iterable[str]) -> None:
     """Copy the elements that are there and can be read; a stranger has written them."""
     for keyword in keywords:
         try:
-            if keyword in source:
+            # An empty laterality says that it is unknown, which is worse than none.
+            if keyword in source and not (keyword == "Laterality" and not source[keyword].value):
                 element = deepcopy(source[keyword])
                 probe = library("DICOM", "dataset").Dataset()
                 probe.add(element)
@@ -339,25 +359,25 @@ def _uid(source: Any, entropy: str) -> str:
     return f"2.25.{number}"
 
 
-def _is_enhanced(stack: DicomStack) -> bool:
+def _is_enhanced(stack: DicomFrames) -> bool:
     """Whether frames are described by functional groups, each its own."""
     return "PerFrameFunctionalGroupsSequence" in stack.header
 
 
-def _bytes_of_sample(stack: DicomStack) -> int:
+def _bytes_of_sample(stack: DicomFrames) -> int:
     return 1 if stack.is_color and stack.window is None else 2 if stack.is_color else _kind(stack).itemsize
 
 
-def _kind(stack: DicomStack) -> np.dtype:
+def _kind(stack: DicomFrames) -> np.dtype:
     """The type of the gray levels that are stored."""
     return np.dtype(np.uint16) if "ModalityLUTSequence" in stack.header else stack.kind
 
 
-def _bytes_of_pixel(stack: DicomStack) -> int:
+def _bytes_of_pixel(stack: DicomFrames) -> int:
     return _bytes_of_sample(stack) * (3 if stack.is_color else 1)
 
 
-def _bits_stored(stack: DicomStack) -> int:
+def _bits_stored(stack: DicomFrames) -> int:
     return 16 if "ModalityLUTSequence" in stack.header else stack.bits
 
 

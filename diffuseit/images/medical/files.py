@@ -18,7 +18,7 @@ from .stack import Stack
 def open_stack(path: Path, choice: WindowChoice, cut: Cut = Cut()) -> Stack:  # noqa: B008
     """Return the slices of a medical file. Warn of the window that was chosen. Raise `InputError` as it says there."""
     if kind_of(path) == "DICOM":
-        from .dicom import DicomStack
+        from .dicom_result import DicomStack
 
         return DicomStack(path, choice, cut)
     from .nifti import NiftiStack

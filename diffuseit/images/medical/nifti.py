@@ -42,7 +42,7 @@ _DEFLATE_LEVEL = 6
 
 @dataclass(frozen=True)
 class _View:
-    """The axes of an array [i, j, k] that are rows, columns, and slices, and which of the first two are turned round."""
+    """The axes of an array [i, j, k] that are rows, columns, and slices, and whether rows and columns are turned."""
 
     rows: int
     columns: int
@@ -94,7 +94,9 @@ class NiftiStack(Stack):
             stored = self._image.dataobj.get_unscaled()
             self.kind = np.dtype(stored.dtype)
             if self.kind.kind not in _KINDS:
-                raise InputError(f"{self.name} has colors or complex numbers, which are not read: give real numbers")
+                raise InputError(
+                    f"{self.name} has colors or complex numbers, which are not read: give real numbers"
+                )
             self._stored = self._one_volume(stored)
             self.plane = cut.plane or "axial"
             if self.plane not in PLANES:
@@ -113,7 +115,9 @@ class NiftiStack(Stack):
         self.numbers = cut.of(self._stored.shape[self.view.slices], self.name, self.noun)
         self.size = self._stored.shape[self.view.rows], self._stored.shape[self.view.columns]
         if self.size[0] * self.size[1] > MAX_PIXELS:
-            raise InputError(f"{self.name} has slices of more than {MAX_PIXELS / 1e6:g} megapixels: make it smaller")
+            raise InputError(
+                f"{self.name} has slices of more than {MAX_PIXELS / 1e6:g} megapixels: make it smaller"
+            )
         self._say_spacing()
         self.window = self._choose(choice, self._own_window(), self.scale.limits, self._levels)
 
@@ -125,7 +129,9 @@ class NiftiStack(Stack):
         try:
             self._header(grid, about)
         except Exception as error:
-            raise InputError(f"{self.name} has a header that cannot be written again ({reason(error)})") from None
+            raise InputError(
+                f"{self.name} has a header that cannot be written again ({reason(error)})"
+            ) from None
 
     def write(
         self, path: Path, suffix: str, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
@@ -156,10 +162,13 @@ class NiftiStack(Stack):
         if count > 1 and wanted is None:
             raise InputError(f"{self.name} has {count} volumes: choose one with --volume, 0 to {count - 1}")
         if wanted is not None and wanted >= count:
-            raise InputError(f"{self.name} has {count} volume{'' if count == 1 else 's'}: --volume {wanted} is beyond")
+            raise InputError(
+                f"{self.name} has {count} volume{'' if count == 1 else 's'}: --volume {wanted} is beyond"
+            )
         if len(shape) == 2:
             return stored[..., None]
-        return stored[(..., *np.unravel_index(wanted or 0, shape[3:], order="F"))] if len(shape) > 3 else stored
+        place: Any = (..., *np.unravel_index(wanted or 0, shape[3:], order="F"))
+        return stored[place] if len(shape) > 3 else stored
 
     def _levels(self, index: int) -> np.ndarray:
         place: list[slice | int] = [slice(None)] * 3
@@ -232,8 +241,7 @@ def settings_in(path: Path) -> str | None:
     nibabel = library("NIfTI")
     try:
         with _opened(path) as file:
-            start = file.read(540)
-            header = getattr(nibabel, _known(start) or "").from_fileobj(io.BytesIO(start))
+            header: Any = _header_in(nibabel, file.read(540))
             file.seek(len(header.binaryblock) + 4)  # past the flag that says that extensions follow
             size = min(int(header["vox_offset"]), _LARGEST_OFFSET) - file.tell()
             block = io.BytesIO(file.read(size))
@@ -249,10 +257,13 @@ def settings_in(path: Path) -> str | None:
     return None
 
 
-def _known(start: bytes) -> str | None:
-    """The class for the header that a file starts with."""
-    sizes = (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
-    return next((_HEADERS[size] for size in sizes if size in _HEADERS), None)
+def _header_in(nibabel: Any, start: bytes) -> Any | None:
+    """The header that a file starts with, without extensions; None where there is none."""
+    for order in ("little", "big"):
+        size = int.from_bytes(start[:4], order)
+        if size in _HEADERS and len(start) >= size:
+            return getattr(nibabel, _HEADERS[size])(start[:size])
+    return None
 
 
 def _opened(path: Path) -> Any:
@@ -260,7 +271,7 @@ def _opened(path: Path) -> Any:
 
 
 def _open(nibabel: Any, path: Path, name: str) -> tuple[Any, Any]:
-    """A temporary file that holds the decompressed one, None for a plain one, and the image, whose pixels stay there."""
+    """A temporary file with the decompressed one, None for a plain one, and the image, whose pixels stay there."""
     if not path.is_file():
         raise InputError(f"{name} cannot be opened: it is {'a folder' if path.is_dir() else 'no file'}")
     try:
@@ -296,11 +307,9 @@ def _open(nibabel: Any, path: Path, name: str) -> tuple[Any, Any]:
 
 def _claims(nibabel: Any, file: Any, name: str) -> tuple[Any, int]:
     """The class for the file, and how long it must be for the pixels that its header claims."""
-    start = file.read(540)
-    known = _known(start)
-    if known is None:
+    header = _header_in(nibabel, file.read(540))
+    if header is None:
         raise InputError(f"{name} is no NIfTI file: give another")
-    header = getattr(nibabel, known).from_fileobj(io.BytesIO(start))
     if header["magic"].item() not in (b"n+1", b"n+2"):
         raise InputError(f"{name} is no NIfTI file of one piece: save it as .nii or .nii.gz")
     offset = float(header["vox_offset"])
@@ -311,5 +320,5 @@ def _claims(nibabel: Any, file: Any, name: str) -> tuple[Any, int]:
         if length < 1:
             raise InputError(f"{name} has a side of {length}: save it again")
         count *= int(length)
-    image = nibabel.Nifti1Image if known == _HEADERS[348] else nibabel.Nifti2Image
+    image = nibabel.Nifti1Image if len(header.binaryblock) == 348 else nibabel.Nifti2Image
     return image, int(offset) + count * header.get_data_dtype().itemsize

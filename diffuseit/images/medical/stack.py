@@ -67,9 +67,10 @@ class Stack(ABC):
     def write(
         self, path: Path, suffix: str, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
     ) -> None:
-        """Write a file of the kind of the source, as its `suffix` says. `pixels` gives the levels [H, W] or colors [H, W, 3] of each slice.
+        """Write a file of the kind of the source, as its `suffix` says.
 
-        The slices are asked for one after the other, so that the memory does not depend on their number.
+        `pixels` gives the levels [H, W] or colors [H, W, 3] of each slice. It is asked for one after the other, so that
+        the memory does not depend on their number.
         """
 
     def _choose(
