@@ -53,12 +53,24 @@ class Target:
         Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
         for temporary files. Raise `InputError` if nothing can be written anywhere.
         """
-        name = f"{self.path.stem}.png"
+
+        def write(path: Path, overwrite: bool) -> None:
+            save_picture(image, path, text, mark=mark, overwrite=overwrite)
+
+        return self.put(write, self.path.with_suffix(".png").name)
+
+    def put(self, write: Callable[[Path, bool], None], name: str | None = None) -> Path:
+        """Write a file by `write(path, overwrite)` and return where it is.
+
+        Where that fails, the file goes under a free name (`name`, or the same) beside it, to the current folder, or to
+        the folder for temporary files. Raise `InputError` if nothing can be written anywhere.
+        """
+        name = name or self.path.name
         folders = (self.path.parent, Path(), Path(tempfile.gettempdir()))
         failure = None
         for target in (self, *(Target(folder / name) for folder in folders)):
             try:
-                saved = target._save(image, text, mark)
+                saved = target._put(write)
             except InputError as error:
                 failure = failure or error
             else:
@@ -68,10 +80,10 @@ class Target:
         assert failure is not None
         raise failure
 
-    def _save(self, image: Image.Image | DeepPicture, text: str | None, mark: SourceType | None) -> Path:
+    def _put(self, write: Callable[[Path, bool], None]) -> Path:
         for path in [self.path] if self.overwrite else _numbered(self.path):
             try:
-                save_picture(image, path, text, mark=mark, overwrite=self.overwrite)
+                write(path, self.overwrite)
             except FileExistsError:
                 continue
             return path

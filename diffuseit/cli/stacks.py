@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..files.claim import claim, claimed
 from ..images.choices import SizeMode
+from ..images.decode import reason
 from ..images.deep import DeepPicture
 from ..images.io import Picture
 from ..images.medical.cut import Cut
@@ -84,8 +86,7 @@ def translate_stack(job: Job, source: Path, stack: Stack, target: Target, option
     if len(stack) == 1:
         with console.step_bar(source.name) as on_step:
             pixels, tally = maker.single(on_step)
-        with claim(target.path):
-            saved = maker.save(target.path, lambda _: pixels, overwrite=target.overwrite)
+        saved = target.put(partial(maker.save, lambda _: pixels))
     else:
         with console.pictures_bar(len(stack)) as show:
             parts, tally = maker.slices(show)
@@ -93,9 +94,7 @@ def translate_stack(job: Job, source: Path, stack: Stack, target: Target, option
             if not mine or not parts.folder.exists():
                 console.say(f"{target.path} is written by another process")
                 return
-            saved = maker.save(
-                target.path, lambda index: parts.load(index, maker.grid.size), overwrite=target.overwrite
-            )
+            saved = target.put(partial(maker.save, parts.reader(maker.grid.size)))
             parts.remove()
     height, width = maker.grid.size
     count = "" if len(stack) == 1 else f"{len(stack)} {stack.noun}s of "
@@ -113,7 +112,7 @@ def translate_into(
     maker = _Maker(job, source, stack, target, options)
     if len(stack) == 1:
         pixels, tally = maker.single(on_step)
-        maker.save(target, lambda _: pixels, overwrite=False)
+        maker.save(lambda _: pixels, target, overwrite=False)
         return maker.recipe, next(iter(tally.verdicts), None)
 
     def show(_number: int, _name: str, step: Step | None) -> None:
@@ -121,7 +120,7 @@ def translate_into(
             on_step(step)
 
     parts, _ = maker.slices(show)
-    maker.save(target, lambda index: parts.load(index, maker.grid.size), overwrite=False)
+    maker.save(parts.reader(maker.grid.size), target, overwrite=False)
     parts.remove()
     return maker.recipe, None
 
@@ -167,12 +166,17 @@ class _Maker:
         show(len(self.stack), self._name, None)
         return parts, tally
 
-    def save(self, target: Path, pixels: Callable[[int], np.ndarray], overwrite: bool) -> Path:
-        """Write the result, whole or not at all."""
+    def save(self, pixels: Callable[[int], np.ndarray], target: Path, overwrite: bool) -> None:
+        """Write the result, whole or not at all. Raise `FileExistsError` as `save_picture` does."""
         about = self._about(self.recipe.to_text())
-        with atomic_path(target, overwrite=overwrite) as temporary:
-            self.stack.write(temporary, suffix_of(target), pixels, self.grid, about)
-        return target
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(target, overwrite=overwrite) as temporary:
+                self.stack.write(temporary, suffix_of(target), pixels, self.grid, about)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {reason(error)}") from None
 
     def _slice(self, index: int, on_step: Callable[[Step], None]) -> tuple[np.ndarray, Verdict | None]:
         picture = _picture(self.stack.picture(index))

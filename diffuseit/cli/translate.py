@@ -44,7 +44,8 @@ _medical = partial(typer.Option, rich_help_panel="With a DICOM or NIfTI file")
 def translate(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(parser=path, metavar="SOURCE", help="The image to translate, or a folder.")
+        Path,
+        typer.Argument(parser=path, metavar="SOURCE", help="The image or volume to translate, or a folder."),
     ],
     to: Annotated[
         list[str] | None,
@@ -126,7 +127,11 @@ def translate(
         FitMode, _shape(help="Keep the shape of SOURCE, crop its middle to a square, or stretch it to one.")
     ] = "keep",
     size: Annotated[
-        SizeMode, _shape(help="Leave the result at the model's size, or bring it to the size of SOURCE.")
+        SizeMode,
+        _shape(
+            help="Leave the result at the model's size, or bring it to the size of SOURCE, as results in DICOM and NIfTI "
+            "are unless this says otherwise."
+        ),
     ] = "model",
     detail: Annotated[
         float,
@@ -217,7 +222,7 @@ def translate(
     With several texts, OUT is a folder with a result for each, and a contact sheet.
     Several commands may work on one folder, also on several machines: each takes what no other one has.
 
-    PNG, WebP, JPEG and TIFF results carry their settings.
+    PNG, WebP, JPEG, TIFF, DICOM and NIfTI results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
     own networks.
     """

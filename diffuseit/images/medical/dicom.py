@@ -22,6 +22,7 @@ from .scale import Scale
 from .stack import Stack
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 _MAX_INFLATED = 256_000_000
 _FREE_BYTES = 256_000_000
 _MOST_PER_BYTE = 4000
@@ -165,21 +166,21 @@ class DicomFrames(Stack):
                 f"{self.name} is compressed as {printable(syntax.name[:90])}, which is not read: "
                 "save it without compression (dcmtk's dcmdjpeg, or gdcmconv --raw)"
             ) from None
-        twelve_bits = syntax == "1.2.840.10008.1.2.4.51" and self.bits > 8
-        if decoder.is_available and not (twelve_bits and set(decoder.available_plugins) == {"pillow"}):
+        lacking = decoder.missing_dependencies
+        if syntax == _JPEG_EXTENDED and self.bits > 8:  # neither Pillow nor GDCM reads 12 bits
+            needed = {"pylibjpeg-libjpeg": "libjpeg"}
+            if not any("libjpeg" in line for line in lacking):
+                return
+        elif decoder.is_available:
             return
+        else:
+            needed = {"python-gdcm": "gdcm", "pyjpegls": "pyjpegls", "pylibjpeg-libjpeg": "libjpeg"}
         plugins = [
-            package
-            for package, name in (
-                ("python-gdcm", "gdcm"),
-                ("pyjpegls", "pyjpegls"),
-                ("pylibjpeg-libjpeg", "libjpeg"),
-            )
-            if any(name in line for line in decoder.missing_dependencies)
-        ]
+            package for package, name in needed.items() if any(name in line for line in lacking)
+        ] or list(needed)
         raise InputError(
             f"{self.name} is compressed as {printable(syntax.name[:90])}: run pip install {' or '.join(plugins)}"
-            + (" (which is under the GPL)" if plugins[-1:] == ["pylibjpeg-libjpeg"] else "")
+            + (" (the last is under the GPL)" if plugins[-1] == "pylibjpeg-libjpeg" else "")
         )
 
     @cached_property

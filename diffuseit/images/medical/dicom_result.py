@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from datetime import datetime, timezone
@@ -81,7 +82,8 @@ class DicomStack(DicomFrames):
     def write(
         self, path: Path, suffix: str, pixels: Callable[[int], np.ndarray], grid: Grid, about: About
     ) -> None:
-        with self.quiet(_TROUBLE):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             _write(self, path, pixels, grid, about)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,11 @@ class Parts:
         with atomic_path(self.file(index)) as new, new.open("wb") as file:
             np.save(file, np.ascontiguousarray(pixels), allow_pickle=False)
 
-    def load(self, index: int, size: tuple[int, int]) -> np.ndarray:
-        """Return a slice of `size` (height, width). Raise `InputError` if it is damaged."""
+    def reader(self, size: tuple[int, int]) -> Callable[[int], np.ndarray]:
+        """Return what reads a slice of `size` (height, width). It raises `InputError` for one that is damaged."""
+        return lambda index: self._load(index, size)
+
+    def _load(self, index: int, size: tuple[int, int]) -> np.ndarray:
         try:
             pixels = np.load(self.file(index), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
