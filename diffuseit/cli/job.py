@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from ..images.sheet import labeled_grid
 from ..images.window import WindowChoice
 from . import console
 from .output import Target, variations_of
+from .signing import unsigned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -118,12 +120,10 @@ class Job:
             console.say(line)
         _end(signatures)
 
-    def into(
-        self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]
-    ) -> Made:
+    def into(self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]) -> Made:
         """Translate `picture`, which is that of the file `source`, into a new file. Return what the file says of it.
 
-        Raise `UnsignedError` if the file is there without the signature that was asked for, and `FileExistsError` if another file has its name.
+        Raise `FileExistsError` if another file has its name.
         """
         recipe = self._with_source(source, picture, target)
         result, verdict = self._translated(picture, source.name, on_step)
@@ -139,7 +139,7 @@ class Job:
 
     def _mark_of(self, source: Path) -> SourceType | None:
         """Return what the result says of its making, for programs that look for it."""
-        return of_result(read_mark(source)) if self.marked else None
+        return _mark_for(source) if self.marked else None
 
     def _signature(self, source: Path, text: str) -> Signature | None:
         """Return what signs a result with these settings, if it is to be signed."""
@@ -147,7 +147,7 @@ class Job:
             return None
         from ..provenance.sign import Origin, Signature
 
-        return Signature(self.credential, Origin(of_result(read_mark(source)), source, text))
+        return Signature(self.credential, Origin(_mark_for(source), source, text))
 
     def _with_source(self, source: Path, picture: AnyPicture, target: Path) -> Recipe:
         """The recipe of the result in `target`. Raise `InputError`, or say so, if the file cannot hold all levels."""
@@ -255,13 +255,11 @@ class Job:
         return image
 
 
-def unsigned(saved: Path, signature: Signature | None) -> str | None:
-    """Return why a saved result is not signed, if it was to be, and say what else is worth knowing."""
-    if signature is None:
-        return None
-    for line in signature.notes:
-        console.note(f"{saved}: {line}")
-    return None if signature.failure is None else f"{saved} is saved, but not signed: {signature.failure}"
+def _mark_for(source: Path) -> SourceType:
+    with warnings.catch_warnings():
+        # Damaged metadata were told when the pixels were read.
+        warnings.simplefilter("ignore")
+        return of_result(read_mark(source))
 
 
 def _end(signatures: Sequence[tuple[Path, Signature | None]]) -> None:

@@ -39,7 +39,7 @@ def verify(
     """Say what the marks of images say: the signature, the kind of image, what it was made of, and the settings.
 
     The exit code is 0 if every FILE is signed and unchanged (and made of --source), 1 if one was changed after signing
-    or is not shown to be made of --source, 2 if one cannot be read or the signature cannot be checked, else 3: one is not signed.
+    or is not shown to be made of --source, 2 if one cannot be read or c2pa-python is missing, else 3: one is unsigned.
     """
     from ..provenance.credential import local_root, read_roots
     from ..provenance.library import available
@@ -53,7 +53,8 @@ def verify(
     codes: set[int] = set()
     for file in files:
         try:
-            report = look_at(file, source=source, roots=roots)
+            with console.notes():
+                report = look_at(file, source=source, roots=roots)
         except InputError as error:
             codes.add(UNREADABLE)
             found.append({"file": printable(str(file)), "error": str(error)})

@@ -129,22 +129,27 @@ def _read(path: Path, *, private: bool = False) -> bytes:
     name = printable(str(path))
     try:
         state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise InputError(f"{name} is no file")
-        if state.st_size > LARGEST_FILE:
-            raise InputError(f"{name} is larger than any key or certificate")
-        if private and os.name == "posix" and state.st_mode & 0o077:
-            raise InputError(f"Others may read the key in {name}: run `chmod 600` on it")
-        return path.read_bytes()
+        # The content of a pipe may never end.
+        content = path.read_bytes() if _is_small_file(state) else None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {reason(error)}") from None
+    if content is None:
+        raise InputError(f"{name} is no file with a key or certificates")
+    if private and os.name == "posix" and state.st_mode & 0o077:
+        raise InputError(f"Others may read the key in {name}: run `chmod 600` on it")
+    return content
+
+
+def _is_small_file(state: os.stat_result) -> bool:
+    return stat.S_ISREG(state.st_mode) and state.st_size <= LARGEST_FILE
 
 
 def _certificates(path: Path) -> list[Certificate]:
     from cryptography import x509
 
+    content = _read(path)
     try:
-        return x509.load_pem_x509_certificates(_read(path))
+        return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise InputError(f"{printable(str(path))} holds no certificate in PEM: {reason(error)}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,4 +80,6 @@ def media_type(path: Path) -> str | None:
 
     Raise `InputError` for what is no image.
     """
-    return TYPES.get(str(look_into(path, lambda image, _: image.format)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return TYPES.get(str(look_into(path, lambda image, _: image.format)))

@@ -80,9 +80,8 @@ def sign(file: Path, suffix: str, credential: Credential, origin: Origin) -> lis
             )
             builder = _builder(origin)
             _add_source(builder, origin.source, title, _UNKNOWN)
-    with atomic_path(file) as temporary:
-        with file.open("rb") as unsigned, temporary.open("w+b") as signed:
-            builder.sign(credential.signer(), kind, unsigned, signed)
+    with atomic_path(file) as temporary, file.open("rb") as unsigned, temporary.open("w+b") as signed:
+        builder.sign(credential.signer(), kind, unsigned, signed)
     return notes
 
 
@@ -105,7 +104,7 @@ def _builder(origin: Origin) -> Any:
         action["parameters"] = made
     manifest = {
         "claim_generator_info": [agent],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+        "assertions": [{"label": "c2pa.actions.v2", "created": True, "data": {"actions": [action]}}],
     }
     builder = c2pa.Builder(json.dumps(manifest), context())
     if origin.source is not None:

@@ -118,7 +118,11 @@ def _read(path: Path, roots: str) -> tuple[State, dict[str, Any], tuple[str, ...
         if what.startswith(("ManifestNotFound", "NotSupported")):
             return "absent", {}, ()
         if what.startswith("Remote"):
-            return "absent", {}, (f"its manifest is elsewhere and is not fetched: {printable(what[:LONGEST])}",)
+            return (
+                "absent",
+                {},
+                (f"its manifest is elsewhere and is not fetched: {printable(what[:LONGEST])}",),
+            )
         return "damaged", {}, (printable(what[:LONGEST]),)
     except OSError as error:
         raise InputError(f"{printable(str(path))} cannot be read: {error.strerror or error}") from None
@@ -155,9 +159,7 @@ def _ingredient(found: object) -> Ingredient:
     state: State = "valid" if "active_manifest" in values else "absent"
     if state == "valid" and codes:
         state = "expired" if codes == [_EXPIRED] else "tampered"
-    return Ingredient(
-        _text(values.get("title")) or "", _text(values.get("relationship")) or "", state
-    )
+    return Ingredient(_text(values.get("title")) or "", _text(values.get("relationship")) or "", state)
 
 
 def _of_source(
