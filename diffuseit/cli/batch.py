@@ -20,6 +20,7 @@ from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
 from .options import is_folder
 from .output import is_medical, result_names, taken
+from .signing import unsigned
 from .stacks import StackOptions, translate_into
 from .texts import slug
 
@@ -46,10 +47,14 @@ class Work:
 
 @dataclass
 class Outcome:
-    """How many results were saved, and why others were not: a source and a reason, each once."""
+    """How many results were saved, and why others were not: a source and a reason, each once.
+
+    `unsigned` says which ones were saved without the signature that was asked for, and why.
+    """
 
     done: int = 0
     failed: int = 0
+    unsigned: list[str] = field(default_factory=list)
     failures: dict[tuple[Path, str], None] = field(default_factory=dict)
 
 
@@ -92,9 +97,9 @@ def translate_all(
             try:
                 job, on_step = jobs[each.to], _on_step(show, number, name)
                 if is_medical(each.target, each.source):
-                    made = translate_into(job, each.source, each.target, options, on_step)
+                    recipe, verdict = translate_into(job, each.source, each.target, options, on_step)
                     outcome.done += 1
-                    table = table and _tabulated(each, [], *made)
+                    table = table and _tabulated(each, [], recipe, verdict)
                     continue
                 check_writable(each.target)
                 if read is None or read[0] != each.source:
@@ -105,7 +110,9 @@ def translate_all(
                 )
                 made = job.into(each.source, read[1], each.target, on_step)
                 outcome.done += 1
-                table = table and _tabulated(each, beside, *made)
+                if (failure := unsigned(each.target, made.signature)) is not None:
+                    outcome.unsigned.append(failure)
+                table = table and _tabulated(each, beside, made.recipe, made.verdict)
             except FileExistsError:
                 pass
             except Exception as error:  # one image's trouble, memory for one, is not the next one's

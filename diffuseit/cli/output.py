@@ -46,16 +46,22 @@ class Target:
                 raise InputError(f"{self.path} is the {role} itself: give another name with -o")
 
     def save(
-        self, image: Image.Image | DeepPicture, text: str | None = None, mark: SourceType | None = None
+        self,
+        image: Image.Image | DeepPicture,
+        text: str | None = None,
+        mark: SourceType | None = None,
+        finish: Callable[[Path, str], None] | None = None,
     ) -> Path:
         """Save an image that took long to make, with `text` and `mark` in its metadata, and return where it is.
+
+        `finish` is that of `save_picture`.
 
         Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
         for temporary files. Raise `InputError` if nothing can be written anywhere.
         """
 
         def write(path: Path, overwrite: bool) -> None:
-            save_picture(image, path, text, mark=mark, overwrite=overwrite)
+            save_picture(image, path, text, mark=mark, finish=finish, overwrite=overwrite)
 
         return self.put(write, self.path.with_suffix(".png").name)
 

@@ -131,6 +131,10 @@ class _Maker:
     def __init__(self, job: Job, source: Path, stack: Stack, target: Path, options: StackOptions) -> None:
         from ..images.recipe import FileRef
 
+        if job.credential is not None:
+            raise InputError(
+                f"{stack.name}: results in DICOM and NIfTI cannot be signed, so leave out --sign"
+            )
         self.stack, self.target = stack, target
         self.recipe = replace(
             job.recipe,
