@@ -100,7 +100,7 @@ def translate(
     features: Annotated[
         str | None,
         _checkpoint(
-            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models. [default: paper]"
+            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models; by default 'paper'."
         ),
     ] = None,
     cfg: Annotated[
@@ -109,7 +109,7 @@ def translate(
             min=0,
             max=100,
             metavar="X",
-            help="How strongly the model itself follows --to. More gives less variety. [default: 3]",
+            help="How strongly the model itself follows --to. More gives less variety. By default 3.",
         ),
     ] = None,
     resolution: Annotated[
@@ -131,7 +131,7 @@ def translate(
         SizeMode | None,
         _shape(
             help="Leave the result at the model's size, or bring it to the size of SOURCE. "
-            "[default: model; source for films and views]"
+            "By default 'model' for images, 'source' for films and views."
         ),
     ] = None,
     detail: Annotated[
@@ -213,7 +213,7 @@ def translate(
     ] = None,
     fps: Annotated[
         float | None,
-        _film(min=0.01, max=1000, metavar="X", help="Frames a second of a folder. [default: 24]"),
+        _film(min=0.01, max=1000, metavar="X", help="Frames a second of a folder, by default 24."),
     ] = None,
     consensus: Annotated[
         float | None,
@@ -221,7 +221,7 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves. More flickers less, and is softer. [default: 1]",
+            help="How far frames are averaged along what moves. More flickers less, and is softer. By default 1.",
         ),
     ] = None,
     at_once: Annotated[
@@ -230,7 +230,7 @@ def translate(
             min=1,
             max=1000,
             metavar="N",
-            help="Frames translated together. Fewer need less memory. [default: 8]",
+            help="Frames translated together. Fewer need less memory. By default 8.",
         ),
     ] = None,
 ) -> None:
@@ -288,14 +288,14 @@ def translate(
         name = "--at-once" if consensus is None else "--consensus"
         raise InputError(f"{name} is for films and views: {source} is none")
     if sequence is not None:
-        given = {
+        contradictions = {
             "--variations": variations > 1,
             "--with-labels": with_labels is not None,
             "--shard": part.of > 1,
             "--window": window != "auto",
             "several texts": in_styles,
         }
-        if refused := [name for name, there in given.items() if there]:
+        if refused := [name for name, there in contradictions.items() if there]:
             raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
         numbers = (some or Range()).within(sequence.count, str(source))
         film_target = target_of(sequence, source, output)
@@ -370,8 +370,12 @@ def translate(
 
         if not is_folder(source):
             job = replace(job, recipe=replace(recipe, source=FileRef.of(source, folder)))
-        held = {"consensus": consensus, "window": at_once}
-        settings = FilmSettings(**{name: value for name, value in held.items() if value is not None})
+        settings = FilmSettings()
+        settings = replace(
+            settings,
+            consensus=settings.consensus if consensus is None else consensus,
+            window=settings.window if at_once is None else at_once,
+        )
         film = FilmJob(job, sequence, numbers, film_target, settings)
         film.check()
         film.run()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -111,9 +110,16 @@ def save_animation(
     options = file_options(
         ".png" if kind == "PNG" else suffix, text, None if mark is None else marks.xmp(mark)
     )
-    options |= {"GIF": _gif(images, plays), "WEBP": {"loop": plays, "quality": 95}, "PNG": {"loop": plays}}[
-        kind
-    ]
+    clear = any(image.has_transparency_data for image in images)
+    if kind == "GIF":
+        # A GIF says how often it is repeated, and nothing if it plays once. A transparent pixel of it shows the frame
+        # before, unless that was removed.
+        options |= ({} if plays == 1 else {"loop": max(0, plays - 1)}) | ({"disposal": 2} if clear else {})
+    elif kind == "WEBP":
+        # Without mixed frames, libwebp 1.6 loses the transparency of frames whose colors are alike.
+        options |= {"loop": plays, "quality": 95, "allow_mixed": clear}
+    else:
+        options |= {"loop": plays}
     try:
         with atomic_path(path) as temporary:
             images[0].save(
@@ -121,14 +127,6 @@ def save_animation(
             )
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be written: {reason(error)}") from None
-
-
-def _gif(images: list[Image.Image], plays: int) -> dict[str, Any]:
-    """The options of Pillow's writer. A GIF says how often it is repeated, and nothing if it plays once."""
-    repeats = {} if plays == 1 else {"loop": max(0, plays - 1)}
-    # A transparent pixel shows the frame before, unless that was removed.
-    clear = any(image.has_transparency_data for image in images)
-    return repeats | ({"disposal": 2} if clear else {})
 
 
 def _plays(image: Image.Image) -> int:

@@ -214,13 +214,12 @@ def save_video(
     be written.
     """
     kind, _ = _ENCODERS[path.suffix.lower()]
-    try:
-        with atomic_path(path) as temporary, _sound_of(source) as sound:
-            _encode(frames, temporary, kind, path, size, source, sound, cut, metadata or {})
-    except (OSError, ValueError, *_errors()) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be written: {reason(error)}") from None
+    with (
+        _in_words(f"{path} cannot be written"),
+        atomic_path(path) as temporary,
+        _sound_of(source) as sound,
+    ):
+        _encode(frames, temporary, kind, path, size, source, sound, cut, metadata or {})
 
 
 @contextmanager
@@ -263,7 +262,10 @@ def _encode(
             end = frame.start + frame.duration
             if copy is not None:
                 copy.until(begin if cut else None, begin, frame.start)
-        output.mux(stream.encode(None))
+        rest = stream.encode(None)
+        if rest and begin is not None:
+            rest[-1].duration = max(1, round((end - begin) / time_base) - latest)
+        output.mux(rest)
         if copy is not None and begin is not None:
             copy.until(begin if cut else None, begin, end if cut else None)
 
@@ -442,8 +444,8 @@ def _in_words(what: str) -> Iterator[None]:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What PyAV raises on bytes of a stranger."""
-    return (_av().FFmpegError, ValueError, OverflowError, MemoryError)
+    """What PyAV raises on bytes of a stranger, or on a full disk."""
+    return (_av().FFmpegError, OSError, ValueError, OverflowError, MemoryError)
 
 
 def _av() -> ModuleType:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -98,7 +99,7 @@ class Views:
         if len(found) > MAX_VIEWS:
             raise InputError(f"{folder} has {len(found)} views: at most {MAX_VIEWS} are read")
         found.sort(key=lambda view: natural(view.name))
-        if twice := [a.name for a, b in zip(found, found[1:]) if a.name == b.name]:
+        if twice := [a.name for a, b in pairwise(found) if a.name == b.name]:
             raise InputError(f"{folder} has two poses of {printable(twice[0])}: remove one")
         for view in found:
             _check_pose(view)
@@ -153,8 +154,8 @@ class Views:
         for view in self.views:
             if view.intrinsics is None:
                 raise InputError(
-                    f"the camera of {printable(view.name)} has a distortion, so its depth map cannot be used: undistort "
-                    "the images first (`colmap image_undistorter`), or move the depth maps away"
+                    f"the camera of {printable(view.name)} has a distortion, so its depth map cannot be used: "
+                    "undistort the images first (`colmap image_undistorter`), or move the depth maps away"
                 )
 
     def copy_poses(self, folder: Path) -> None:
@@ -163,9 +164,12 @@ class Views:
             target = folder / name
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with open_regular(self.path / name, name) as source, atomic_path(target) as new:
-                    with new.open("wb") as file:
-                        shutil.copyfileobj(source, file)
+                with (
+                    open_regular(self.path / name, name) as source,
+                    atomic_path(target) as new,
+                    new.open("wb") as file,
+                ):
+                    shutil.copyfileobj(source, file)
             except OSError as error:
                 raise InputError(f"{target} cannot be written: {reason(error)}") from None
 
@@ -215,9 +219,8 @@ def _intrinsics(camera: dict[str, Any], image: Path, where: str) -> Matrix | Non
 
     height, width = read_size(image)
     if "w" in camera and "h" in camera and (camera["w"], camera["h"]) != (width, height):
-        raise InputError(
-            f"{where} is for {shown(camera['w'])}x{shown(camera['h'])} pixels, its image has {width}x{height}"
-        )
+        said = f"{shown(camera['w'])}x{shown(camera['h'])}"
+        raise InputError(f"{where} is for {said} pixels, its image has {width}x{height}")
     if "fl_x" in camera:
         x = _number(camera["fl_x"], where)
         y = _number(camera.get("fl_y", x), where)
