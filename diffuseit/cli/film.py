@@ -165,7 +165,7 @@ class FilmJob:
             except BaseException as error:
                 self._say_unfinished(unfinished, error)
                 raise
-            unfinished.remove()
+            unfinished.remove(self.numbers)
         count = "1 frame" if len(self.numbers) == 1 else f"{len(self.numbers)} frames"
         height, width = self._size()
         console.say(f"Saved {self.target.path} ({count}, {width}x{height}, {time.monotonic() - began:.1f} s)")
@@ -345,7 +345,7 @@ class FilmJob:
         done = list(takewhile(unfinished.has, self.numbers))
         some = sum(map(unfinished.has, self.numbers))
         if not some:
-            unfinished.remove()
+            unfinished.remove(self.numbers)
             return
         ready = f"{some} of {len(self.numbers)} frames are kept in {unfinished.folder}"
         end = self.numbers.start + len(done)

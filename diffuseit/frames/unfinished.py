@@ -55,12 +55,14 @@ class Unfinished:
         """Keep a finished frame [3, H, W] in [-1, 1]."""
         save_picture(to_pil(picture), self._file(number))
 
-    def remove(self) -> None:
-        """Remove the folder, unless somebody put other files into it."""
+    def remove(self, numbers: range) -> None:
+        """Remove the folder, unless it has frames of other numbers, or files of somebody else."""
         with suppress(OSError):
-            for file in (*self.folder.glob("[0-9]*.png"), self.folder / ABOUT):
-                file.unlink(missing_ok=True)
-            self.folder.rmdir()
+            files = list(self.folder.glob("[0-9]*.png"))
+            if {file.name for file in files} <= {self._file(number).name for number in numbers}:
+                for file in (*files, self.folder / ABOUT):
+                    file.unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06}.png"

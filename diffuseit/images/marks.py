@@ -14,9 +14,18 @@ from PIL import Image
 SourceType = Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia", "algorithmicMedia"]
 """An image that a trained model has changed, one that it has made, and one that a program without training has made."""
 
+MEANINGS: dict[str, str] = {
+    "compositeWithTrainedAlgorithmicMedia": "a trained model has changed it",
+    "trainedAlgorithmicMedia": "a trained model has made it",
+    "algorithmicMedia": "a program without training has made it",
+}
+"""What terms mean, in words."""
+
 PNG_KEY = "XML:com.adobe.xmp"
 TIFF_TAG = 700
-_TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""Before the names of the terms."""
+
 _FOUND = re.compile(
     rb"DigitalSourceType[^<]{0,80}?https?://cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,64})"
 )
@@ -32,7 +41,7 @@ def of_result(source: str | None) -> SourceType:
 
 def address(mark: SourceType) -> str:
     """Return the term as IPTC names it everywhere: an address."""
-    return f"{_TERMS}{mark}"
+    return f"{TERMS}{mark}"
 
 
 def xmp(mark: SourceType) -> bytes:
