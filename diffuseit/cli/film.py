@@ -64,13 +64,26 @@ def find_sequence(
         raise InputError(f"{source} is no folder: --as views takes one with images and their poses")
     elif source.suffix.lower() in SUFFIXES:
         found = Video.open(source)
-    elif output is None or output.suffix.lower() in (*ANIMATED, *WRITTEN):
+    elif _moves(source, output):
         found = Animation.open(source)
     if found is None and (kind == "film" or frames is not None):
         raise InputError(f"{source} is one image: --frames and --as film take a film, or a folder of frames")
     if fps is not None and not isinstance(found, FrameFolder):
         raise InputError("--fps is for a folder of frames: other films have times of their own")
     return found
+
+
+def _moves(source: Path, output: Path | None) -> bool:
+    """Whether a file with the name of the result shows all frames of an animated image.
+
+    A PNG may, but whoever names one for a GIF means an image.
+    """
+    if output is None:
+        return True
+    suffix = output.suffix.lower()
+    return suffix in (*ANIMATED, *WRITTEN) and (
+        suffix != ".png" or source.suffix.lower() in (".png", ".apng")
+    )
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,10 @@ class FilmJob:
         """Raise `InputError` if the result cannot be written. Say what is worth knowing."""
         for text in getattr(self.sequence, "notes", ()):
             console.note(text)
+        if isinstance(self.sequence, Views) and self._size() != self.sequence.size:
+            raise InputError(
+                "the poses are for images of the size of SOURCE: leave out --size model and --fit"
+            )
         path, size, count = self.target.path, self._size(), len(self.numbers)
         if self._is_folder:
             check_writable_folder(path)
@@ -203,11 +220,17 @@ class FilmJob:
         pictures = self._pictures(first, broken)
         picture = next(pictures, None)
         if picture is None:
-            raise broken[0] if broken else InputError(f"{name} ends before frame {first}")
+            if broken:
+                raise broken[0]
+            return
         fit = job.fit_of(picture, name)
         arguments = job.arguments(picture, fit)
         job.look_ahead(arguments["source"], name)
         preset, style = job.recipe.preset, arguments["style"]
+        if preset.sampler.restart_above is not None:
+            console.note(
+                "frames that are made together do not start again, unlike single images with this preset"
+            )
 
         def canvases() -> Iterator[Tensor]:
             yield arguments["source"][0]

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..images import marks
-from ..images.decode import FORMATS, open_frames, reason
+from ..images.decode import ANIMATED, FORMATS, look_into, open_frames, reason
 from ..images.io import check_writable_folder, read_picture
 from ..images.metadata import file_options
 from .base import Frame
@@ -50,6 +50,8 @@ class Animation:
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if look_into(path, lambda image, _: image.format) not in ANIMATED:
+                return None
             with open_frames(path) as (image, total, frame):
                 hidden = int(bool(image.info.get("default_image")))
                 plays = _plays(image)
