@@ -29,6 +29,7 @@ from ...files.atomic import atomic_path
 from ...film import FilmSettings, Link, link_by_flow, translate_sequence
 from ...images.io import to_pil
 from ...images.sheet import save_sheet
+from ...losses import CorrespondenceLoss
 from ...models.bundle import Models
 from ...presets import PRESETS
 from ..judge import Judge, class_index
@@ -51,30 +52,36 @@ SHOWN = 3
 _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
 _BLOCK = 7  # pixels of the side of a block that is matched
+_FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
 _FIGURES = ("warp", "ssim", "mae", "style", "flicker", "drift", "disparity", "seconds")
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the sequence of a row is made: what the product's settings are replaced by."""
+    """How the sequence of a row is made: by other settings than the product's, or with estimated flow."""
 
     film: FilmSettings
-    shared: bool = True
+    shared_noise: bool = False
     estimated: bool = False
 
 
-_PRODUCT = FilmSettings()
+_ONLY_LOSS = FilmSettings(during=0.0, consensus=0.0, loss=CorrespondenceLoss())
 WAYS: dict[str, Way] = {
-    "loss": Way(replace(_PRODUCT, consensus=0.0)),
-    "consensus": Way(replace(_PRODUCT, loss=None)),
-    "both": Way(_PRODUCT),
-    "loss-estimated": Way(replace(_PRODUCT, consensus=0.0), estimated=True),
-    "consensus-estimated": Way(replace(_PRODUCT, loss=None), estimated=True),
-    "both-estimated": Way(_PRODUCT, estimated=True),
+    "alone": Way(FilmSettings(during=0.0, consensus=0.0)),
+    "same": Way(FilmSettings(during=0.0, consensus=0.0), shared_noise=True),
+    "loss": Way(_ONLY_LOSS),
+    "same-loss": Way(_ONLY_LOSS, shared_noise=True),
+    "after": Way(FilmSettings(during=0.0)),
+    "during": Way(FilmSettings(consensus=0.0)),
+    "same-film": Way(FilmSettings(), shared_noise=True),
+    "film": Way(FilmSettings()),
+    "film-estimated": Way(FilmSettings(), estimated=True),
 }
-ROWS = ("source", "first", "truth", "alone", "same", *WAYS)
-"""The source; the translation of the first frame, repeated; the true film; frames that are translated alone, with
-noise of their own and with the same noise; and with correspondences."""
+"""Frames that are translated alone, with noise of their own and with the same noise; with the loss; with the consensus
+at the end, or in each step, or both (with the same noise, too); and by optical flow that is estimated."""
+
+ROWS = ("source", "first", "truth", *WAYS)
+"""The source; the translation of the first frame, repeated; the true film; and what is translated."""
 
 
 def run_film(
@@ -200,7 +207,7 @@ def measure(made: Tensor, truth: Tensor, shot: Shot, spec: Spec, kind: Kind, jud
     if float(still.mean()) > 0.1:
         found["flicker"] = warp_error(made, onward, shot, still)
     if kind == "views":
-        found["disparity"] = disparity_error(made, shot)
+        found["disparity"] = disparity_error(made, truth, shot)
     return found
 
 
@@ -212,21 +219,29 @@ def warp_error(made: Tensor, links: Correspondence, shot: Shot, where: Tensor | 
     return ((difference * sure).sum() / sure.sum().clamp_min(1)).item()
 
 
-def disparity_error(made: Tensor, shot: Shot) -> float:
-    """Return the mean error in pixels of block matching between the first view and the last, where both see a pixel."""
+def disparity_error(made: Tensor, truth: Tensor, shot: Shot) -> float:
+    """Return the mean error in pixels of block matching between the first view and the last.
+
+    It counts where both see a pixel, and where its block in the true view is not flat.
+    """
     first, last = luminance(made[:1]), luminance(made[-1:])
     exact = -shot.flow([0], [len(made) - 1])[:, :1]
-    sure = shot.links([(0, len(made) - 1)]).certainty * shot.plain()[:1]
+    light = luminance(truth[:1])
+    variance = _of_blocks(light.square()) - _of_blocks(light).square()
+    sure = shot.links([(0, len(made) - 1)]).certainty * (variance > _FLAT**2)
     x = torch.arange(made.shape[-1], dtype=torch.float32, device="cpu").expand(made.shape[-2:])
     y = torch.arange(made.shape[-2], dtype=torch.float32, device="cpu")[:, None].expand(made.shape[-2:])
     steps = torch.arange(0, _BASELINE * (len(made) - 1) + 1, 0.5, device="cpu")
     costs = []
     for step in steps.tolist():
         moved = sampled(last, torch.stack([x - step, y]).unsqueeze(0))
-        padded = F.pad((first - moved).abs(), (_BLOCK // 2,) * 4, mode="replicate")
-        costs.append(F.avg_pool2d(padded, _BLOCK, stride=1))
+        costs.append(_of_blocks((first - moved).abs()))
     matched = steps[torch.cat(costs).argmin(0)]
     return (((matched - exact).abs() * sure).sum() / sure.sum()).item()
+
+
+def _of_blocks(values: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(values, (_BLOCK // 2,) * 4, mode="replicate"), _BLOCK, stride=1)
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -279,12 +294,11 @@ def _networks() -> tuple[Models, Judge]:
 def _made(row: str, kind: Kind, shot: Shot, source: Tensor, spec: Spec, models: Models) -> Tensor:
     to, from_ = (prompt(spec.domain, style) for style in (spec.target, spec.source))
     losses, seed = PRESET.build(models, to, from_), spec.seed
-    if row in ("alone", "same", "first"):
-        sampler = replace(PRESET.sampler, shared_noise=row == "same")
-        part = source[:1] if row == "first" else source
-        found = translate_with(models.ddpm, part, losses, sampler, seed).pictures
-        return found.expand_as(source) if row == "first" else found
+    if row == "first":
+        found = translate_with(models.ddpm, source[:1], losses, PRESET.sampler, seed).pictures
+        return found.expand_as(source)
     way = WAYS[row]
+    sampler = replace(PRESET.sampler, shared_noise=way.shared_noise)
     link: Link = link_by_flow
     if not way.estimated:
         exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
@@ -293,7 +307,7 @@ def _made(row: str, kind: Kind, shot: Shot, source: Tensor, spec: Spec, models: 
             part = exact.keep(lambda a, b: a in indices and b in indices)
             return part.renumbered(lambda i: i - indices.start)
 
-    made = translate_sequence(models.ddpm, source, losses, PRESET.sampler, seed, film=way.film, link=link)
+    made = translate_sequence(models.ddpm, source, losses, sampler, seed, film=way.film, link=link)
     return torch.stack([frame.picture for frame in made])
 
 
