@@ -130,6 +130,7 @@ class _Maker:
 
     def __init__(self, job: Job, source: Path, stack: Stack, target: Path, options: StackOptions) -> None:
         from ..images.recipe import FileRef
+        from ..images.resize import Fit
 
         if job.credential is not None:
             raise InputError(
@@ -145,7 +146,8 @@ class _Maker:
             detail=options.detail if options.size == "source" else 0.0,
         )
         self.job = replace(job, recipe=self.recipe)
-        self.grid = Grid.of(self.job.fit_of(stack.size), self.recipe.size)
+        fit = Fit.of(stack.size, job.models.ddpm, self.recipe.fit)
+        self.grid = Grid.of(fit, self.recipe.size)
         self._name = source.name
         self._options = options
         stack.check_writable(self.grid, self._about(self.recipe.to_text()))
