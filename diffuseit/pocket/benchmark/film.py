@@ -6,7 +6,7 @@ proves nothing: a film that repeats its first frame has nearly none. It is read 
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -41,11 +41,13 @@ from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
 from .tasks import Spec, draw_specs, prompt
 
-Kind = Literal["film", "views"]
+Kind = Literal["film", "views", "volume"]
 Figures = dict[str, float]
+Measure = Callable[..., tuple[dict[str, Figures], dict[str, Tensor]]]
+"""Returns what `measure_sequence` does."""
 
 PRESET = PRESETS["fast-text"]
-FRAMES = {"film": 12, "views": 5}
+FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
 
@@ -53,7 +55,7 @@ _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
 _BLOCK = 7  # pixels of the side of a block that is matched
 _FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
-_FIGURES = ("warp", "ssim", "mae", "style", "flicker", "drift", "disparity", "seconds")
+_FIGURES = ("warp", "excess", "ssim", "mae", "style", "flicker", "drift", "disparity", "seconds")
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def run_film(
     seeds: range = HELD_OUT,
     processes: int = 1,
     console: Console | None = None,
+    measure: Measure | None = None,
 ) -> dict[str, Any]:
-    """Measure n sequences, in so many processes, and print a table.
+    """Measure n sequences by `measure` (`measure_sequence`), in so many processes, and print a table.
 
     Raise `InputError` for rows that there are not.
     """
@@ -105,7 +108,7 @@ def run_film(
     count = frames or FRAMES[kind]
     made: dict[str, list[Figures]] = {row: [] for row in rows}
     shown: dict[str, list[Tensor]] = {}
-    one = partial(measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
+    one = partial(measure or measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
     for index, (figures, pictures) in enumerate(_all(one, n, processes)):
         for row, found in figures.items():
             made[row].append(found)
@@ -138,17 +141,18 @@ def measure_sequence(
     index: int, *, kind: Kind, frames: int, rows: Sequence[str], seeds: range
 ) -> tuple[dict[str, Figures], dict[str, Tensor]]:
     """Return the figures of one sequence, and its images [N, 3, H, W], by row."""
-    models, judge = _networks()
+    models, judge = networks()
     # Views need depth, which animals before a wall hardly have.
     spec = draw_specs([index if kind == "film" else 2 * index], seeds)[0]
     motion = film_motion(spec.seed, index, frames) if kind == "film" else views_motion(frames)
     shot = shoot(sample_geometry(spec.domain, [spec.seed]), motion)
     source, truth = (shot.pictures(style, spec.seed + 1) for style in (spec.source, spec.target))
+    exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
     figures, pictures = {}, {}
     for row in rows:
         began = time.process_time()
         made = {"source": source, "truth": truth}.get(row)
-        made = _made(row, kind, shot, source, spec, models) if made is None else made
+        made = translated(row, exact, source, spec, models) if made is None else made
         seconds = time.process_time() - began
         figures[row] = {**measure(made, truth, shot, spec, kind, judge), "seconds": seconds / frames}
         pictures[row] = made
@@ -287,11 +291,12 @@ def _all(one: Any, n: int, processes: int) -> Iterator[tuple[dict[str, Figures],
 
 
 @cache
-def _networks() -> tuple[Models, Judge]:
+def networks() -> tuple[Models, Judge]:
     return pocket_models(), pocket_judge()
 
 
-def _made(row: str, kind: Kind, shot: Shot, source: Tensor, spec: Spec, models: Models) -> Tensor:
+def translated(row: str, exact: Correspondence, source: Tensor, spec: Spec, models: Models) -> Tensor:
+    """Return the translation of a sequence [N, 3, H, W] in the way of a row. `exact` are its correspondences."""
     to, from_ = (prompt(spec.domain, style) for style in (spec.target, spec.source))
     losses, seed = PRESET.build(models, to, from_), spec.seed
     if row == "first":
@@ -299,14 +304,12 @@ def _made(row: str, kind: Kind, shot: Shot, source: Tensor, spec: Spec, models: 
         return found.expand_as(source)
     way = WAYS[row]
     sampler = replace(PRESET.sampler, shared_noise=way.shared_noise)
-    link: Link = link_by_flow
-    if not way.estimated:
-        exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
 
-        def link(indices: range, frames: Tensor) -> Correspondence:
-            part = exact.keep(lambda a, b: a in indices and b in indices)
-            return part.renumbered(lambda i: i - indices.start)
+    def known(indices: range, frames: Tensor) -> Correspondence:
+        part = exact.keep(lambda a, b: a in indices and b in indices)
+        return part.renumbered(lambda i: i - indices.start)
 
+    link: Link = link_by_flow if way.estimated else known
     made = translate_sequence(models.ddpm, source, losses, sampler, seed, film=way.film, link=link)
     return torch.stack([frame.picture for frame in made])
 
@@ -324,7 +327,7 @@ def _summary(found: Sequence[Figures]) -> dict[str, Any]:
 def _shown(row: dict[str, Any], name: str) -> str:
     if name not in row:
         return ""
-    digits = {"warp": 4, "flicker": 4, "drift": 4, "ssim": 3, "mae": 3}.get(name, 2)
+    digits = {"warp": 4, "excess": 4, "flicker": 4, "drift": 4, "ssim": 3, "mae": 3}.get(name, 2)
     interval = row[f"{name}_ci"]
     return f"{row[name]:.{digits}f}" + (
         "" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.{digits}f}"
