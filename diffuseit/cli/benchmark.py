@@ -47,10 +47,10 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large", "verdict"],
+        Literal["pixel", "latent", "large", "verdict", "labels"],
         typer.Option(
-            help="The pixel model and its ablations, guidance of the latent model, results larger than the model, or "
-            "how often the verdict on a result is right."
+            help="The pixel model and its ablations, guidance of the latent model, results larger than the model, "
+            "how often the verdict on a result is right, or what translated images with their labels are worth."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -82,6 +82,15 @@ def pocket(
     scale: Annotated[
         Literal["2", "4"], typer.Option(help="With --task large: how many times larger than the model.")
     ] = "2",
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            metavar="N",
+            help="With --task labels: how many pairs of styles are measured at a time.",
+        ),
+    ] = 1,
 ) -> None:
     """Measure how well style is reached and structure is kept.
 
@@ -95,6 +104,8 @@ def pocket(
         raise InputError("--guide goes with --methods: add --methods all")
     if scale != "2" and task != "large":
         raise InputError("--scale goes with --task large: add it")
+    if processes != 1 and task != "labels":
+        raise InputError("--processes goes with --task labels: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -121,6 +132,13 @@ def pocket(
 
         names = LARGE_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
         run_large(n, output, scale=int(scale), rows=names, seeds=scenes, console=console.results)
+        return
+    if task == "labels":
+        from ..pocket.benchmark.labels import ROWS as LABELS_ROWS
+        from ..pocket.benchmark.labels import run_labels
+
+        names = LABELS_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_labels(n, output, rows=names, seeds=scenes, processes=processes, console=console.results)
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:
