@@ -19,6 +19,7 @@ MODULES = (
     "latent_sampler",
     "model_options",
     "variations",
+    "part_of_batch",
     "color",
     "evaluate",
     "full_size",
