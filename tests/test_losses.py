@@ -9,6 +9,7 @@ import torch
 from losses_alone import Toward, guidance
 from torch import nn
 
+from diffuseit.correspondence import neighbors
 from diffuseit.errors import InputError
 from diffuseit.guidance.loop import sample
 from diffuseit.guidance.settings import SamplerSettings
@@ -314,6 +315,7 @@ def test_a_recipe_names_only_the_losses_that_there_are():
 @pytest.mark.parametrize("kind", get_args(AnyLoss))
 def test_labels_name_every_term_of_a_loss(models, scene, kind):
     inputs = {"vit": models.vit, "clip": models.clip, "style": scene, "face": Embedding()}
+    inputs["correspondence"] = neighbors(len(scene), (scene.shape[-2], scene.shape[-1]))
     loss = bound(kind().with_prompts("winter", None), **inputs)
     terms = loss.loss.terms(scene, loss.inputs, cache.features)
     assert {term.name for term in terms} == kind.labels.keys()

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import DiffuseITError
-from . import benchmark, console, evaluate, gallery, inspect, models, translate
+from . import benchmark, console, evaluate, gallery, inspect, models, translate, verify
 
 # click's. Newer versions of typer have a copy of click, under no public name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -58,6 +58,7 @@ app = typer.Typer(
 app.command()(translate.translate)
 app.command()(translate.presets)
 app.command()(evaluate.evaluate)
+app.command()(verify.verify)
 app.command()(benchmark.demo)
 app.command()(gallery.gallery)
 app.add_typer(benchmark.app, name="benchmark")

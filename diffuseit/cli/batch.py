@@ -19,6 +19,7 @@ from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
 from .options import is_folder
 from .output import result_names, taken
+from .signing import unsigned
 from .texts import slug
 
 if TYPE_CHECKING:
@@ -44,10 +45,14 @@ class Work:
 
 @dataclass
 class Outcome:
-    """How many results were saved, and why others were not: a source and a reason, each once."""
+    """How many results were saved, and why others were not: a source and a reason, each once.
+
+    `unsigned` says which ones were saved without the signature that was asked for, and why.
+    """
 
     done: int = 0
     failed: int = 0
+    unsigned: list[str] = field(default_factory=list)
     failures: dict[tuple[Path, str], None] = field(default_factory=dict)
 
 
@@ -93,7 +98,9 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
                 beside = [] if labels is None else job.with_labels(labels, each.source, read[1], each.target)
                 made = job.into(each.source, read[1], each.target, _on_step(show, number, name))
                 outcome.done += 1
-                table = table and _tabulated(each, beside, *made)
+                if (failure := unsigned(each.target, made.signature)) is not None:
+                    outcome.unsigned.append(failure)
+                table = table and _tabulated(each, beside, made.recipe, made.verdict)
             except FileExistsError:
                 pass
             except Exception as error:  # one image's trouble, memory for one, is not the next one's

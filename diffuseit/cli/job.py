@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import typer
 from torch import Tensor
 
 import diffuseit
@@ -35,6 +37,7 @@ from ..images.sheet import labeled_grid
 from ..images.window import WindowChoice
 from . import console
 from .output import Target, variations_of
+from .signing import unsigned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,15 +45,26 @@ if TYPE_CHECKING:
     from ..evaluation.verdict import Verdict
     from ..guidance.loop import Step
     from ..models.bundle import Models
+    from ..provenance.credential import Credential
+    from ..provenance.sign import Signature
 
 AnyPicture = Picture | DeepPicture
+
+
+class Made(NamedTuple):
+    """What is said of a result."""
+
+    recipe: Recipe
+    verdict: Verdict | None
+    signature: Signature | None
 
 
 @dataclass(frozen=True)
 class Job:
     """A recipe with the networks and images that it names. It makes any source into a result.
 
-    A `marked` one says in its metadata that a trained model has changed it (`images/marks.py`).
+    A `marked` one says in its metadata that a trained model has changed it (`images/marks.py`). With a `credential`,
+    results are signed.
     """
 
     recipe: Recipe
@@ -59,6 +73,7 @@ class Job:
     mask: Picture | None = None
     window: WindowChoice = "auto"
     marked: bool = True
+    credential: Credential | None = None
 
     def one(self, source: Path, picture: AnyPicture, target: Target) -> None:
         """Translate one image."""
@@ -66,9 +81,12 @@ class Job:
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
             result, verdict = self._translated(picture, source.name, on_step)
-        saved = target.save(result, _document(recipe, verdict, target.path), self._mark_of(source))
+        text = _document(recipe, verdict, target.path)
+        signature = self._signature(source, text)
+        saved = target.save(result, text, self._mark_of(source), signature)
         facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
         console.say(f"Saved {saved} {facts}{_said(verdict)}")
+        _end([(saved, signature)])
 
     def variations(self, source: Path, picture: AnyPicture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
@@ -88,18 +106,21 @@ class Job:
         verdicts = self._verdicts(pictures, arguments)
         images = [self._finished(picture, fit, result[None]) for result in pictures]
         lines, mark = [], self._mark_of(source)
+        signatures: list[tuple[Path, Signature | None]] = []
         made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
         for each, image, verdict, seed, score in made:
-            saved = each.save(image, _document(replace(recipe, seed=seed), verdict, each.path), mark)
+            text = _document(replace(recipe, seed=seed), verdict, each.path)
+            signature = self._signature(source, text)
+            saved = each.save(image, text, mark, signature)
+            signatures.append((saved, signature))
             lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){_said(verdict)}")
         grid = labeled_grid(torch.cat([to_tensor(_seen(image)) for image in images]), labels(found))
         saved = sheet.save(grid, mark=mark)
         for line in (*lines, f"Saved {saved} ({time.monotonic() - began:.1f} s)"):
             console.say(line)
+        _end(signatures)
 
-    def into(
-        self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]
-    ) -> tuple[Recipe, Verdict | None]:
+    def into(self, source: Path, picture: AnyPicture, target: Path, on_step: Callable[[Step], None]) -> Made:
         """Translate `picture`, which is that of the file `source`, into a new file. Return what the file says of it.
 
         Raise `FileExistsError` if another file has its name.
@@ -107,8 +128,9 @@ class Job:
         recipe = self._with_source(source, picture, target)
         result, verdict = self._translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target)
-        save_picture(result, target, text, mark=self._mark_of(source), overwrite=False)
-        return recipe, verdict
+        signature = self._signature(source, text)
+        save_picture(result, target, text, mark=self._mark_of(source), finish=signature, overwrite=False)
+        return Made(recipe, verdict, signature)
 
     def with_labels(self, labels: Labels, source: Path, picture: AnyPicture, target: Path) -> list[Path]:
         """Write the labels of `source` for its result in `target`, and return where they are."""
@@ -117,7 +139,15 @@ class Job:
 
     def _mark_of(self, source: Path) -> SourceType | None:
         """Return what the result says of its making, for programs that look for it."""
-        return of_result(read_mark(source)) if self.marked else None
+        return _mark_for(source) if self.marked else None
+
+    def _signature(self, source: Path, text: str) -> Signature | None:
+        """Return what signs a result with these settings, if it is to be signed."""
+        if self.credential is None:
+            return None
+        from ..provenance.sign import Origin, Signature
+
+        return Signature(self.credential, Origin(_mark_for(source), source, text))
 
     def _with_source(self, source: Path, picture: AnyPicture, target: Path) -> Recipe:
         """The recipe of the result in `target`. Raise `InputError`, or say so, if the file cannot hold all levels."""
@@ -223,6 +253,22 @@ class Job:
         if transparency is not None:
             image.putalpha(transparency)
         return image
+
+
+def _mark_for(source: Path) -> SourceType:
+    with warnings.catch_warnings():
+        # Damaged metadata were told when the pixels were read.
+        warnings.simplefilter("ignore")
+        return of_result(read_mark(source))
+
+
+def _end(signatures: Sequence[tuple[Path, Signature | None]]) -> None:
+    """End the command with exit code 1 if a saved result is not signed, and was to be."""
+    failures = [unsigned(*each) for each in signatures]
+    for failure in filter(None, failures):
+        console.complain(failure)
+    if any(failures):
+        raise typer.Exit(1)
 
 
 def _as_kept(pictures: Tensor, source: AnyPicture) -> Tensor:

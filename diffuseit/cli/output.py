@@ -45,9 +45,15 @@ class Target:
                 raise InputError(f"{self.path} is the {role} itself: give another name with -o")
 
     def save(
-        self, image: Image.Image | DeepPicture, text: str | None = None, mark: SourceType | None = None
+        self,
+        image: Image.Image | DeepPicture,
+        text: str | None = None,
+        mark: SourceType | None = None,
+        finish: Callable[[Path, str], None] | None = None,
     ) -> Path:
         """Save an image that took long to make, with `text` and `mark` in its metadata, and return where it is.
+
+        `finish` is that of `save_picture`.
 
         Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
         for temporary files. Raise `InputError` if nothing can be written anywhere.
@@ -57,7 +63,7 @@ class Target:
         failure = None
         for target in (self, *(Target(folder / name) for folder in folders)):
             try:
-                saved = target._save(image, text, mark)
+                saved = target._save(image, text, mark, finish)
             except InputError as error:
                 failure = failure or error
             else:
@@ -67,10 +73,16 @@ class Target:
         assert failure is not None
         raise failure
 
-    def _save(self, image: Image.Image | DeepPicture, text: str | None, mark: SourceType | None) -> Path:
+    def _save(
+        self,
+        image: Image.Image | DeepPicture,
+        text: str | None,
+        mark: SourceType | None,
+        finish: Callable[[Path, str], None] | None,
+    ) -> Path:
         for path in [self.path] if self.overwrite else _numbered(self.path):
             try:
-                save_picture(image, path, text, mark=mark, overwrite=self.overwrite)
+                save_picture(image, path, text, mark=mark, finish=finish, overwrite=self.overwrite)
             except FileExistsError:
                 continue
             return path

@@ -20,6 +20,7 @@ from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
 from . import console
 from .options import is_folder, path
+from .signing import credential_for
 from .texts import texts_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
     from .batch import Outcome
 
 MOST_VARIATIONS = 64
+_BESIDE_AGAIN = {
+    "source",
+    "again",
+    "output",
+    "style",
+    "mask",
+    "models",
+    "device",
+    "mark",
+    "sign",
+    "cert",
+    "key",
+}
 
 # The groups of options in the help.
 _what = partial(typer.Option, rich_help_panel="What the result shows")
@@ -179,6 +193,21 @@ def translate(
             help="Say in the metadata that a trained model has changed the image (IPTC's DigitalSourceType).",
         ),
     ] = True,
+    sign: Annotated[
+        bool,
+        _results(
+            "--sign",
+            help="Sign results (C2PA), with SOURCE as their origin. Without --key, with a local key that is made on "
+            "first use.",
+        ),
+    ] = False,
+    cert: Annotated[
+        Path | None,
+        _results(parser=path, metavar="PEM", help="With --sign: your certificate and those above it."),
+    ] = None,
+    key: Annotated[
+        Path | None, _results(parser=path, metavar="PEM", help="With --sign: the private key of --cert.")
+    ] = None,
     output: Annotated[
         Path | None,
         _results(
@@ -202,13 +231,13 @@ def translate(
     """
     if again is not None:
         given = _given(ctx)
-        if others := given - {"source", "again", "output", "style", "mask", "models", "device", "mark"}:
+        if others := given - _BESIDE_AGAIN:
             names = ", ".join(f"--{name.rstrip('_').replace('_', '-')}" for name in sorted(others))
             raise InputError(f"--again takes every setting from {again}: leave out {names}")
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
         where = models if "models" in given else None
-        _translate_again(again, source, output, style, mask, where, device, mark)
+        _translate_again(again, source, output, style, mask, where, device, mark, (sign, cert, key))
         return
     texts = texts_of(to or [], targets)
     in_styles = len(texts) > 1 or targets is not None
@@ -264,6 +293,8 @@ def translate(
             picture = read_source(source, chosen_window)
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
+    suffix = ".png" if picture is None else target.path.suffix.lower()
+    credential = credential_for(sign, cert, key, marked=mark, suffix=suffix)
     with console.notes():
         style_picture = None if style is None else read_levels(style, chosen_window)
         mask_picture = None if mask is None else read_picture(mask)
@@ -296,7 +327,7 @@ def translate(
         own=networks.own,
         style_window=getattr(style_picture, "window", None),
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, marked=mark)
+    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
     if picture is None:
         jobs: dict[str | None, Job] = {None: job} | {
             text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
@@ -306,7 +337,7 @@ def translate(
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
-        if outcome.failed:
+        if outcome.failed or outcome.unsigned:
             raise typer.Exit(1)
     elif variations > 1:
         job.variations(source, picture, target, variations)
@@ -343,6 +374,7 @@ def _translate_again(
     models: str | None,
     device: str,
     marked: bool,
+    signing: tuple[bool, Path | None, Path | None],
 ) -> None:
     """Translate one image with the settings in the metadata of the result `made`.
 
@@ -362,6 +394,8 @@ def _translate_again(
     folder = target.path.parent
     # A wrong name is told before the seconds that torch takes. How to read the pixels, the recipe says.
     check_readable(source)
+    sign, certificates, key = signing
+    credential = credential_for(sign, certificates, key, marked=marked, suffix=target.path.suffix.lower())
 
     from ..images.recipe import FileRef, Recipe
     from .job import Job
@@ -388,7 +422,8 @@ def _translate_again(
     )
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
-    Job(now, networks.models, style_picture, mask_picture, marked=marked).one(source, picture, target)
+    job = Job(now, networks.models, style_picture, mask_picture, marked=marked, credential=credential)
+    job.one(source, picture, target)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:
@@ -420,6 +455,8 @@ def _say_batch(source: Path, output: Path, count: int, outcome: Outcome) -> None
         console.note(f"{source} has {unread}")
     for picture, reason in outcome.failures:
         console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
+    for failure in outcome.unsigned:
+        console.complain(failure)
 
 
 def _read(file: Path, window: Window | None) -> Picture | DeepPicture:

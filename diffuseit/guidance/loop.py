@@ -16,7 +16,7 @@ from ..performance.options import FULL_SPEED, Execution
 from .guidance import Guidance, Guided, InnerGuidance
 from .inversion import invert
 from .mask import blend, check_mask, mean_inside
-from .rng import Rng, Seeded
+from .rng import Rng, Seeded, Shared
 from .settings import SamplerSettings
 from .solvers import SOLVERS
 from .timetable import Visit
@@ -97,7 +97,8 @@ def sample(
 ) -> Iterator[Step]:
     """Translate `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
-    Image i of the batch at `seed` equals a single run at `seed + i`. `rng` replaces the seeded one. `x_start`, in the
+    Image i of the batch at `seed` equals a single run at `seed + i` (with `shared_noise`, at `seed`, as long as no loss
+    joins the images). `rng` replaces the seeded one. `x_start`, in the
     backbone's space, replaces the first x_t that would be drawn. Where `mask`
     [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back in every step (Avrahami et al. 2022,
     arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps (0: never) `Step.shares` are
@@ -123,10 +124,15 @@ def sample(
         first = invert_source(run)
         return replace(run, x_start=first if x_start is None else x_start[items].detach().to(guidance.x_0))
 
+    draws = Shared if settings.shared_noise else Seeded
     if settings.restart_above is None:
-        return walk(prepare(slice(None), losses, rng or Seeded(seed, len(source))))
+        return walk(prepare(slice(None), losses, rng or draws(seed, len(source))))
     return _restarting(
-        lambda i: prepare(slice(i, i + 1), [loss.for_item(i) for loss in losses], rng or Seeded(seed + i, 1)),
+        lambda i: prepare(
+            slice(i, i + 1),
+            [loss.for_item(i) for loss in losses],
+            rng or draws(seed if settings.shared_noise else seed + i, 1),
+        ),
         len(source),
     )
 

@@ -9,10 +9,9 @@ from torch import Tensor
 from ..errors import InputError
 from ..losses.base import BoundLoss
 from ..models.base import Backbone
-from ..models.crops import Crops
 from ..performance.options import FULL_SPEED, Execution
 from .guidance import Guidance
-from .rng import SEEDS, Seeded
+from .rng import SEEDS, Shared
 from .settings import MOST_STEPS, SamplerSettings
 from .timetable import Visit
 
@@ -27,23 +26,6 @@ class Variations:
     pictures: Tensor
     seeds: tuple[int, ...]
     scores: Tensor
-
-
-class _SameCrops:
-    """The same crops for all images, so that luck with them decides nothing."""
-
-    def __init__(self, seed: int, batch: int):
-        self._one, self._batch = Seeded(seed, 1), batch
-
-    def noise(self, shape: torch.Size) -> Tensor:
-        return self._one.noise(torch.Size((1, *shape[1:]))).expand(shape)
-
-    def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
-        crops = self._one.crops(count, image_size)
-        return Crops(**{name: part.expand(self._batch, -1) for name, part in vars(crops).items()})
-
-    def labels(self, num_classes: int) -> Tensor:
-        return self._one.labels(num_classes).expand(self._batch)
 
 
 @torch.no_grad()
@@ -61,7 +43,7 @@ def score(
     All images are translations of `source` [1, 3, H, W]. `steps` matters to backbones that know one number of steps.
     """
     sources = source.expand_as(pictures).contiguous()
-    rng = _SameCrops(seed, len(pictures))
+    rng = Shared(seed, len(pictures))
     guidance = Guidance(losses, sources, backbone, SamplerSettings(steps=steps, skip=0), rng, options=options)
     # The inversion of a source ends at the source.
     guidance.anchors[0] = guidance.x_0

@@ -48,3 +48,20 @@ class Seeded:
         return torch.cat(
             [torch.randint(num_classes, (1,), generator=g, device="cpu") for g in self.generators]
         )
+
+
+class Shared:
+    """All images draw the same numbers, those of `Seeded(seed, 1)`, so that luck makes no difference between them."""
+
+    def __init__(self, seed: int, batch: int):
+        self._one, self._batch = Seeded(seed, 1), batch
+
+    def noise(self, shape: torch.Size) -> Tensor:
+        return self._one.noise(torch.Size((1, *shape[1:]))).expand(shape)
+
+    def crops(self, count: int, image_size: tuple[int, int]) -> Crops:
+        crops = self._one.crops(count, image_size)
+        return Crops(**{name: part.expand(self._batch, -1) for name, part in vars(crops).items()})
+
+    def labels(self, num_classes: int) -> Tensor:
+        return self._one.labels(num_classes).expand(self._batch)

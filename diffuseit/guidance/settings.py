@@ -36,6 +36,8 @@ class SamplerSettings:
 
     `balance` "adaptive" makes the weights of the losses importances, 0 to 1, and divides each gradient by the running
     mean of its norm (`balance.py`), so that the same weights suit any number of steps.
+    With `shared_noise` all images of a batch draw the same random numbers, so that images which differ little, such as
+    the frames of a film, get results which differ little.
     Raise `InputError` for numbers that cannot work.
     """
 
@@ -53,6 +55,7 @@ class SamplerSettings:
     tail_steps: int | None = number(None, low=1, high=MOST_STEPS)
     balance: BalanceMode = "fixed"
     start_color: float = number(1.0, low=0.0, high=1.0)
+    shared_noise: bool = False
 
     def __post_init__(self) -> None:
         check(self)

@@ -8,6 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,6 +227,7 @@ def save_picture(
     text: str | None = None,
     *,
     mark: marks.SourceType | None = None,
+    finish: Callable[[Path, str], None] | None = None,
     overwrite: bool = True,
 ) -> None:
     """Write the image whole or not at all, and make the folders above it. The extension says the format.
@@ -233,7 +235,8 @@ def save_picture(
     PNG and TIFF files hold all levels of a picture of more than 8 bits (`DeepPicture.save`), others its window.
 
     `text` (ASCII) and `mark` go into the file's metadata where the format can hold them (`file_options`). Transparency
-    is kept where the format has it, else the image is laid on white. Raise `InputError` if the file cannot be written,
+    is kept where the format has it, else the image is laid on white. `finish` gets the finished file and the extension
+    (lower case), before the file gets its name. Raise `InputError` if the file cannot be written,
     and `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
@@ -255,6 +258,8 @@ def save_picture(
                 image.save(temporary, kind, options)
             else:
                 image.save(temporary, format=Image.registered_extensions()[kind], **options)
+            if finish is not None:
+                finish(temporary, kind)
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise

@@ -14,9 +14,18 @@ from PIL import Image
 SourceType = Literal["compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia", "algorithmicMedia"]
 """An image that a trained model has changed, one that it has made, and one that a program without training has made."""
 
+MEANINGS: dict[str, str] = {
+    "compositeWithTrainedAlgorithmicMedia": "a trained model has changed it",
+    "trainedAlgorithmicMedia": "a trained model has made it",
+    "algorithmicMedia": "a program without training has made it",
+}
+"""What terms mean, in words."""
+
 PNG_KEY = "XML:com.adobe.xmp"
 TIFF_TAG = 700
-_TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""Before the names of the terms."""
+
 _FOUND = re.compile(
     rb"DigitalSourceType[^<]{0,80}?https?://cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,64})"
 )
@@ -37,7 +46,7 @@ def xmp(mark: SourceType) -> bytes:
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
         'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmp:CreatorTool="DiffuseIT" '
-        f'Iptc4xmpExt:DigitalSourceType="{_TERMS}{mark}"/></rdf:RDF></x:xmpmeta>\n'
+        f'Iptc4xmpExt:DigitalSourceType="{TERMS}{mark}"/></rdf:RDF></x:xmpmeta>\n'
         '<?xpacket end="w"?>'
     ).encode()
 

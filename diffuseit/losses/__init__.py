@@ -3,6 +3,7 @@
 from .anchor import AnchorLoss
 from .base import BoundLoss, Loss, Term, View, bind
 from .color_statistics import ColorStatisticsLoss
+from .correspondence import CorrespondenceLoss
 from .divergence import SemanticDivergenceLoss
 from .identity import IdentityLoss
 from .image_style import ImageStyleLoss
@@ -14,6 +15,7 @@ from .text_style import TextStyleLoss
 AnyLoss = (
     AnchorLoss
     | ColorStatisticsLoss
+    | CorrespondenceLoss
     | IdentityLoss
     | ImageStyleLoss
     | RangeLoss
@@ -29,6 +31,7 @@ __all__ = [
     "AnyLoss",
     "BoundLoss",
     "ColorStatisticsLoss",
+    "CorrespondenceLoss",
     "IdentityLoss",
     "ImageStyleLoss",
     "Loss",

@@ -29,6 +29,8 @@ NEEDS = {
     "clip": "a CLIP ensemble",
     "style": "a style image",
     "face": "a network that embeds faces",
+    "correspondence": "the correspondences of the images",
+    "references": "finished images that others correspond to",
 }
 """The inputs that losses may need, by the names under which `bind` takes them."""
 

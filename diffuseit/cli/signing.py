@@ -1,0 +1,53 @@
+"""Signatures of results, as `diffuseit translate` makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from . import console
+
+if TYPE_CHECKING:
+    from ..provenance.credential import Credential
+    from ..provenance.sign import Signature
+
+
+def credential_for(
+    sign: bool, certificates: Path | None, key: Path | None, *, marked: bool, suffix: str
+) -> Credential | None:
+    """Return the key for results with an extension (lower case), if they are to be signed.
+
+    Raise `InputError` for options that contradict each other, for a key that cannot be used, and for a format that
+    cannot be signed.
+    """
+    if not sign:
+        if certificates is not None or key is not None:
+            raise InputError("--cert and --key go with --sign: add it")
+        return None
+    if not marked:
+        raise InputError("A signature says what has made an image: leave out --no-mark or --sign")
+    if (certificates is None) != (key is None):
+        raise InputError("--cert and --key belong together: give both, or neither for the local key")
+
+    from ..provenance.credential import KEY_FILE, keys_folder, local_credential, read_credential
+    from ..provenance.sign import check_signable
+
+    check_signable(suffix)
+    if certificates is not None and key is not None:
+        return read_credential(certificates, key)
+    file = keys_folder() / KEY_FILE
+    new = not file.exists()
+    found = local_credential()
+    if new:
+        console.note(f"{file} is your new signing key, for results of this machine: keep it to yourself")
+    return found
+
+
+def unsigned(saved: Path, signature: Signature | None) -> str | None:
+    """Return why a saved result is not signed, if it was to be, and say what else is worth knowing."""
+    if signature is None:
+        return None
+    for line in signature.notes:
+        console.note(f"{saved}: {line}")
+    return None if signature.failure is None else f"{saved} is saved, but not signed: {signature.failure}"
