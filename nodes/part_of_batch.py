@@ -64,7 +64,9 @@ class PartOfBatch(io.ComfyNode):
     @checked
     def execute(cls, image: Tensor, index: int, of: int, seed: int) -> io.NodeOutput:
         if index >= of:
-            raise InputError(f"index: there is no part {index} of {of}: parts count from 0, so use at most {of - 1}")
+            raise InputError(
+                f"index: there is no part {index} of {of}: parts count from 0, so use at most {of - 1}"
+            )
         if of > len(image):
             raise InputError(f"of: {len(image)} images do not make {of} parts: use at most {len(image)}")
         part = Shard(index + 1, of).stretch(len(image))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,13 +100,27 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
                 outcome.done += 1
                 if (failure := unsigned(each.target, made.signature)) is not None:
                     outcome.unsigned.append(failure)
-                table = table and _tabulated(each, beside, made.recipe, made.verdict)
+                table = table and tabulated(each, beside, made.recipe, made.verdict)
             except FileExistsError:
                 pass
             except Exception as error:  # one image's trouble, memory for one, is not the next one's
                 outcome.failed += 1
                 outcome.failures[each.source, in_words(error)] = None
         show(len(work), "", None)
+    return outcome
+
+
+def follow(settled: Iterable[tuple[Path, str]], count: int) -> Outcome:
+    """Show how many of `count` results others have made: each is a source, and why there is no result, or ""."""
+    outcome = Outcome()
+    with console.pictures_bar(count) as show:
+        for number, (source, failure) in enumerate(settled, 1):
+            if failure:
+                outcome.failed += 1
+                outcome.failures[source, failure] = None
+            else:
+                outcome.done += 1
+            show(number, source.name if number < count else "", None)
     return outcome
 
 
@@ -157,7 +171,7 @@ def _caption(text: str) -> str:
     return text if text.isprintable() and all(ord(character) < 0x250 for character in text) else slug(text)
 
 
-def _tabulated(work: Work, labels: Sequence[Path], recipe: Recipe, verdict: Verdict | None) -> bool:
+def tabulated(work: Work, labels: Sequence[Path], recipe: Recipe, verdict: Verdict | None) -> bool:
     """Put a verdict into the table of its folder. Return whether that may go on; if not, why is said."""
     if verdict is None:
         return True

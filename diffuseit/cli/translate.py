@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -218,6 +218,19 @@ def translate(
             help="The file or folder to write. By default SOURCE-translated in the current folder.",
         ),
     ] = None,
+    engine: Annotated[
+        Literal["here", "ray"],
+        _results(help="Who makes the results of a folder: this process, or the workers of a Ray cluster."),
+    ] = "here",
+    workers: Annotated[
+        int | None,
+        _results(
+            min=1,
+            metavar="N",
+            help="With --engine ray: how many workers. By default as many as there are processors, or GPUs with "
+            "--device cuda.",
+        ),
+    ] = None,
 ) -> None:
     """Translate an image toward a text or a style image.
 
@@ -253,12 +266,18 @@ def translate(
     if part.of > 1 and not is_folder(source):
         raise InputError(f"--shard is for a folder: {source} is none")
 
-    from ..images.io import check_readable, read_levels, read_picture, read_source
+    from ..images.io import check_readable, read_source
     from ..images.labels import Labels
     from ..images.window import parse_window
-    from .batch import Outcome, save_sheet, translate_all, work_in
+    from .batch import Outcome, follow, save_sheet, translate_all, work_in
     from .output import folder_for, taken, target_for
 
+    if engine == "ray" and not (is_folder(source) or in_styles):
+        raise InputError("--engine ray is for a folder or several texts: leave it out for one result")
+    if engine == "ray" and sign:
+        raise InputError("--engine ray goes without --sign: a private key stays on its machine")
+    if workers is not None and engine != "ray":
+        raise InputError("--workers goes with --engine ray: add it")
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
@@ -295,45 +314,40 @@ def translate(
             labels = Labels.find(with_labels, [source], folder)
     suffix = ".png" if picture is None else target.path.suffix.lower()
     credential = credential_for(sign, cert, key, marked=mark, suffix=suffix)
-    with console.notes():
-        style_picture = None if style is None else read_levels(style, chosen_window)
-        mask_picture = None if mask is None else read_picture(mask)
-
     from ..images.marks import of_result
-    from ..images.recipe import Recipe
-    from ..preset_files import find_preset, presets_folder
-    from .job import Job
-    from .networks import Choice, check_texts, choose
+    from .request import Request
 
-    chosen = None if preset is None else find_preset(preset, presets_folder())
-    choice = Choice(models, features, cfg, resolution, device)
-    networks, settled = choose(choice, texts[0] if texts else None, from_, chosen, steps, skip, resample)
-    for text in texts[1:]:
-        check_texts(settled, text, from_)
-    recipe = Recipe(
-        models=networks.name,
-        weights=networks.weights,
-        preset=settled,
-        seed=seed,
-        to=texts[0] if texts else None,
+    request = Request(
+        to=texts,
         from_=from_,
-        style=_reference(style, folder),
-        mask=_reference(mask, folder),
+        style=style,
+        mask=mask,
+        models=models,
+        preset=preset,
+        seed=seed,
+        steps=steps,
+        skip=skip,
+        resample=resample,
+        features=features,
+        cfg=cfg,
+        resolution=resolution,
+        device="cpu" if engine == "ray" else device,
         fit=fit,
         size=size,
-        detail=detail if size == "source" else 0.0,
-        versions=networks.versions,
-        checkpoint=networks.checkpoint,
-        own=networks.own,
-        style_window=getattr(style_picture, "window", None),
+        detail=detail,
+        window=window,
+        mark=mark,
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
+    jobs = request.jobs(folder, credential)
+    job = jobs[None]
     if picture is None:
-        jobs: dict[str | None, Job] = {None: job} | {
-            text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
-            for text in texts
-        }
-        outcome = translate_all(todo, jobs, labels)
+        if engine == "ray":
+            from .ray import translate_on_ray
+
+            settled = translate_on_ray(todo, replace(request, device=device), folder, labels, workers)
+            outcome = follow(settled, len(todo))
+        else:
+            outcome = translate_all(todo, jobs, labels)
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
