@@ -15,6 +15,7 @@
 Each row gets the columns `result` (a PNG file), `summary` (the verdict), and `error`.
 """
 
-from .cli.ray import Request, Translator
+from .cli.ray import Translator
+from .cli.request import Request
 
 __all__ = ["Request", "Translator"]
