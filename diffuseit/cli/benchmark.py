@@ -47,10 +47,11 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large", "verdict", "labels"],
+        Literal["pixel", "latent", "large", "verdict", "film", "views", "labels"],
         typer.Option(
             help="The pixel model and its ablations, guidance of the latent model, results larger than the model, "
-            "how often the verdict on a result is right, or what translated images with their labels are worth."
+            "how often the verdict on a result is right, films, views of a scene, or what translated images with "
+            "their labels are worth."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -88,9 +89,13 @@ def pocket(
             min=1,
             max=256,
             metavar="N",
-            help="With --task labels: how many pairs of styles are measured at a time.",
+            help="With --task film, views, and labels: how many sequences, or pairs of styles, at a time.",
         ),
     ] = 1,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=2, max=1000, metavar="N", help="With --task film and views: images of a sequence."),
+    ] = None,
 ) -> None:
     """Measure how well style is reached and structure is kept.
 
@@ -104,8 +109,11 @@ def pocket(
         raise InputError("--guide goes with --methods: add --methods all")
     if scale != "2" and task != "large":
         raise InputError("--scale goes with --task large: add it")
-    if processes != 1 and task != "labels":
-        raise InputError("--processes goes with --task labels: add it")
+    sequences = task in ("film", "views")
+    if frames is not None and not sequences:
+        raise InputError("--frames goes with --task film or views: add it")
+    if processes != 1 and not sequences and task != "labels":
+        raise InputError("--processes goes with --task film, views or labels: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -139,6 +147,22 @@ def pocket(
 
         names = LABELS_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
         run_labels(n, output, rows=names, seeds=scenes, processes=processes, console=console.results)
+        return
+    if task == "film" or task == "views":
+        from ..pocket.benchmark.film import ROWS as FILM_ROWS
+        from ..pocket.benchmark.film import run_film
+
+        names = FILM_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_film(
+            n,
+            output,
+            kind=task,
+            frames=frames,
+            rows=names,
+            seeds=scenes,
+            processes=processes,
+            console=console.results,
+        )
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:
