@@ -144,7 +144,9 @@ def translate_on_ray(
         for row in made.iter_rows():
             yield Path(row["path"]), row["error"]
     except ray.exceptions.RayError as error:
-        raise ModelError(f"Ray has stopped: {in_words(error)}") from None
+        # The last line of a traceback from a worker says what went wrong.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ModelError(f"Ray has stopped: {reason[:300]}") from None
     finally:
         if here:
             ray.shutdown()

@@ -303,7 +303,12 @@ def translate(
         if not is_folder(source):
             check_readable(source)
         if with_labels is not None:
-            labels = Labels.find(with_labels, dict.fromkeys(each.source for each in work), folder)
+            # Workers of Ray have another current folder.
+            labels = Labels.find(
+                with_labels.absolute() if engine == "ray" else with_labels,
+                dict.fromkeys(each.source for each in work),
+                folder,
+            )
     else:
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})

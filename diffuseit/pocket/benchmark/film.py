@@ -6,11 +6,9 @@ proves nothing: a film that repeats its first frame has nearly none. It is read 
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +37,7 @@ from ..world.moving import Shot, shoot
 from ..world.render import sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
+from .processes import each
 from .tasks import Spec, draw_specs, prompt
 
 Kind = Literal["film", "views"]
@@ -106,7 +105,7 @@ def run_film(
     made: dict[str, list[Figures]] = {row: [] for row in rows}
     shown: dict[str, list[Tensor]] = {}
     one = partial(measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
-    for index, (figures, pictures) in enumerate(_all(one, n, processes)):
+    for index, (figures, pictures) in enumerate(each(one, range(n), processes)):
         for row, found in figures.items():
             made[row].append(found)
         for row, sequence in pictures.items() if index < SHOWN else ():
@@ -275,15 +274,6 @@ def save_moving(shown: dict[str, list[Tensor]], path: Path, scale: int = 2) -> N
         images[0].save(
             target, format="WEBP", save_all=True, append_images=images[1:], duration=120, loop=0, quality=80
         )
-
-
-def _all(one: Any, n: int, processes: int) -> Iterator[tuple[dict[str, Figures], dict[str, Tensor]]]:
-    if processes == 1:
-        yield from map(one, range(n))
-        return
-    # A process that is forked from one that has run torch may hang.
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(one, range(n))
 
 
 @cache

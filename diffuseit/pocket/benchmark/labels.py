@@ -6,11 +6,9 @@ labeled images of B a training set gets: (mIoU - mIoU of A) / (mIoU of B - mIoU 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from ..models import pocket_models
 from ..world.render import DOMAINS, SEGMENTS, STYLES, render, sample_geometry, segment
 from ..world.seeds import HELD_OUT, TUNING
 from .metrics import Interval
+from .processes import each
 from .run import BATCH, translate_tasks
 from .segmenter import confusion, mean_iou, train_segmenter
 from .tasks import Spec, Tasks, build_tasks
@@ -96,7 +95,7 @@ def run_labels(
     console = console or Console()
     wanted = [row for row in ROWS if row in rows or row in ("source", "truth")]
     found, shown = [], []
-    for one, first in _each(partial(measure_pair, n=n, rows=wanted, seeds=seeds), pairs, processes):
+    for one, first in each(partial(measure_pair, n=n, rows=wanted, seeds=seeds), pairs, processes):
         figures = ", ".join(f"{row} {value['miou']:.3f}" for row, value in one["rows"].items())
         console.print(f"{one['pair']}: mIoU {figures}", markup=False, highlight=False, soft_wrap=True)
         found.append(one)
@@ -217,14 +216,3 @@ def _summary(row: str, pairs: Sequence[dict[str, Any]], images: int) -> dict[str
 def _translated(tasks: Tasks, preset: str) -> Tensor:
     models, parts = pocket_models(), range(0, len(tasks), BATCH)
     return torch.cat([translate_tasks(tasks[at : at + BATCH], models, PRESETS[preset], at) for at in parts])
-
-
-def _each(
-    measure: Callable[[Pair], tuple[dict[str, Any], np.ndarray]], pairs: Sequence[Pair], processes: int
-) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    if processes == 1:
-        yield from map(measure, pairs)
-        return
-    # A process that is forked from one that has run torch may hang.
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(measure, pairs)
