@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from ..images.deep import DeepPicture
 from ..images.folder import images_in
 from ..images.io import check_writable, read_levels, read_source, read_text, save_picture
 from ..images.labels import Labels
+from ..images.medical.kinds import result_suffix
 from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
 from .options import is_folder
-from .output import result_names, taken
+from .output import is_medical, result_names, taken
 from .signing import unsigned
+from .stacks import StackOptions, translate_into
 from .texts import slug
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from ..guidance.loop import Step
     from ..images.marks import SourceType
     from ..images.recipe import Recipe
-    from .job import AnyPicture, Job
+    from .job import AnyPicture, Job, Made
 
 SHEET = "contact-sheet.png"
 _SHEET_TEXT = "contact sheet of diffuseit translate"
@@ -59,44 +62,53 @@ class Outcome:
 def work_in(source: Path, output: Path, texts: Sequence[str], in_styles: bool) -> list[Work]:
     """Return the results of a folder, or of one image, in the order of their making.
 
-    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`.
+    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`. Those of medical files are of their
+    own kind.
     """
-    sources = images_in(source) if is_folder(source) else [source]
+    sources = images_in(source, volumes=True) if is_folder(source) else [source]
     if not in_styles:
         names = result_names(sources)
         return [
-            Work(each, output / f"{name}.png", texts[0] if texts else None)
+            Work(each, output / f"{name}{result_suffix(each)}", texts[0] if texts else None)
             for each, name in zip(sources, names, strict=True)
         ]
     names = result_names(sources, room=64)
     return [
-        Work(each, output / f"{name}--{slug(text)}.png", text)
+        Work(each, output / f"{name}--{slug(text)}{result_suffix(each)}", text)
         for each, name in zip(sources, names, strict=True)
         for text in texts
     ]
 
 
-def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labels | None) -> Outcome:
+def translate_all(
+    work: list[Work], jobs: Mapping[str | None, Job], labels: Labels | None, options: StackOptions
+) -> Outcome:
     """Make the results that are not there. One that another process makes is left alone and counts as neither.
 
     `jobs` are by the text that they translate to. The verdicts go into a table beside the results, and the `labels` of
-    the sources into a folder.
+    the sources into a folder. `options` are those of medical files.
     """
     outcome, table = Outcome(), True
-    read: tuple[Path, AnyPicture] | None = None
+    last: tuple[Path, AnyPicture] | None = None
+
+    def read(job: Job, source: Path) -> AnyPicture:
+        """The image, which is read once for all texts."""
+        nonlocal last
+        if last is None or last[0] != source:
+            with console.notes():
+                last = source, read_source(source, job.window)
+        return last[1]
+
     queue = claimed(work, lambda each: each.target, _say_waiting)
     with console.pictures_bar(len(work)) as show, closing(queue):
         for number, each in queue:
             name = each.source.name
             show(number, name, None)
             try:
-                check_writable(each.target)
                 job = jobs[each.to]
-                if read is None or read[0] != each.source:
-                    with console.notes():
-                        read = each.source, read_source(each.source, job.window)
-                beside = [] if labels is None else job.with_labels(labels, each.source, read[1], each.target)
-                made = job.into(each.source, read[1], each.target, _on_step(show, number, name))
+                made, beside = make(
+                    each, job, labels, options, partial(read, job), _on_step(show, number, name)
+                )
                 outcome.done += 1
                 if (failure := unsigned(each.target, made.signature)) is not None:
                     outcome.unsigned.append(failure)
@@ -108,6 +120,28 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
                 outcome.failures[each.source, in_words(error)] = None
         show(len(work), "", None)
     return outcome
+
+
+def make(
+    work: Work,
+    job: Job,
+    labels: Labels | None,
+    options: StackOptions,
+    read: Callable[[Path], AnyPicture],
+    on_step: Callable[[Step], None],
+) -> tuple[Made, list[Path]]:
+    """Make one result, and return what is said of it, and the files with its labels. `read` reads an image.
+
+    Raise `FileExistsError` if it is there, and `InputError` and others for what cannot be.
+    """
+    if is_medical(work.target, work.source):
+        from .job import Made
+
+        return Made(*translate_into(job, work.source, work.target, options, on_step), None), []
+    check_writable(work.target)
+    picture = read(work.source)
+    beside = [] if labels is None else job.with_labels(labels, work.source, picture.size, work.target)
+    return job.into(work.source, picture, work.target, on_step), beside
 
 
 def follow(settled: Iterable[tuple[Path, str]], count: int) -> Outcome:

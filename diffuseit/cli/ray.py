@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, ModelError, in_words
-from ..images.io import check_writable, read_source
+from ..images.io import read_source
 from ..preset_files import SUFFIX
-from .batch import Work, tabulated
+from .batch import Work, make, tabulated
 from .networks import Choice
 from .options import path
 from .request import Request
+from .stacks import StackOptions
 
 if TYPE_CHECKING:
     from ..images.labels import Labels
@@ -50,12 +52,21 @@ class Translator:
     translated alone, with the seed of the request, so results depend on no batch size and no number of workers.
     """
 
-    def __init__(self, request: Request, folder: Path | str = ".", labels: Labels | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        folder: Path | str = ".",
+        labels: Labels | None = None,
+        options: StackOptions | None = None,
+    ) -> None:
         """Load the networks. With `target`, settings name files relative to `folder`, and `labels` follow the images.
+
+        `options` are those of medical files, which need a `target`.
 
         Raise `InputError` or `ModelError` for what cannot be.
         """
         self._jobs, self._labels = request.jobs(Path(folder)), labels
+        self._options = options or StackOptions()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with the new columns."""
@@ -81,15 +92,11 @@ class Translator:
             return b"", "", in_words(error)
 
     def _into_file(self, work: Work) -> str:
-        check_writable(work.target)
         if os.path.lexists(work.target):
             raise FileExistsError
         job = self._jobs[work.to]
-        picture = read_source(work.source, job.window)
-        beside = (
-            [] if self._labels is None else job.with_labels(self._labels, work.source, picture, work.target)
-        )
-        made = job.into(work.source, picture, work.target, _ignore)
+        read = partial(read_source, choice=job.window)
+        made, beside = make(work, job, self._labels, self._options, read, _ignore)
         tabulated(work, beside, made.recipe, made.verdict)
         return "" if made.verdict is None else made.verdict.summary()
 
@@ -106,7 +113,12 @@ class Translator:
 
 
 def translate_on_ray(
-    work: Sequence[Work], request: Request, folder: Path, labels: Labels | None, workers: int | None
+    work: Sequence[Work],
+    request: Request,
+    folder: Path,
+    labels: Labels | None,
+    options: StackOptions,
+    workers: int | None,
 ) -> Iterator[tuple[Path, str]]:
     """Make results that are not there, on the cluster of RAY_ADDRESS or on this machine, by a pool of `workers`.
 
@@ -135,7 +147,7 @@ def translate_on_ray(
         items = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
         made = items.map_batches(
             Translator,
-            fn_constructor_args=(_absolute(request), folder.absolute(), labels),
+            fn_constructor_args=(_absolute(request), folder.absolute(), labels, options),
             batch_size=1,
             num_cpus=1,
             num_gpus=1 if gpu else 0,
