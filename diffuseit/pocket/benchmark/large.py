@@ -154,7 +154,9 @@ def _guided(small: Tensor, source: Tensor) -> Tensor:
 
 def _canvas(source: Tensor, tasks: Tasks, models: Models) -> Tensor:
     """Translate each source at its full size, as one canvas."""
-    return torch.cat([_translated(_with_source(tasks, at, source), models, at) for at in range(len(source))])
+    return torch.cat(
+        [_translated(_with_sources(tasks, at, source), models, at) for at in range(0, len(source), BATCH)]
+    )
 
 
 def _tiles(source: Tensor, tasks: Tasks, models: Models) -> Tensor:
@@ -166,16 +168,15 @@ def _tiles(source: Tensor, tasks: Tasks, models: Models) -> Tensor:
     for top in range(0, side - SIZE + 1, STRIDE):
         for left in range(0, side - SIZE + 1, STRIDE):
             place = (..., slice(top, top + SIZE), slice(left, left + SIZE))
-            parts = source[place]
-            for at in range(len(source)):
-                total[at][place] += window * _translated(_with_source(tasks, at, parts), models, at)[0]
+            total[place] += window * _canvas(source[place], tasks, models)
             weights[place] += window
     return total / weights
 
 
-def _with_source(tasks: Tasks, at: int, sources: Tensor) -> Tasks:
-    """Return one task with another image as its source."""
-    return replace(tasks[at : at + 1], source=sources[at : at + 1].contiguous())
+def _with_sources(tasks: Tasks, at: int, sources: Tensor) -> Tasks:
+    """Return a batch of tasks, from `at` on, with other images as their sources."""
+    part = slice(at, at + BATCH)
+    return replace(tasks[part], source=sources[part].contiguous())
 
 
 def _measure(pictures: Tensor, truth: Tensor, tasks: Tasks, judge: Judge) -> dict[str, Any]:
