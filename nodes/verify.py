@@ -1,5 +1,6 @@
 """The node that says what the marks of an image file say."""
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -91,7 +92,7 @@ class Verify(io.ComfyNode):
         if source is None and source_file.strip():
             raise InputError(_missing("source_file", source_file))
         report = verify(path, source=source, roots=local_root() if available() else "")
-        text = "\n".join(lines(report))
+        text = "\n".join(lines(replace(report, file=printable(file.strip()))))
         holds = report.holds and (source is None or report.of_source is True)
         return io.NodeOutput(text, report.signature, holds, ui=ui.PreviewText(text))
 

@@ -63,19 +63,23 @@ def find(kind: str, name: str) -> Path | None:
 
 
 def image_names(most: int) -> list[str]:
-    """Return the images in the input and the output folder, as `input_file` takes them, the newest first."""
+    """Return at most `most` images of the input folder and as many of the output folder, the newest of each first.
+
+    They are named as `input_file` takes them. The first one is what a new node has: ComfyUI's front end calls an image
+    of the output folder missing if another session made it.
+    """
+    folders = {folder_paths.get_input_directory(): "", folder_paths.get_output_directory(): " [output]"}
+    return [name for folder, ending in folders.items() for name in _newest(folder, ending, most)]
+
+
+def _newest(folder: str, ending: str, most: int) -> list[str]:
     found: list[tuple[float, str]] = []
-    for folder, ending in (
-        (folder_paths.get_input_directory(), ""),
-        (folder_paths.get_output_directory(), " [output]"),
-    ):
-        for root, _, names in os.walk(folder):
-            for name in names:
-                path = Path(root, name)
-                if path.suffix.lower() in READABLE and not name.startswith("."):
-                    with suppress(OSError):
-                        when = path.stat().st_mtime
-                        found.append((when, f"{path.relative_to(folder).as_posix()}{ending}"))
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            if path.suffix.lower() in READABLE and not name.startswith("."):
+                with suppress(OSError):
+                    found.append((path.stat().st_mtime, f"{path.relative_to(folder).as_posix()}{ending}"))
     return [name for _, name in sorted(found, reverse=True)[:most]]
 
 
