@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .guidance.loop import Step, check_source, sample
+from .guidance.loop import Agree, Step, check_source, sample
 from .guidance.mask import as_mask, blend, check_mask
 from .guidance.ranking import Variations, check_variations, ranked, score
+from .guidance.rng import Rng
 from .guidance.settings import SamplerSettings
 from .images.color import match_colors_batch
 from .losses import BoundLoss
@@ -125,6 +126,8 @@ def translate_with(
     measure_every: int = 0,
     keep_trajectory: bool = False,
     allow_unguided: bool = False,
+    rng: Rng | None = None,
+    agree: Agree | None = None,
 ) -> Result:
     """Translate `source` [B, 3, H, W] by bound losses on a backbone.
 
@@ -146,6 +149,8 @@ def translate_with(
         options=options,
         measure_every=measure_every,
         allow_unguided=allow_unguided,
+        rng=rng,
+        agree=agree,
     )
     for step in steps:
         for item, picture in zip(step.items, step.pred_xstart.cpu(), strict=True):

@@ -1,23 +1,25 @@
 """Translate a sequence of images that belong together: the frames of a film, or views along a path.
 
-Each image is translated with the same noise. Corresponding pixels of neighbors are held together by a loss while they
-are translated, and averaged afterwards. The sequence runs through in windows, so memory does not grow with its length.
+In each step the predictions of neighbors go toward their mean along the correspondences, and the results do so at the
+end. Each image has noise of its own: the mean of several tries is better than each of them. The sequence runs through
+in windows, so memory does not grow with its length.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from .api import translate_with
-from .correspondence import Correspondence, consensus, link_estimated, scene_cuts
+from .correspondence import Agreement, Correspondence, consensus, link_estimated, scene_cuts
 from .correspondence.links import joined
 from .correspondence.warp import check_images
 from .errors import InputError
 from .guidance.loop import Step
 from .guidance.mask import as_mask, blend
+from .guidance.rng import Seeded
 from .guidance.settings import SamplerSettings
 from .losses import BoundLoss, CorrespondenceLoss, bind
 from .models.base import Backbone
@@ -38,19 +40,28 @@ def link_by_flow(indices: range, frames: Tensor) -> Correspondence:
 class FilmSettings:
     """How the images of a sequence are held together.
 
-    `window` images are translated at a time. After that, each pixel goes by `consensus` (0 to 1) of the way to the mean
-    along its path through the `reach` images before and after it; at 0 or with a `reach` of 0 it stays. `loss` holds
-    predictions together during the run (None: not).
+    `window` images are translated at a time. In each step, each pixel of the predictions goes by `during` (0 to 1) of
+    the way to the mean along its path through the `reach` images before and after it, and at the end, each pixel of
+    the results by `consensus`. `loss` holds predictions together by a loss (None: not).
     Raise `InputError` for numbers that cannot work.
     """
 
     window: int = number(8, low=1, high=1000)
     reach: int = number(4, low=0, high=100)
+    during: float = number(0.5, low=0.0, high=1.0)
     consensus: float = number(1.0, low=0.0, high=1.0)
-    loss: CorrespondenceLoss | None = field(default_factory=CorrespondenceLoss)
+    loss: CorrespondenceLoss | None = None
 
     def __post_init__(self) -> None:
         check(self)
+
+    def agreement(
+        self, correspondence: Correspondence, finished: Mapping[int, Tensor] | None = None
+    ) -> Agreement | None:
+        """Return the `agree` of a run, for images of which some are `finished`, by number; None if there is none."""
+        if self.during == 0 or self.reach == 0 or len(correspondence) == 0:
+            return None
+        return Agreement(correspondence, self.during, self.reach, finished or {})
 
 
 @dataclass(frozen=True)
@@ -107,10 +118,10 @@ def translate_sequence(
     call; frames that are further than `FilmSettings.reach` before the first one without a result may be left out.
 
     A frame is yielded when the `reach` frames after it are translated. Where scenes are cut, the correspondences end.
-    `losses` hold for every frame, and `mask` [H, W] too. The other arguments are those of `translate_with`.
+    `losses` hold for every frame, and `mask` [H, W] too. Frame i uses `seed + i`. The other arguments are those of
+    `translate_with`.
     Raise `InputError` for frames of several sizes, with the number of the frame, and for what `translate_with` refuses.
     """
-    settings = replace(settings, shared_noise=True)
     if mask is not None:
         mask = as_mask(mask)
     rest = iter(frames)
@@ -136,44 +147,53 @@ def translate_sequence(
         buffer.drop(end - max(film.reach, 1))
 
     while new := _checked(list(islice(rest, film.window)), buffer):
-        shared = min(len(buffer.sources), 1)
-        start = buffer.end - shared
-        indices = range(start, buffer.end + len(new))
-        sources = torch.stack([*buffer.sources[len(buffer.sources) - shared :], *new])
-        links = link(indices, sources)
+        # The links of the frames before are known, except the one to the first new frame.
+        known_frames = buffer.sources[-1:]
+        start = buffer.end - len(known_frames)
+        sources = torch.stack([*known_frames, *new])
+        links = link(range(start, start + len(sources)), sources)
         check_images(sources, links)
         cut = scene_cuts(links)
-        links = _within_scenes(links, cut)
-        cuts.update(start + c for c in cut)
+        cuts.update(start + place for place in cut)
+        buffer.links.append(_shifted(_within_scenes(links, cut), start))
 
-        made: dict[int, Tensor] = {0: buffer.pictures[-1]} if shared else {}
-        for place in range(shared, len(sources)):
-            if (picture := finished(start + place)) is not None:
-                made[place] = _fitting(picture, sources, start + place)
-                known.add(start + place)
-        wanted = [place for place in range(len(sources)) if place not in made]
+        past = min(len(buffer.pictures), max(film.reach, 1))
+        window = range(buffer.end - past, buffer.end + len(new))
+        made = dict(enumerate(buffer.pictures[len(buffer.pictures) - past :]))
+        for index in range(buffer.end, window.stop):
+            if (picture := finished(index)) is not None:
+                made[index - window.start] = _fitting(picture, new[0], index)
+                known.add(index)
+        wanted = [place for place in range(len(window)) if place not in made]
         if wanted:
+            links = _within(joined(buffer.links), window)
             result = translate_with(
                 backbone,
-                sources[wanted],
+                torch.stack([new[place - past] for place in wanted]),
                 [*losses, *_held(film, links, wanted, made)],
                 settings,
-                seed,
                 mask=mask,
                 colors=colors,
                 options=options,
                 on_step=on_step,
+                rng=None if settings.shared_noise else Seeded.of(seed + window[place] for place in wanted),
+                seed=seed,
+                agree=film.agreement(links, _encoded(made, backbone)),
             )
             made.update(zip(wanted, result.pictures, strict=True))
         buffer.sources += new
-        buffer.pictures += [made[place] for place in range(shared, len(sources))]
-        buffer.links.append(_shifted(links, start))
+        buffer.pictures += [made[place] for place in range(past, len(window))]
         yield from ready(buffer.end - film.reach)
     yield from ready(buffer.end)
 
 
 def _shifted(links: Correspondence, by: int) -> Correspondence:
     return links.renumbered(lambda i: i + by)
+
+
+def _within(links: Correspondence, window: range) -> Correspondence:
+    """Return the links between the images of a window, numbered from its start."""
+    return _shifted(links.keep(lambda a, b: a in window and b in window), -window.start)
 
 
 def _within_scenes(links: Correspondence, cuts: Sequence[int]) -> Correspondence:
@@ -192,6 +212,13 @@ def _held(
     return bind([film.loss], correspondence=links, references=references)
 
 
+@torch.no_grad()
+def _encoded(made: Mapping[int, Tensor], backbone: Backbone) -> dict[int, Tensor]:
+    """Return finished images in the space in which predictions agree."""
+    device = backbone.device
+    return {place: backbone.encode(picture.unsqueeze(0).to(device))[0] for place, picture in made.items()}
+
+
 def _checked(new: list[Tensor], buffer: _Buffer) -> list[Tensor]:
     """Return new frames on the CPU. Raise `InputError` unless they are images of the size of those before."""
     if not new:
@@ -208,10 +235,10 @@ def _checked(new: list[Tensor], buffer: _Buffer) -> list[Tensor]:
     return [frame.detach().float().cpu() for frame in new]
 
 
-def _fitting(picture: Tensor, sources: Tensor, index: int) -> Tensor:
-    if picture.shape != sources.shape[1:]:
+def _fitting(picture: Tensor, frame: Tensor, index: int) -> Tensor:
+    if picture.shape != frame.shape:
         raise InputError(
-            f"the result of frame {index} is {tuple(picture.shape)}, and the frame is {tuple(sources.shape[1:])}: "
+            f"the result of frame {index} is {tuple(picture.shape)}, and the frame is {tuple(frame.shape)}: "
             "remove it, or give frames of its size"
         )
     return picture.detach().float().cpu()

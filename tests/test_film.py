@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from diffuseit.api import load_models
-from diffuseit.correspondence import Correspondence, consensus, from_flow, from_geometry, neighbors, warp
+from diffuseit.correspondence import (
+    Agreement,
+    Correspondence,
+    consensus,
+    from_flow,
+    from_geometry,
+    neighbors,
+    warp,
+)
 from diffuseit.errors import InputError
 from diffuseit.film import FilmSettings, Frame, translate_sequence
 from diffuseit.guidance.loop import sample
@@ -27,6 +35,18 @@ def panned(count: int, step: int = 2) -> tuple[Tensor, Correspondence]:
     flow = torch.zeros(count - 1, 2, SIDE, SIDE)
     flow[:, 0] = -step
     return frames, from_flow(flow, -flow)
+
+
+@cache
+def _ddpm() -> Backbone:
+    return load_models().ddpm
+
+
+SETTINGS = SamplerSettings(steps=4, skip=1, resample=1)
+
+
+def color_losses() -> list[BoundLoss]:
+    return bind([ColorStatisticsLoss(mean=0.3, covariance=0.3)])
 
 
 def noise(shape: torch.Size, seed: int = 0) -> Tensor:
@@ -94,6 +114,26 @@ def test_a_consensus_averages_along_paths_and_leaves_the_rest() -> None:
     torch.testing.assert_close(consensus(noisy, hidden, reach=4), noisy)
 
 
+def test_predictions_agree_and_finished_images_stay() -> None:
+    frames, links = panned(3)
+    predictions = frames + 0.1 * noise(frames.shape)
+    agree = Agreement(links, strength=1.0, reach=2, finished={0: frames[0]})
+    agreed = agree(predictions[1:])
+    whole = consensus(torch.cat([frames[:1], predictions[1:]]), links, reach=2)
+    torch.testing.assert_close(agreed, whole[1:])
+
+
+def test_a_run_with_agreement_gives_images_that_agree() -> None:
+    frames, links = panned(3)
+
+    def error(agree: Agreement | None) -> float:
+        steps = list(sample(_ddpm(), frames, color_losses(), SETTINGS, agree=agree))
+        made = steps[-1].pred_xstart
+        return float(((warp(made, links) - made[list(links.image)]).abs() * links.certainty).mean())
+
+    assert error(Agreement(links, reach=2)) < 0.2 * error(None)
+
+
 def test_slices_correspond_pixel_by_pixel() -> None:
     slices = noise(torch.Size((3, 1, 8, 8)))
     torch.testing.assert_close(consensus(slices, neighbors(3, (8, 8)))[1], slices.mean(0))
@@ -120,14 +160,6 @@ def test_the_loss_is_the_weighted_squared_difference_and_has_its_gradient() -> N
     assert gradient.abs().sum() > 0
 
 
-@cache
-def _ddpm() -> Backbone:
-    return load_models().ddpm
-
-
-SETTINGS = SamplerSettings(steps=4, skip=1, resample=1)
-
-
 def film(frames: Tensor, settings: FilmSettings, **more: object) -> list[Frame]:
     """Translate the frames of `panned`."""
 
@@ -139,10 +171,6 @@ def film(frames: Tensor, settings: FilmSettings, **more: object) -> list[Frame]:
     losses = color_losses()
     made = translate_sequence(_ddpm(), iter(frames), losses, SETTINGS, film=settings, link=link, **more)  # type: ignore[arg-type]
     return list(made)
-
-
-def color_losses() -> list[BoundLoss]:
-    return bind([ColorStatisticsLoss(mean=0.3, covariance=0.3)])
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +188,10 @@ def test_the_window_hardly_matters(whole: tuple[Tensor, list[Frame]]) -> None:
     assert float((one - other).abs().mean()) < 0.04
 
 
-def test_without_the_loss_the_window_does_not_matter_at_all() -> None:
+def test_without_agreement_during_the_run_the_window_does_not_matter_at_all() -> None:
     frames, _ = panned(5)
     one, other = (
-        torch.stack([frame.picture for frame in film(frames, FilmSettings(window=n, reach=1, loss=None))])
+        torch.stack([frame.picture for frame in film(frames, FilmSettings(window=n, reach=1, during=0))])
         for n in (5, 2)
     )
     torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
@@ -187,7 +215,7 @@ def test_a_scene_cut_ends_the_chain_and_is_reported() -> None:
         iter(frames),
         color_losses(),
         SETTINGS,
-        film=FilmSettings(window=4, loss=None),
+        film=FilmSettings(window=4),
         link=lambda indices, part: links,
     )
     assert [frame.cut for frame in made] == [False, False, True, False]
@@ -198,16 +226,16 @@ def test_memory_does_not_grow_with_the_film() -> None:
 
     def frames() -> Iterator[Tensor]:
         nonlocal alive
-        for i in range(20):
+        for i in range(10):
             alive = i + 1
-            yield torch.full((3, SIDE, SIDE), i / 20)
+            yield torch.full((3, SIDE, SIDE), i / 10)
 
     made = translate_sequence(
         _ddpm(),
         frames(),
         color_losses(),
         SETTINGS,
-        film=FilmSettings(window=2, reach=1, loss=None),
+        film=FilmSettings(window=2, reach=1),
         link=lambda indices, part: neighbors(len(part), (SIDE, SIDE)),
     )
     for frame in made:

@@ -47,10 +47,10 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large", "verdict"],
+        Literal["pixel", "latent", "large", "verdict", "film", "views"],
         typer.Option(
-            help="The pixel model and its ablations, guidance of the latent model, results larger than the model, or "
-            "how often the verdict on a result is right."
+            help="The pixel model and its ablations, guidance of the latent model, results larger than the model, "
+            "how often the verdict on a result is right, films, or views of a scene."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -82,6 +82,16 @@ def pocket(
     scale: Annotated[
         Literal["2", "4"], typer.Option(help="With --task large: how many times larger than the model.")
     ] = "2",
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, metavar="N", help="With --task film and views: how many sequences at a time."
+        ),
+    ] = 1,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=2, max=1000, metavar="N", help="With --task film and views: images of a sequence."),
+    ] = None,
 ) -> None:
     """Measure how well style is reached and structure is kept.
 
@@ -95,6 +105,9 @@ def pocket(
         raise InputError("--guide goes with --methods: add --methods all")
     if scale != "2" and task != "large":
         raise InputError("--scale goes with --task large: add it")
+    sequences = task in ("film", "views")
+    if (processes != 1 or frames is not None) and not sequences:
+        raise InputError("--processes and --frames go with --task film or views: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -121,6 +134,22 @@ def pocket(
 
         names = LARGE_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
         run_large(n, output, scale=int(scale), rows=names, seeds=scenes, console=console.results)
+        return
+    if task == "film" or task == "views":
+        from ..pocket.benchmark.film import ROWS as FILM_ROWS
+        from ..pocket.benchmark.film import run_film
+
+        names = FILM_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_film(
+            n,
+            output,
+            kind=task,
+            frames=frames,
+            rows=names,
+            seeds=scenes,
+            processes=processes,
+            console=console.results,
+        )
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))
     if methods is None:

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from ..errors import InputError
-from ..images.choices import LARGEST_SEED, FitMode, SizeMode
+from ..images.choices import LARGEST_SEED, FitMode, Folder, SizeMode
 from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
 from . import console
@@ -51,12 +51,16 @@ _how = partial(typer.Option, rich_help_panel="How it is made")
 _checkpoint = partial(typer.Option, rich_help_panel="With a diffusers checkpoint")
 _shape = partial(typer.Option, rich_help_panel="Size and shape")
 _results = partial(typer.Option, rich_help_panel="Results")
+_film = partial(typer.Option, rich_help_panel="Films and views")
 
 
 def translate(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(parser=path, metavar="SOURCE", help="The image to translate, or a folder.")
+        Path,
+        typer.Argument(
+            parser=path, metavar="SOURCE", help="The image or the film to translate, or a folder."
+        ),
     ],
     to: Annotated[
         list[str] | None,
@@ -110,7 +114,7 @@ def translate(
     features: Annotated[
         str | None,
         _checkpoint(
-            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models. [default: paper]"
+            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models; by default 'paper'."
         ),
     ] = None,
     cfg: Annotated[
@@ -119,7 +123,7 @@ def translate(
             min=0,
             max=100,
             metavar="X",
-            help="How strongly the model itself follows --to. More gives less variety. [default: 3]",
+            help="How strongly the model itself follows --to. More gives less variety. By default 3.",
         ),
     ] = None,
     resolution: Annotated[
@@ -138,15 +142,19 @@ def translate(
         FitMode, _shape(help="Keep the shape of SOURCE, crop its middle to a square, or stretch it to one.")
     ] = "keep",
     size: Annotated[
-        SizeMode, _shape(help="Leave the result at the model's size, or bring it to the size of SOURCE.")
-    ] = "model",
+        SizeMode | None,
+        _shape(
+            help="Leave the result at the model's size, or bring it to the size of SOURCE. "
+            "By default 'model' for images, 'source' for films and views."
+        ),
+    ] = None,
     detail: Annotated[
         float,
         _shape(
             min=0,
             max=1,
             metavar="X",
-            help="With --size source: how much of the detail of SOURCE the result gets. 0 only resizes it.",
+            help="At the size of SOURCE: how much of the detail of SOURCE the result gets. 0 only resizes it.",
         ),
     ] = 1.0,
     window: Annotated[
@@ -218,10 +226,48 @@ def translate(
             help="The file or folder to write. By default SOURCE-translated in the current folder.",
         ),
     ] = None,
+    as_: Annotated[
+        Folder | None,
+        _film(
+            "--as",
+            help="What a folder is: single images, the frames of a film, or views of a scene. Views are known by their "
+            "transforms.json, or by the text files of COLMAP.",
+        ),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        _film(
+            metavar="A:B", help="Only the frames from A on, up to B, counted from 0. Either may be left out."
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        _film(min=0.01, max=1000, metavar="X", help="Frames a second of a folder, by default 24."),
+    ] = None,
+    consensus: Annotated[
+        float | None,
+        _film(
+            min=0,
+            max=1,
+            metavar="X",
+            help="How far frames are averaged along what moves. More flickers less, and is softer. By default 1.",
+        ),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        _film(
+            min=1,
+            max=1000,
+            metavar="N",
+            help="Frames translated together. Fewer need less memory. By default 8.",
+        ),
+    ] = None,
 ) -> None:
-    """Translate an image toward a text or a style image.
+    """Translate an image or a film toward a text or a style image.
 
     If SOURCE is a folder, translate every image in it that OUT does not have yet.
+    Video files and animated images keep their times and their sound. A run that was stopped goes on by the same
+    command.
     With several texts, OUT is a folder with a result for each, and a contact sheet.
     Several commands may work on one folder, also on several machines: each takes what no other one has.
 
@@ -253,17 +299,38 @@ def translate(
     if part.of > 1 and not is_folder(source):
         raise InputError(f"--shard is for a folder: {source} is none")
 
+    from ..frames.base import Range
     from ..images.io import check_readable, read_levels, read_picture, read_source
     from ..images.labels import Labels
     from ..images.window import parse_window
     from .batch import Outcome, save_sheet, translate_all, work_in
+    from .film import find_sequence, target_of
     from .output import folder_for, taken, target_for
 
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
     picture = labels = None
-    if is_folder(source) or in_styles:
+    some = None if frames is None else Range.parse(frames)
+    sequence = find_sequence(source, as_, some, fps, output)
+    if sequence is None and (consensus is not None or at_once is not None):
+        name = "--at-once" if consensus is None else "--consensus"
+        raise InputError(f"{name} is for films and views: {source} is none")
+    if sequence is not None:
+        contradictions = {
+            "--variations": variations > 1,
+            "--with-labels": with_labels is not None,
+            "--shard": part.of > 1,
+            "--window": window != "auto",
+            "--sign": sign,
+            "several texts": in_styles,
+        }
+        if refused := [name for name, there in contradictions.items() if there]:
+            raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
+        numbers = (some or Range()).within(sequence.count, str(source))
+        film_target = target_of(sequence, source, output)
+        folder = film_target.path.parent
+    elif is_folder(source) or in_styles:
         if variations > 1:
             what = f"{source} is a folder" if is_folder(source) else "there are several texts"
             raise InputError(f"{what}: --variations takes one image and one text")
@@ -300,11 +367,12 @@ def translate(
         mask_picture = None if mask is None else read_picture(mask)
 
     from ..images.marks import of_result
-    from ..images.recipe import Recipe
+    from ..images.recipe import FileRef, Recipe
     from ..preset_files import find_preset, presets_folder
     from .job import Job
     from .networks import Choice, check_texts, choose
 
+    size = size or ("model" if sequence is None else "source")
     chosen = None if preset is None else find_preset(preset, presets_folder())
     choice = Choice(models, features, cfg, resolution, device)
     networks, settled = choose(choice, texts[0] if texts else None, from_, chosen, steps, skip, resample)
@@ -328,7 +396,22 @@ def translate(
         style_window=getattr(style_picture, "window", None),
     )
     job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
-    if picture is None:
+    if sequence is not None:
+        from ..film import FilmSettings
+        from .film import FilmJob
+
+        if not is_folder(source):
+            job = replace(job, recipe=replace(recipe, source=FileRef.of(source, folder)))
+        settings = FilmSettings()
+        settings = replace(
+            settings,
+            consensus=settings.consensus if consensus is None else consensus,
+            window=settings.window if at_once is None else at_once,
+        )
+        film = FilmJob(job, sequence, numbers, film_target, settings)
+        film.check()
+        film.run()
+    elif picture is None:
         jobs: dict[str | None, Job] = {None: job} | {
             text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
             for text in texts

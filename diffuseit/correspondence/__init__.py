@@ -4,12 +4,14 @@ They come from optical flow (film), from depth and camera poses (views of a scen
 volume). A result keeps the geometry of its source, so the correspondences of the sources hold for the results too.
 """
 
+from .agreement import Agreement
 from .flow import estimate_flow, from_flow, link_estimated, scene_cuts
 from .geometry import from_geometry
 from .links import Correspondence, neighbors
 from .warp import consensus, warp
 
 __all__ = [
+    "Agreement",
     "Correspondence",
     "consensus",
     "estimate_flow",

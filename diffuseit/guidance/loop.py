@@ -53,12 +53,16 @@ class Step:
             return self.decode(self.x_0)
 
 
+Agree = Callable[[Tensor], Tensor]
+"""Maps the predictions of a batch, [B, C, H, W] in the backbone's space, to predictions that agree with each other."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What stays the same during a run.
 
     `x_0` is the source in the backbone's space. `x_start` is the first x_t if it is not drawn: one given to `sample`,
-    or the source's own noise for methods that start there. For `measure_every` see `sample`.
+    or the source's own noise for methods that start there. For `measure_every` and `agree` see `sample`.
     """
 
     backbone: Backbone
@@ -70,6 +74,7 @@ class Run:
     options: Execution = FULL_SPEED
     measure_every: int = 0
     x_start: Tensor | None = None
+    agree: Agree | None = None
 
     def noise(self) -> Tensor:
         """Draw standard normal noise [B, C, H, W]."""
@@ -94,6 +99,7 @@ def sample(
     options: Execution = FULL_SPEED,
     measure_every: int = 0,
     allow_unguided: bool = False,
+    agree: Agree | None = None,
 ) -> Iterator[Step]:
     """Translate `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
@@ -103,11 +109,16 @@ def sample(
     [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back in every step (Avrahami et al. 2022,
     arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps (0: never) `Step.shares` are
     measured, which leaves the image as it is. `allow_unguided` permits an empty `losses`, which is SDEdit.
+    In each step, `agree` replaces the predictions of the batch before the losses see them.
 
     Raise `InputError` before heavy work if the run cannot work, and `DivergedError` if a value is not finite.
     """
     if not losses and not allow_unguided:
         raise InputError("there are no losses, so nothing would guide the image: add at least one")
+    if agree is not None and settings.restart_above is not None:
+        raise InputError(
+            "restarts translate each image alone, so images cannot agree: use restart_above None"
+        )
     check_source(source, backbone)
     source = source.detach().to(backbone.device, torch.float32)
     if mask is not None:
@@ -120,7 +131,9 @@ def sample(
     def prepare(items: slice, losses: Sequence[BoundLoss], rng: Rng) -> Run:
         own_mask = None if mask is None else backbone.resize_mask(mask if len(mask) == 1 else mask[items])
         guidance = Guidance(losses, source[items], backbone, settings, rng, own_mask, options)
-        run = Run(backbone, guidance, settings, rng, guidance.x_0, own_mask, options, measure_every)
+        run = Run(
+            backbone, guidance, settings, rng, guidance.x_0, own_mask, options, measure_every, agree=agree
+        )
         first = invert_source(run)
         return replace(run, x_start=first if x_start is None else x_start[items].detach().to(guidance.x_0))
 
@@ -218,6 +231,10 @@ def predict(
     with torch.set_grad_enabled(graph):
         x_t = x.detach().requires_grad_(graph)
         prediction = run.backbone.predict(x_t, run.guidance.schedule, visit.t, labels)
+        if run.agree is not None:
+            agreed = run.agree(prediction.pred_xstart)
+            mean = run.guidance.schedule.posterior_mean(agreed, x_t, visit.t)
+            prediction = replace(prediction, pred_xstart=agreed, mean=mean)
         if run.mask is not None:
             prediction = replace(prediction, pred_xstart=blend(prediction.pred_xstart, run.x_0, run.mask))
     if run.guidance.needs_inversion and visit.guided:

@@ -1,5 +1,6 @@
 """The random numbers of a run: one CPU generator per image, so that a seed means the same on every device."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -31,7 +32,14 @@ class Seeded:
     """Image i draws from its own generator with seed `seed + i`, so it never depends on the other images."""
 
     def __init__(self, seed: int, batch: int):
-        self.generators = [torch.Generator().manual_seed((seed + i) % SEEDS) for i in range(batch)]
+        self.generators = _generators(range(seed, seed + batch))
+
+    @classmethod
+    def of(cls, seeds: Iterable[int]) -> "Seeded":
+        """Return the numbers of images with these seeds."""
+        rng = cls(0, 0)
+        rng.generators = _generators(seeds)
+        return rng
 
     def noise(self, shape: torch.Size) -> Tensor:
         return torch.stack(
@@ -48,6 +56,10 @@ class Seeded:
         return torch.cat(
             [torch.randint(num_classes, (1,), generator=g, device="cpu") for g in self.generators]
         )
+
+
+def _generators(seeds: Iterable[int]) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed % SEEDS) for seed in seeds]
 
 
 class Shared:

@@ -48,6 +48,7 @@ _TURNS = {  # EXIF's orientation, and how such an image is turned upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = tuple(_TURNS[value] for value in (5, 6, 7, 8))
 _ROWS = 256
 _DARK = 8
 """Levels below this part of their range look black."""
@@ -134,6 +135,17 @@ def check_readable(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         look_into(path, lambda image, _: None)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return height and width of an image upright. Its pixels are not decoded. Raise `InputError` as `read_picture`."""
+
+    def size_of(image: Image.Image, _: object) -> tuple[int, int]:
+        return image.size if _TURNS.get(orientation(image)) in _ON_ITS_SIDE else image.size[::-1]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return look_into(path, size_of)
 
 
 def read_text(path: Path) -> str | None:

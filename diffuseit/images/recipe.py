@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 VERDICT = "verdict"
 """The key of the verdict beside the settings."""
+FILM = "film"
+"""The key of what holds the frames of a film together."""
 
 LONGEST_PATH = 4_096
 """Characters of a path in a recipe: more than file systems take."""
@@ -142,6 +144,10 @@ class Recipe:
         values = parse(document, f"the metadata of {where}")
         if isinstance(values, dict):
             values.pop(VERDICT, None)
+            if FILM in values:
+                raise InputError(
+                    f"{where} is part of a film, whose frames are made together: translate the film again"
+                )
         try:
             return from_json(cls, values, "settings")
         except InputError as error:

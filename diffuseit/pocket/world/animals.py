@@ -47,6 +47,7 @@ PALETTE = {
     "tail tip": "6f3a18 3c2818 2a1c18 15151d ebe6d6 26262c",
 }  # fmt: skip
 SPOTTED, TIGER, ZEBRA = 1, 2, 5
+PARALLAX, DRIFT = 0.6, (1.0, 0.25)
 
 
 @dataclass
@@ -90,13 +91,17 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
     for chosen, portrait in ((is_head, draw_head), (~is_head, draw_body)):
         index = chosen.nonzero().squeeze(1)
         if len(index):
-            part = Canvas(len(index), SEGMENTS, params.device, canvas.view)
+            motion = None if canvas.motion is None else canvas.motion[index]
+            part = Canvas(len(index), SEGMENTS, params.device, canvas.view, motion)
             if canvas.labels is not None:
                 part.record_labels()
             portrait(part, layout(params[index]), styles[index], texture[index])
             canvas.rgb[index] = part.rgb
             if canvas.labels is not None and part.labels is not None:
                 canvas.labels[index] = part.labels
+            if canvas.surfaces is not None and part.surfaces is not None:
+                for name, own in vars(part.surfaces).items():
+                    getattr(canvas.surfaces, name)[index] = own
 
 
 def _backdrop(canvas: Canvas, pose: Pose) -> None:
@@ -112,6 +117,7 @@ def draw_head(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     """A face seen from the front; x is mirrored, so every shape comes twice."""
     palette, more = Palette(PALETTE, styles), pose.rest
     _backdrop(canvas, pose)
+    canvas.layer(PARALLAX, DRIFT)
     r = 17.5 + 3 * pose.size
     x, y = (canvas.x - 32 - pose.x).abs() / r, (canvas.y - 34 - pose.y) / r  # in head radii
     ear_x, ear_y, ear = more.between(0.62, 0.76), more.between(-0.82, -0.7), more.between(0.3, 0.4)
@@ -181,6 +187,7 @@ def draw_body(canvas: Canvas, pose: Pose, styles: Tensor, texture: Tensor) -> No
     """An animal from the side; x points the way it looks, s is its size."""
     palette, more = Palette(PALETTE, styles), pose.rest
     _backdrop(canvas, pose)
+    canvas.layer(PARALLAX, DRIFT)
     s = 1.02 + 0.12 * pose.size
     facing = either(pose.faces_left, -1.0, 1.0)
     x, y = (canvas.x - 32 - pose.x * 0.5) * facing / s + 1.5, (canvas.y - 35 - pose.y) / s

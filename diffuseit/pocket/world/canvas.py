@@ -30,6 +30,35 @@ class View:
     offset: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Motion:
+    """Where the camera and the moving things of N images are, in world units.
+
+    `pan` [N, 2] is how far the camera has turned to the right and down: everything moves by as much the other way.
+    `track` [N] is how far it has gone to the right: a thing moves to the left by its parallax, 0 for the sky to 1 for
+    what is nearest. `drift` [N] is how far the moving things have gone: clouds, and the animal.
+    """
+
+    pan: Tensor
+    track: Tensor
+    drift: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pan)
+
+    def __getitem__(self, part: slice | Tensor) -> "Motion":
+        return Motion(self.pan[part], self.track[part], self.drift[part])
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """What each pixel [N, S, S] shows: the number of a surface, its parallax, and its drift (x, y) [N, 2, S, S]."""
+
+    number: Tensor
+    parallax: Tensor
+    drift: Tensor
+
+
 def uniforms(seeds: Tensor, count: int) -> Tensor:
     """[N] int64 seeds -> [N, count] float32 in [0, 1), equal on every device (a splitmix64 hash)."""
     index = torch.arange(1, count + 1, device=seeds.device)
@@ -67,11 +96,17 @@ class Draw:
 class Canvas:
     """Colors [N, 3, S, S] in [0, 1] and class labels [N, S, S]; shapes are painted back to front.
 
-    `x` [1, 1, S] and `y` [1, S, 1] are the world's coordinates of the centers of pixels.
+    `x` [1, 1, S] and `y` [1, S, 1] are the world's coordinates of the centers of pixels. With a motion, they are those
+    of the layer that is painted: [N, 1 or S, S] and [N, S, 1].
     """
 
     def __init__(
-        self, batch: int, labels: Sequence[str], device: torch.device, view: View | None = None
+        self,
+        batch: int,
+        labels: Sequence[str],
+        device: torch.device,
+        view: View | None = None,
+        motion: Motion | None = None,
     ) -> None:
         self.view = view = view or View()
         centers = (torch.arange(view.size, dtype=torch.float32, device=device) + 0.5) / view.scale
@@ -80,6 +115,42 @@ class Canvas:
         self.rgb = torch.zeros(batch, 3, view.size, view.size, dtype=torch.float32, device=device)
         self.labels: Tensor | None = None
         self._names = {name: index for index, name in enumerate(labels)}
+        self.motion, self._at = motion, (self.x, self.y)
+        self.surfaces: Surfaces | None = None
+        if motion is not None:
+            shape = (batch, view.size, view.size)
+            self.surfaces = Surfaces(
+                torch.zeros(shape, dtype=torch.int64, device=device),
+                torch.zeros(shape, device=device),
+                torch.zeros(batch, 2, *shape[1:], device=device),
+            )
+            self._layers = 0
+            self.layer()
+
+    def layer(self, parallax: float | Tensor = 0.0, drift: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Begin a surface with its own parallax ([N, 1 or S, 1] or a number) and drift (x, y)."""
+        if self.motion is None:
+            return
+        pan_x, pan_y = self.motion.pan[:, :, None, None].unbind(1)
+        track, time = self.motion.track[:, None, None], self.motion.drift[:, None, None]
+        self._parallax = torch.zeros_like(track) + parallax
+        self._drift = drift
+        self.x = self._at[0] + pan_x + track * self._parallax - time * drift[0]
+        self.y = self._at[1] + pan_y - time * drift[1]
+        self._layers += 1
+
+    def cling(self) -> None:
+        """Let what is painted next move with the surface that each pixel shows."""
+        if self.motion is None or self.surfaces is None:
+            return
+        pan_x, pan_y = self.motion.pan[:, :, None, None].unbind(1)
+        track, time = self.motion.track[:, None, None], self.motion.drift[:, None, None]
+        self.x = self._at[0] + pan_x + track * self.surfaces.parallax - time * self.surfaces.drift[:, 0]
+        self.y = self._at[1] + pan_y - time * self.surfaces.drift[:, 1]
+
+    def level(self) -> Tensor:
+        """Return the world's y of each row, [N or 1, S, 1], for things that do not drift."""
+        return self._at[1] if self.motion is None else self._at[1] + self.motion.pan[:, 1, None, None]
 
     def record_labels(self) -> None:
         count, _, *size = self.rgb.shape
@@ -94,6 +165,12 @@ class Canvas:
         self.rgb.lerp_(color, coverage.unsqueeze(1))
         if label is not None and self.labels is not None:
             self.labels.masked_fill_(coverage > 0.5, self._names[label])
+        if label is not None and self.surfaces is not None:
+            shown = coverage > 0.5
+            self.surfaces.number.masked_fill_(shown, self._layers)
+            self.surfaces.parallax.copy_(torch.where(shown, self._parallax, self.surfaces.parallax))
+            for axis, speed in enumerate(self._drift):
+                self.surfaces.drift[:, axis].masked_fill_(shown, speed)
 
 
 class Palette:
@@ -185,16 +262,17 @@ def scatter(
     table [N, 4, K] uniform numbers (x, y, size, presence); share is the part of cells that hold a dot. Of the
     dot in each pixel's cell, all [N, S, S]: distance, size number in [0, 1), how far the pixel is below it.
     """
-    x, y = canvas.x[0, 0], canvas.y[0, :, 0]
+    x, y = canvas.x, canvas.y
     row = (y / cell).floor()
-    shifted = x[None, :] / cell + 0.5 * (row[:, None] % 2)
+    shifted = x / cell + 0.5 * (row % 2)
     column = shifted.floor()
     columns = int(SIZE / cell) + 2
     # Beyond the world of 64x64 the numbers repeat.
-    place = (row[:, None] * columns + column).long() % table.shape[-1]
-    u, v, size, presence = table[:, :, place].unbind(1)
+    place = (row * columns + column).long() % table.shape[-1]
+    found = table.gather(2, place.flatten(1).unsqueeze(1).expand(len(table), 4, -1))
+    u, v, size, presence = found.unflatten(2, place.shape[1:]).unbind(1)
     room = cell - 2 * radius[1]
     dx = (shifted - column - 0.5) * cell - (u - 0.5) * room
-    dy = ((y / cell - row - 0.5) * cell)[:, None] - (v - 0.5) * room
+    dy = (y / cell - row - 0.5) * cell - (v - 0.5) * room
     distance = circle(dx, dy, radius[0] + (radius[1] - radius[0]) * size)
     return distance + either(presence > share, FAR, 0.0), size, dy

@@ -31,6 +31,10 @@ SEGMENTS = (
 PARAMS = 72
 TREES = 5
 
+PARALLAX = {"cloud": 0.05, "far hill": 0.25, "near hill": 0.35}
+MOUNTAIN_PARALLAX = (0.1, 0.13, 0.16)
+CLOUD_SPEEDS = (1.0, 0.7)
+
 # one color per style: summer, winter, autumn, desert, sunset, night
 PALETTE = {
     "sky top": "3f8fe0 8fa9c4 7fa3bf 5fb0d8 4b2a78 0e1540",
@@ -171,6 +175,11 @@ def height(x: Tensor, hill: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tens
     return y + amplitude * value, amplitude * slope
 
 
+def ground_parallax(y: Tensor) -> Tensor:
+    """The parallax of the ground at height y, and of what stands there: nearer at the bottom."""
+    return 0.45 + 0.55 * ((y - 43) / 21).clamp(0, 1)
+
+
 def path_at(y: Tensor, scene: Layout) -> tuple[Tensor, Tensor]:
     """Center and half width of the path at height y."""
     top_x, bottom_x, bend, top_y = scene.path
@@ -183,7 +192,8 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
     scene, palette = layout(params), Palette(PALETTE, styles)
     style = {name: (styles == index).view(-1, 1, 1) for index, name in enumerate(STYLES)}
     _sky(canvas, scene, palette, style, texture)
-    for mountain in scene.mountains:
+    for mountain, parallax in zip(scene.mountains, MOUNTAIN_PARALLAX, strict=True):
+        canvas.layer(parallax)
         _mountain(canvas, mountain, scene, palette)
     _hills(canvas, scene, palette, style, texture)
     _path(canvas, scene, palette)
@@ -193,13 +203,14 @@ def draw(canvas: Canvas, params: Tensor, styles: Tensor, texture: Tensor) -> Non
     for tree in scene.trees:
         _tree(canvas, tree, scene, palette)
     if bool(style["winter"].any()):
+        canvas.cling()
         distance, _, _ = scatter(canvas, texture, 11, (1.0, 1.7), 0.5)
         snow = cover(distance, 1.6) * style["winter"] * 0.95
         canvas.paint(snow, torch.ones_like(palette["sun"]))
 
 
 def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tensor], texture: Tensor) -> None:
-    canvas.rgb.copy_(palette.blend("sky top", "sky low", (canvas.y / 38).clamp(max=1)))
+    canvas.rgb.copy_(palette.blend("sky top", "sky low", (canvas.y / 38).clamp(0, 1)))
     x, y, radius = canvas.x - scene.sun[0], canvas.y - scene.sun[1], scene.sun[2]
     distance = circle(x, y, radius)
     halo = (1 - distance.clamp(min=0) / (20 + 12 * style["sunset"])).clamp_(min=0).square_().mul_(0.55)
@@ -213,7 +224,8 @@ def _sky(canvas: Canvas, scene: Layout, palette: Palette, style: dict[str, Tenso
     if bool(style["night"].any()):
         dark_side = canvas.cover(-circle(x + 0.4 * radius, y + 0.15 * radius, radius))
         canvas.paint(disc * dark_side * style["night"], palette["moon shade"])
-    for there, cx, cy, scale in scene.clouds:
+    for (there, cx, cy, scale), speed in zip(scene.clouds, CLOUD_SPEEDS, strict=True):
+        canvas.layer(PARALLAX["cloud"], drift=(speed, 0.0))
         canvas.paint(
             canvas.cover(_cloud(canvas.x - cx, canvas.y - cy, scale) + either(there, 0.0, FAR)),
             palette.blend("cloud", "cloud base", ramp(canvas.y, cy - 0.8 * scale, cy + 0.6 * scale)),
@@ -251,6 +263,7 @@ def _hills(
         ("ground", scene.ground, 0.0),
     )
     for name, hill, absent in layers:
+        canvas.layer(ground_parallax(canvas.level()) if name == "ground" else PARALLAX[name])
         crest, slope = height(canvas.x, hill)
         depth = canvas.y - crest
         mask = canvas.cover(absent - depth / (1 + slope.square()).sqrt())
@@ -303,6 +316,7 @@ def _shadows(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 
 def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
     cx, base, half_width, wall = scene.house
+    canvas.layer(ground_parallax(base))
     x, y = canvas.x - cx, canvas.y - base
     absent = either(scene.has_house, 0.0, FAR)
     roof_tall = half_width * 0.95
@@ -326,6 +340,7 @@ def _house(canvas: Canvas, scene: Layout, palette: Palette) -> None:
 
 def _tree(canvas: Canvas, tree: tuple[Tensor, ...], scene: Layout, palette: Palette) -> None:
     there, cx, base, tall = tree
+    canvas.layer(ground_parallax(base))
     x, y = canvas.x - cx, canvas.y - base
     absent = either(there, 0.0, FAR)
     trunk = box(x, y + 0.15 * tall, (0.045 * tall).clamp(min=0.8), 0.15 * tall)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from . import animals, landscape
-from .canvas import SIZE, Canvas, View, uniforms
+from .canvas import SIZE, Canvas, Motion, Surfaces, View, uniforms
 
 __all__ = [
     "DOMAINS",
@@ -20,10 +20,13 @@ __all__ = [
     "SIZE",
     "STYLES",
     "Geometry",
+    "Motion",
+    "Surfaces",
     "View",
     "render",
     "sample_geometry",
     "segment",
+    "surfaces",
 ]
 
 DOMAINS = ("landscape", "animal")
@@ -69,10 +72,11 @@ def render(
     styles: Sequence[int] | Tensor,
     texture_seeds: Sequence[int],
     view: View | None = None,
+    motion: Motion | None = None,
 ) -> Tensor:
     """Paint each geometry in its style: [N, 3, S, S] float32 in [-1, 1], on the device of the params.
 
-    S is 64, or the size of `view`.
+    S is 64, or the size of `view`. `motion` says where the camera and the moving things of each image are.
     """
     device = geometry.params.device
     chosen = _style_indices(geometry, styles).to(device)
@@ -81,10 +85,14 @@ def render(
         raise InputError(f"{len(geometry)} geometries need as many texture seeds, got {len(seeds)}")
     texture = uniforms(seeds + _TEXTURE_STREAM, 4 * _TEXTURE_CELLS).view(-1, 4, _TEXTURE_CELLS)
     size = _CPU_CHUNK if device.type == "cpu" else max(len(geometry), 1)
-    parts = [
-        _paint(geometry.domain, *chunk, view=view).rgb
-        for chunk in zip(geometry.params.split(size), chosen.split(size), texture.split(size), strict=True)
-    ]
+    parts = []
+    for start in range(0, len(geometry), size) or (0,):
+        part = slice(start, start + size)
+        moved = None if motion is None else motion[part]
+        canvas = _paint(
+            geometry.domain, geometry.params[part], chosen[part], texture[part], view=view, motion=moved
+        )
+        parts.append(canvas.rgb)
     return torch.cat(parts).mul_(2).sub_(1)
 
 
@@ -98,6 +106,16 @@ def segment(geometry: Geometry, view: View | None = None) -> Tensor:
     return labels
 
 
+def surfaces(geometry: Geometry, motion: Motion, view: View | None = None) -> Surfaces:
+    """What is seen at each pixel, and how it moves; the same in every style."""
+    count, device = len(geometry), geometry.params.device
+    texture = torch.zeros(count, 4, _TEXTURE_CELLS, dtype=torch.float32, device=device)
+    styles = torch.zeros(count, dtype=torch.int64, device=device)
+    found = _paint(geometry.domain, geometry.params, styles, texture, view=view, motion=motion).surfaces
+    assert found is not None
+    return found
+
+
 def _paint(
     domain: str,
     params: Tensor,
@@ -105,8 +123,9 @@ def _paint(
     texture: Tensor,
     labeled: bool = False,
     view: View | None = None,
+    motion: Motion | None = None,
 ) -> Canvas:
-    canvas = Canvas(len(params), SEGMENTS[domain], params.device, view)
+    canvas = Canvas(len(params), SEGMENTS[domain], params.device, view, motion)
     if labeled:
         canvas.record_labels()
     _PAINTERS[domain].draw(canvas, params, styles, texture)
