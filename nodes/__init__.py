@@ -23,6 +23,8 @@ MODULES = (
     "color",
     "evaluate",
     "full_size",
+    "save_signed",
+    "verify",
     "inspect",
     "download",
     "examples",
