@@ -147,7 +147,7 @@ def _action(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = {}
     for assertion in _list(manifest.get("assertions")):
         if str(_dict(assertion).get("label")).startswith("c2pa.actions"):
-            for action in map(_dict, _list(_dict(assertion["data"]).get("actions"))):
+            for action in map(_dict, _list(_dict(_dict(assertion).get("data")).get("actions"))):
                 if "digitalSourceType" in action:
                     found = action
     return found
