@@ -52,7 +52,18 @@ _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
 _BLOCK = 7  # pixels of the side of a block that is matched
 _FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
-_FIGURES = ("warp", "ssim", "edge_f1", "mae", "sharpness", "style", "flicker", "drift", "disparity", "seconds")
+_FIGURES = (
+    "warp",
+    "ssim",
+    "edge_f1",
+    "mae",
+    "sharpness",
+    "style",
+    "flicker",
+    "drift",
+    "disparity",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
