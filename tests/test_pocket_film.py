@@ -44,7 +44,7 @@ def test_a_frozen_film_does_not_flicker_and_is_not_the_true_film() -> None:
     truth = shot.pictures(spec.target, spec.seed + 1)
     frozen = measure(truth[:1].expand_as(truth), truth, shot, spec, "film", pocket_judge())
     own = measure(truth, truth, shot, spec, "film", pocket_judge())
-    assert frozen["flicker"] == 0 and frozen["ssim"] < own["ssim"]
+    assert frozen["flicker"] < 1e-6 and frozen["ssim"] < own["ssim"]
     assert own["warp"] < frozen["warp"]
     noisy = truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     flickering = measure(noisy, truth, shot, spec, "film", pocket_judge())
