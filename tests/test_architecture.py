@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "methods": ("errors", "schema", "models", "losses.base"),
     "performance": ("errors", "schema", "models", "losses"),
     "guidance": ("errors", "schema", "models", "losses", "methods", "performance"),
+    "frames": ("errors", "schema", "files", "images", "correspondence"),
     "evaluation": ("errors", "schema", "shards", "files", "models", "losses", "images"),
     "inspection": ("errors", "schema", "files", "models", "losses", "images"),
     "presets": ("errors", "schema", "models", "losses", "methods", "guidance"),

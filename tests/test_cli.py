@@ -130,7 +130,7 @@ def test_the_default_name_overwrites_nothing(source: Path, calls: list[dict]):
 def test_notes_about_the_picture_are_shown(source: Path, calls: list[dict]):
     frames = [Image.new("RGB", (64, 64), color) for color in ("red", "green")]
     frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
-    result = run("translate", "moving.gif", "--to", "a leopard")
+    result = run("translate", "moving.gif", "--to", "a leopard", "-o", "out.png")
     assert result.exit_code == 0
     assert "Note: moving.gif has several frames: the first one is used\n" in result.stderr
 

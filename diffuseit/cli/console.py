@@ -165,6 +165,43 @@ def pictures_bar(total: int) -> Iterator[Callable[[int, str, Step | None], None]
         yield show_picture
 
 
+class FilmBar:
+    """A bar that counts frames, first those that are translated, then those that are written."""
+
+    def __init__(self, progress: Progress, total: int):
+        self._progress, self._total = progress, total
+        self._task = progress.add_task("", total=total, losses="")
+        self._done = 0
+
+    def begin(self, name: str, done: int) -> None:
+        """Count from `done` on, under another name. The time that is left is estimated anew."""
+        self._done = done
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(name, total=self._total, completed=done, losses="")
+
+    def step(self, step: Step) -> None:
+        """Show a step of the frames that are translated together."""
+        count, last = len(step.items), step.number + 1 == step.total
+        done = self._done + count * (step.number + 1) / step.total
+        self._progress.update(self._task, completed=done if last else min(done, self._done + count - 0.01))
+        self._progress.update(self._task, losses=_losses(step))
+        if last:
+            self._done += count
+
+    def advance(self) -> None:
+        """Count one more frame."""
+        self._done += 1
+        self._progress.update(self._task, completed=self._done)
+
+
+@contextmanager
+def film_bar(total: int) -> Iterator[FilmBar]:
+    """A bar for `total` frames."""
+    progress = _progress()
+    with progress:
+        yield FilmBar(progress, total)
+
+
 @contextmanager
 def download_bars() -> Iterator[hub.OnProgress]:
     """Bars of bytes, one for each file. Yield an `on_progress`."""

@@ -32,7 +32,7 @@ from ..images.labels import Labels
 from ..images.marks import SourceType, of_result
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
-from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
+from ..images.resize import FAMILIAR_ASPECT, Fit, Size, cover, mask_at, resize
 from ..images.sheet import labeled_grid
 from ..images.window import WindowChoice
 from . import console
@@ -80,7 +80,7 @@ class Job:
         recipe = self._recipe_of(source, picture, target)
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
-            result, verdict = self._translated(picture, source.name, on_step)
+            result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target.path)
         signature = self._signature(source, text)
         saved = target.save(result, text, self._mark_of(source), signature)
@@ -97,14 +97,14 @@ class Job:
         recipe = self._recipe_of(source, picture, target)
         targets, sheet = variations_of(target, count)
         began = time.monotonic()
-        fit = self._fit(picture, source.name)
-        arguments = self._arguments(picture, fit)
-        self._look_ahead(arguments["source"], source.name)
+        fit = self.fit_of(picture, source.name)
+        arguments = self.arguments(picture, fit)
+        self.look_ahead(arguments["source"], source.name)
         with console.step_bar(source.name) as on_step:
             found = diffuseit.vary(count=count, on_step=on_step, **arguments)
         pictures = _as_kept(found.pictures, picture)
         verdicts = self._verdicts(pictures, arguments)
-        images = [self._finished(picture, fit, result[None]) for result in pictures]
+        images = [self.finished(picture, fit, result[None]) for result in pictures]
         lines, mark = [], self._mark_of(source)
         signatures: list[tuple[Path, Signature | None]] = []
         made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
@@ -126,15 +126,15 @@ class Job:
         Raise `FileExistsError` if another file has its name.
         """
         recipe = self._with_source(source, picture, target)
-        result, verdict = self._translated(picture, source.name, on_step)
+        result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target)
         signature = self._signature(source, text)
         save_picture(result, target, text, mark=self._mark_of(source), finish=signature, overwrite=False)
         return Made(recipe, verdict, signature)
 
-    def with_labels(self, labels: Labels, source: Path, picture: AnyPicture, target: Path) -> list[Path]:
-        """Write the labels of `source` for its result in `target`, and return where they are."""
-        fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
+    def with_labels(self, labels: Labels, source: Path, size: Size, target: Path) -> list[Path]:
+        """Write the labels of `source`, of `size` (height, width), for its result in `target`, and return them."""
+        fit = Fit.of(size, self.models.ddpm, self.recipe.fit)
         return labels.beside(target, source, fit, self.recipe.size)
 
     def _mark_of(self, source: Path) -> SourceType | None:
@@ -167,18 +167,20 @@ class Job:
             )
         return recipe
 
-    def _translated(
-        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None]
+    def translated(
+        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None], first: bool = True
     ) -> tuple[Image.Image | DeepPicture, Verdict | None]:
-        fit = self._fit(picture, name)
-        arguments = self._arguments(picture, fit)
-        self._look_ahead(arguments["source"], name)
+        """Return the result of a picture, and its verdict. Notes on a volume are for its `first` slice."""
+        fit = self.fit_of(picture, name if first else None)
+        arguments = self.arguments(picture, fit)
+        if first:
+            self.look_ahead(arguments["source"], name)
         result = diffuseit.translate(on_step=on_step, **arguments)
         pictures = _as_kept(result.pictures, picture)
         (verdict,) = self._verdicts(pictures, arguments)
-        return self._finished(picture, fit, pictures), verdict
+        return self.finished(picture, fit, pictures), verdict
 
-    def _look_ahead(self, source: Tensor, name: str) -> None:
+    def look_ahead(self, source: Tensor, name: str) -> None:
         """Say so if the text asks for more than the method can do."""
         if self.recipe.to is None:
             return
@@ -207,16 +209,17 @@ class Job:
             console.note(f"there is no verdict: {in_words(error)}")
             return [None] * len(results)
 
-    def _fit(self, picture: AnyPicture, name: str) -> Fit:
+    def fit_of(self, picture: AnyPicture, name: str | None = None) -> Fit:
+        """Return how the image enters the model. Say so if it has an unusual shape, and a name."""
         fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
-        if not fit.familiar:
+        if name is not None and not fit.familiar:
             console.note(
                 f"{name} has one side over {FAMILIAR_ASPECT} times the other, unlike what networks are trained on: "
                 "consider --fit crop"
             )
         return fit
 
-    def _arguments(self, picture: AnyPicture, fit: Fit) -> dict[str, Any]:
+    def arguments(self, picture: AnyPicture, fit: Fit) -> dict[str, Any]:
         """What `diffuseit.translate` is called with."""
         recipe = self.recipe
         return {
@@ -235,7 +238,7 @@ class Job:
         image = style.tensor("white")
         return resize(image, fit.canvas) if self.recipe.fit == "stretch" else cover(image, fit.canvas)
 
-    def _finished(self, picture: AnyPicture, fit: Fit, result: Tensor) -> Image.Image | DeepPicture:
+    def finished(self, picture: AnyPicture, fit: Fit, result: Tensor) -> Image.Image | DeepPicture:
         """The result [1, 3, H, W] back from the model's size, with the image's transparency."""
         mask = None if self.mask is None else _mask(self.mask, picture)
         alpha = None if picture.alpha is None else level_tensor(picture.alpha)

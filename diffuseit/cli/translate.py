@@ -15,7 +15,8 @@ import typer
 from rich.table import Table
 
 from ..errors import InputError
-from ..images.choices import LARGEST_SEED, FitMode, SizeMode
+from ..images.choices import LARGEST_SEED, FitMode, Folder, SizeMode
+from ..images.medical.cut import Cut, Plane
 from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
 from . import console
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST_VARIATIONS = 64
 _BESIDE_AGAIN = {
+    "keep_identity",
     "source",
     "again",
     "output",
@@ -51,12 +53,17 @@ _how = partial(typer.Option, rich_help_panel="How it is made")
 _checkpoint = partial(typer.Option, rich_help_panel="With a diffusers checkpoint")
 _shape = partial(typer.Option, rich_help_panel="Size and shape")
 _results = partial(typer.Option, rich_help_panel="Results")
+_film = partial(typer.Option, rich_help_panel="Films and views")
+_medical = partial(typer.Option, rich_help_panel="DICOM and NIfTI files")
 
 
 def translate(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(parser=path, metavar="SOURCE", help="The image to translate, or a folder.")
+        Path,
+        typer.Argument(
+            parser=path, metavar="SOURCE", help="The image, film, or volume to translate, or a folder."
+        ),
     ],
     to: Annotated[
         list[str] | None,
@@ -110,7 +117,7 @@ def translate(
     features: Annotated[
         str | None,
         _checkpoint(
-            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models. [default: paper]"
+            metavar="NAME", help="Whose ViT and CLIP the losses use, a name for --models; by default 'paper'."
         ),
     ] = None,
     cfg: Annotated[
@@ -119,7 +126,7 @@ def translate(
             min=0,
             max=100,
             metavar="X",
-            help="How strongly the model itself follows --to. More gives less variety. [default: 3]",
+            help="How strongly the model itself follows --to. More gives less variety. By default 3.",
         ),
     ] = None,
     resolution: Annotated[
@@ -138,15 +145,19 @@ def translate(
         FitMode, _shape(help="Keep the shape of SOURCE, crop its middle to a square, or stretch it to one.")
     ] = "keep",
     size: Annotated[
-        SizeMode, _shape(help="Leave the result at the model's size, or bring it to the size of SOURCE.")
-    ] = "model",
+        SizeMode | None,
+        _shape(
+            help="Leave the result at the model's size, or bring it to the size of SOURCE. "
+            "By default 'model' for images, 'source' for films, views, and results in DICOM and NIfTI."
+        ),
+    ] = None,
     detail: Annotated[
         float,
         _shape(
             min=0,
             max=1,
             metavar="X",
-            help="With --size source: how much of the detail of SOURCE the result gets. 0 only resizes it.",
+            help="At the size of SOURCE: how much of the detail of SOURCE the result gets. 0 only resizes it.",
         ),
     ] = 1.0,
     window: Annotated[
@@ -218,14 +229,71 @@ def translate(
             help="The file or folder to write. By default SOURCE-translated in the current folder.",
         ),
     ] = None,
+    as_: Annotated[
+        Folder | None,
+        _film(
+            "--as",
+            help="What a folder is: single images, the frames of a film, or views of a scene. Views are known by their "
+            "transforms.json, or by the text files of COLMAP.",
+        ),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        _film(
+            metavar="A:B", help="Only the frames from A on, up to B, counted from 0. Either may be left out."
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        _film(min=0.01, max=1000, metavar="X", help="Frames a second of a folder, by default 24."),
+    ] = None,
+    consensus: Annotated[
+        float | None,
+        _film(
+            min=0,
+            max=1,
+            metavar="X",
+            help="How far frames are averaged along what moves. More flickers less, and is softer. By default 1.",
+        ),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        _film(
+            min=1,
+            max=1000,
+            metavar="N",
+            help="Frames translated together. Fewer need less memory. By default 8.",
+        ),
+    ] = None,
+    slices: Annotated[
+        str | None,
+        _medical(
+            metavar="A:B", help="Translate slices (frames) A up to, but not including, B, counted from 0."
+        ),
+    ] = None,
+    axis: Annotated[
+        Plane | None, _medical(help="The plane of the slices of a NIfTI volume. [default: axial]")
+    ] = None,
+    volume: Annotated[
+        int | None, _medical(min=0, metavar="N", help="Which volume of a NIfTI file of several, from 0.")
+    ] = None,
+    keep_identity: Annotated[
+        bool,
+        _medical(
+            "--keep-identity",
+            help="Copy patient and study into the result. Without it, the result has none of them.",
+        ),
+    ] = False,
 ) -> None:
-    """Translate an image toward a text or a style image.
+    """Translate an image or a film toward a text or a style image.
 
     If SOURCE is a folder, translate every image in it that OUT does not have yet.
+    Video files and animated images keep their times and their sound. A run that was stopped goes on by the same
+    command.
     With several texts, OUT is a folder with a result for each, and a contact sheet.
     Several commands may work on one folder, also on several machines: each takes what no other one has.
 
-    PNG, WebP, JPEG and TIFF results carry their settings.
+    PNG, WebP, JPEG, TIFF, DICOM and NIfTI results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
     own networks.
     """
@@ -237,7 +305,9 @@ def translate(
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
         where = models if "models" in given else None
-        _translate_again(again, source, output, style, mask, where, device, mark, (sign, cert, key))
+        _translate_again(
+            again, source, output, style, mask, where, device, mark, (sign, cert, key), keep_identity
+        )
         return
     texts = texts_of(to or [], targets)
     in_styles = len(texts) > 1 or targets is not None
@@ -253,17 +323,43 @@ def translate(
     if part.of > 1 and not is_folder(source):
         raise InputError(f"--shard is for a folder: {source} is none")
 
+    from ..frames.base import Range
     from ..images.io import check_readable, read_levels, read_picture, read_source
     from ..images.labels import Labels
+    from ..images.medical.kinds import kind_of
     from ..images.window import parse_window
     from .batch import Outcome, save_sheet, translate_all, work_in
-    from .output import folder_for, taken, target_for
+    from .film import find_sequence, target_of
+    from .output import folder_for, is_medical, taken, target_for
+    from .stacks import StackOptions, only_picture, open_source, translate_stack
 
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
-    picture = labels = None
-    if is_folder(source) or in_styles:
+    picture = labels = stack = cut = None
+    options = StackOptions(Cut.parse(slices, axis, volume), size or "source", detail, keep_identity)
+    if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:
+        raise InputError(f"--slices, --axis, and --volume are for DICOM and NIfTI files: {source} is none")
+    some = None if frames is None else Range.parse(frames)
+    sequence = find_sequence(source, as_, some, fps, output)
+    if sequence is None and (consensus is not None or at_once is not None):
+        name = "--at-once" if consensus is None else "--consensus"
+        raise InputError(f"{name} is for films and views: {source} is none")
+    if sequence is not None:
+        contradictions = {
+            "--variations": variations > 1,
+            "--with-labels": with_labels is not None,
+            "--shard": part.of > 1,
+            "--window": window != "auto",
+            "--sign": sign,
+            "several texts": in_styles,
+        }
+        if refused := [name for name, there in contradictions.items() if there]:
+            raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
+        numbers = (some or Range()).within(sequence.count, str(source))
+        film_target = target_of(sequence, source, output)
+        folder = film_target.path.parent
+    elif is_folder(source) or in_styles:
         if variations > 1:
             what = f"{source} is a folder" if is_folder(source) else "there are several texts"
             raise InputError(f"{what}: --variations takes one image and one text")
@@ -289,22 +385,37 @@ def translate(
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
         folder = target.path.parent
-        with console.notes():
-            picture = read_source(source, chosen_window)
+        if kind_of(source) is None:
+            with console.notes():
+                picture = read_source(source, chosen_window)
+        else:
+            stack = open_source(source, chosen_window, options)
+            cut = stack.cut
+            if not is_medical(target.path, source):
+                picture, stack = only_picture(stack), None
+            elif variations > 1:
+                raise InputError("--variations makes pictures: end the name in .png or .tif with -o")
+            elif with_labels is not None and len(stack) > 1:
+                raise InputError(
+                    "--with-labels is for images: the labels of a volume fit its result, whose grid is the same"
+                )
+            else:
+                size = options.size
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
-    suffix = ".png" if picture is None else target.path.suffix.lower()
+    suffix = ".png" if picture is None and stack is None else target.path.suffix.lower()
     credential = credential_for(sign, cert, key, marked=mark, suffix=suffix)
     with console.notes():
         style_picture = None if style is None else read_levels(style, chosen_window)
         mask_picture = None if mask is None else read_picture(mask)
 
     from ..images.marks import of_result
-    from ..images.recipe import Recipe
+    from ..images.recipe import FileRef, Recipe
     from ..preset_files import find_preset, presets_folder
     from .job import Job
     from .networks import Choice, check_texts, choose
 
+    size = size or ("model" if sequence is None else "source")
     chosen = None if preset is None else find_preset(preset, presets_folder())
     choice = Choice(models, features, cfg, resolution, device)
     networks, settled = choose(choice, texts[0] if texts else None, from_, chosen, steps, skip, resample)
@@ -326,14 +437,34 @@ def translate(
         checkpoint=networks.checkpoint,
         own=networks.own,
         style_window=getattr(style_picture, "window", None),
+        cut=cut,
     )
     job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
-    if picture is None:
+    if sequence is not None:
+        from ..film import FilmSettings
+        from .film import FilmJob
+
+        if not is_folder(source):
+            job = replace(job, recipe=replace(recipe, source=FileRef.of(source, folder)))
+        settings = FilmSettings()
+        settings = replace(
+            settings,
+            consensus=settings.consensus if consensus is None else consensus,
+            window=settings.window if at_once is None else at_once,
+        )
+        film = FilmJob(job, sequence, numbers, film_target, settings)
+        film.check()
+        film.run()
+    elif stack is not None:
+        if labels is not None:
+            job.with_labels(labels, source, stack.size, target.path)
+        translate_stack(job, source, stack, target, options)
+    elif picture is None:
         jobs: dict[str | None, Job] = {None: job} | {
             text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
             for text in texts
         }
-        outcome = translate_all(todo, jobs, labels)
+        outcome = translate_all(todo, jobs, labels, options)
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
@@ -343,7 +474,7 @@ def translate(
         job.variations(source, picture, target, variations)
     else:
         if labels is not None:
-            job.with_labels(labels, source, picture, target.path)
+            job.with_labels(labels, source, picture.size, target.path)
         job.one(source, picture, target)
 
 
@@ -375,6 +506,7 @@ def _translate_again(
     device: str,
     marked: bool,
     signing: tuple[bool, Path | None, Path | None],
+    keep_identity: bool,
 ) -> None:
     """Translate one image with the settings in the metadata of the result `made`.
 
@@ -382,7 +514,9 @@ def _translate_again(
     diffusers checkpoint is, or the file of own networks.
     """
     from ..images.io import check_readable, read_picture, read_text
-    from .output import target_for
+    from ..images.medical.kinds import kind_of
+    from .output import is_medical, target_for
+    from .stacks import StackOptions, only_picture, open_source, translate_stack
 
     text = read_text(made)
     if text is None:
@@ -405,8 +539,15 @@ def _translate_again(
     style = _found(made, "style", recipe.style, style)
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
+    stack = None
+    if kind_of(source) is not None:
+        options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
+        stack = open_source(source, recipe.window or "auto", options)
+        if not is_medical(target.path, source):
+            picture, stack = only_picture(stack), None
     with console.notes():
-        picture = _read(source, recipe.window)
+        if kind_of(source) is None:
+            picture = _read(source, recipe.window)
         style_picture = None if style is None else _read(style, recipe.style_window)
         mask_picture = None if mask is None else read_picture(mask)
     networks = again(recipe, made, models, device)
@@ -423,7 +564,10 @@ def _translate_again(
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
     job = Job(now, networks.models, style_picture, mask_picture, marked=marked, credential=credential)
-    job.one(source, picture, target)
+    if stack is None:
+        job.one(source, picture, target)
+    else:
+        translate_stack(job, source, stack, target, options)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:

@@ -8,4 +8,7 @@ FitMode = Literal["keep", "crop", "stretch"]
 SizeMode = Literal["model", "source"]
 """The size of a result: the model's, or the source's."""
 
+Folder = Literal["images", "film", "views"]
+"""What a folder is: images that have nothing to do with each other, the frames of a film, or views of a scene."""
+
 LARGEST_SEED = 2**64 - 1

@@ -68,6 +68,9 @@ MAX_SCANS = 100
 MAX_TEXT_BYTES = 1 << 24
 """Of each text and profile in a PNG; larger ones are left out."""
 MAX_BYTES_AT_ONCE = 1 << 30
+MAX_ANIMATED_FRAMES = 100_000
+ANIMATED = ("GIF", "PNG", "WEBP")
+"""The kinds whose frames are those of an animation, with times."""
 
 _SWAPPED = "B" if sys.byteorder == "little" else "L"
 _LOW_BYTES = {"LA;16B": "RGBA"} | {
@@ -120,7 +123,7 @@ def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
     Raise `InputError` as `decode` does, and where `use` fails.
     """
     name = printable(str(path))
-    with _regular_file(path, name) as file, _limits():
+    with open_regular(path, name) as file, _limits():
         size = os.fstat(file.fileno()).st_size
         kinds = _kinds(file.read(64), path.suffix.lower(), name)
         try:
@@ -141,6 +144,55 @@ def look_into(path: Path, use: Callable[[Image.Image, IO[bytes]], T]) -> T:
             raise failure from None
     warnings.warn(f"{name} has damaged metadata, which is left out", stacklevel=4)
     return result
+
+
+@contextmanager
+def open_frames(path: Path) -> Iterator[tuple[Image.Image, int, Callable[[int], Image.Image]]]:
+    """Open an animated image: yield the image, its number of frames, and a function that decodes one of them.
+
+    Frames are cheap to decode in their order. One is in memory at a time, and each has the size of the image: the image
+    that the function returns is the same one each time. The bounds are those of `decode`, with at most
+    `MAX_ANIMATED_FRAMES` frames. Raise `InputError` as `decode` does. It names the frame.
+    """
+    name = printable(str(path))
+    with open_regular(path, name) as file:
+        size = os.fstat(file.fileno()).st_size
+        kinds = [
+            kind for kind in _kinds(file.read(64), path.suffix.lower(), name) if kind in ANIMATED
+        ] or list(ANIMATED)
+        if size > MAX_BYTES_AT_ONCE:
+            raise InputError(f"{name} has more than 1 GiB: save it as a video file")
+        try:
+            with _limits():
+                image = Image.open(file, formats=kinds)
+                check_size(image, name)
+                _check_claims(image, file, size, name)
+                count = getattr(image, "n_frames", 1)
+        except InputError:
+            raise
+        except Exception as error:
+            raise undecodable(name, error) from None
+        if count > MAX_ANIMATED_FRAMES:
+            raise InputError(f"{name} has {count} frames: at most {MAX_ANIMATED_FRAMES} are read")
+        canvas = image.size
+
+        def frame(number: int) -> Image.Image:
+            where = f"frame {number} of {name}"
+            try:
+                with _limits():
+                    image.seek(number)
+                    # A frame of a GIF may lie beyond the canvas, which Pillow then enlarges.
+                    if image.size != canvas:
+                        raise InputError(f"{where} has another size than the first one: save the file again")
+                    image.load()
+            except InputError:
+                raise
+            except Exception as error:
+                raise undecodable(where, error) from None
+            return image
+
+        with image:
+            yield image, count, frame
 
 
 def _warn_of_frames(path: Path) -> None:
@@ -181,7 +233,8 @@ def reason(error: Exception) -> str:
     return printable(" ".join(words.split())[:200])
 
 
-def _regular_file(path: Path, name: str) -> IO[bytes]:
+def open_regular(path: Path, name: str) -> IO[bytes]:
+    """Open a regular file, which `name` calls in errors. Raise `InputError` for all else."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):

@@ -39,6 +39,11 @@ def of_result(source: str | None) -> SourceType:
     return "trainedAlgorithmicMedia" if source in made else "compositeWithTrainedAlgorithmicMedia"
 
 
+def address(mark: SourceType) -> str:
+    """Return the term as IPTC names it everywhere: an address."""
+    return f"{TERMS}{mark}"
+
+
 def xmp(mark: SourceType) -> bytes:
     """Return the XMP packet that says `mark`."""
     return (
@@ -46,7 +51,7 @@ def xmp(mark: SourceType) -> bytes:
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
         'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmp:CreatorTool="DiffuseIT" '
-        f'Iptc4xmpExt:DigitalSourceType="{TERMS}{mark}"/></rdf:RDF></x:xmpmeta>\n'
+        f'Iptc4xmpExt:DigitalSourceType="{address(mark)}"/></rdf:RDF></x:xmpmeta>\n'
         '<?xpacket end="w"?>'
     ).encode()
 

@@ -1,0 +1,230 @@
+"""`diffuseit translate` on films and views, with a stand-in for the networks that inverts colors."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from standin import MODELS
+from test_frames import SIZE, colmap, film, frames_of, milliseconds, picture, sound_of
+from translate_command import good, refused, run
+
+import diffuseit
+import diffuseit.film
+from diffuseit.correspondence import Correspondence
+from diffuseit.film import Frame
+from diffuseit.frames.animation import Animation, save_animation
+from diffuseit.frames.video import Video
+from diffuseit.images.io import read_text
+from diffuseit.presets import Preset
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SimpleNamespace]:
+    """What each call of the core was given. `stop_at` of the list's function ends a run like Ctrl-C."""
+    monkeypatch.chdir(tmp_path)
+    recorded: list[SimpleNamespace] = []
+
+    def translate(
+        backbone: object,
+        frames: Iterable[torch.Tensor],
+        losses: object,
+        settings: object,
+        seed: int,
+        *,
+        link: Callable[[range, torch.Tensor], Correspondence],
+        first: int,
+        finished: Callable[[int], torch.Tensor | None],
+        **others: object,
+    ) -> Iterator[Frame]:
+        call = SimpleNamespace(link=link, first=first, made=[], size=None, **others)
+        recorded.append(call)
+        for index, frame in enumerate(frames, start=first):
+            call.size = tuple(frame.shape[1:])
+            if finished(index) is None:
+                if STOP_AT and index == STOP_AT[0]:
+                    raise KeyboardInterrupt
+                call.made.append(index)
+                yield Frame(index, -frame, index == 5)
+
+    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
+    monkeypatch.setattr(diffuseit.film, "translate_sequence", translate)
+    monkeypatch.setattr(Preset, "build", lambda *_: [])
+    STOP_AT.clear()
+    return recorded
+
+
+STOP_AT: list[int] = []
+
+
+def is_inverted(image: Image.Image) -> bool:
+    """Whether the part without the bar has the colors of an inverted frame."""
+    found = np.asarray(image.convert("RGB"), float)[8:24, 44:47].mean((0, 1))
+    return bool(np.abs(found - (215, 175, 95)).max() < 16)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animated_image_comes_back_animated(suffix: str):
+    save_animation(frames_of([0.1, 0.05, 0.2]), Path(f"film{suffix}"), 3)
+    good(f"film{suffix}", "--to", "snow")
+    result = Animation.open(Path(f"film-translated{suffix}"))
+    assert result is not None
+    assert (result.count, result.plays, result.size) == (3, 3, SIZE[::-1])
+    frames = list(result.frames())
+    assert milliseconds(frames) == [100, 50, 200]
+    assert all(is_inverted(frame.picture.rgb) for frame in frames)
+    assert not Path(f"film-translated{suffix}-frames").exists()
+
+
+def test_a_still_image_of_an_animated_one_is_its_first_frame(monkeypatch: pytest.MonkeyPatch):
+    save_animation(frames_of([0.1, 0.1]), Path("film.gif"))
+    monkeypatch.setattr(diffuseit, "translate", lambda source, **_: diffuseit.Result(-source))
+    assert "several frames" in good("film.gif", "--to", "snow", "-o", "out.jpg").stderr
+
+
+def test_a_video_keeps_its_times_and_its_sound(calls: list[SimpleNamespace]):
+    film(Path("film.mp4"), varies=True)
+    said = good("film.mp4", "--to", "snow", "-o", "winter.mp4")
+    result = Video.open(Path("winter.mp4"))
+    frames = list(result.frames())
+    assert milliseconds(frames)[:-1] == [120, 40, 40] * 3 + [120, 40]
+    assert sound_of(Path("winter.mp4")) == sound_of(Path("film.mp4"))
+    assert result.size == SIZE[::-1]
+    assert is_inverted(frames[7].picture.rgb)
+    assert calls[0].size == (48, 72)  # the canvas of the model
+    assert "12 frames, 48x32" in said.stdout
+    assert "Frame 5 begins a new scene" in said.stderr
+
+
+def test_a_part_of_a_film():
+    film(Path("film.mp4"), 20)
+    good("film.mp4", "--to", "snow", "-o", "part.mp4", "--frames", "5:9")
+    frames = list(Video.open(Path("part.mp4")).frames())
+    assert (len(frames), frames[0].start) == (4, 0)
+
+
+def test_a_run_that_was_stopped_goes_on(calls: list[SimpleNamespace]):
+    film(Path("film.mp4"), 12)
+    STOP_AT.append(7)
+    result = run("film.mp4", "--to", "snow", "-o", "out.mp4")
+    assert result.exit_code == 130
+    assert "7 of 12 frames are kept in out.mp4-frames. The same command goes on" in result.stderr
+    assert not Path("out.mp4").exists()
+    # A film of what is there loses nothing.
+    good("film.mp4", "--to", "snow", "-o", "out.mp4", "--frames", ":4")
+    assert Video.open(Path("out.mp4")).count == 4
+    assert "other settings" in refused("film.mp4", "--to", "sand", "-o", "out.mp4")
+    STOP_AT.clear()
+    good("film.mp4", "--to", "snow", "-o", "out.mp4")
+    assert calls[-1].made == [7, 8, 9, 10, 11]
+    assert calls[-1].first <= 3  # for what the frames have in common
+    assert Video.open(Path("out.mp4")).count == 12
+    assert not Path("out.mp4-frames").exists()
+
+
+def test_a_broken_frame_is_named_and_the_frames_before_it_are_kept():
+    folder = Path("frames")
+    folder.mkdir()
+    for number in range(6):
+        picture(number).save(folder / f"{number}.png")
+    content = (folder / "4.png").read_bytes()
+    (folder / "4.png").write_bytes(content[:60] + bytes(40))
+    result = run("frames", "--to", "snow", "--as", "film", "-o", "out")
+    assert result.exit_code == 2
+    assert "Error: frame 4: frames/4.png is damaged" in result.stderr
+    assert "4 of 6 frames are kept in out-frames: --frames 0:4 makes a film of the first 4" in result.stderr
+    good("frames", "--to", "snow", "--as", "film", "-o", "out", "--frames", "0:4")
+    assert sorted(file.name for file in Path("out").iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
+    assert "part of a film" in refused("--again", "out/0.png", "frames/0.png")
+
+
+def test_frames_of_a_folder_become_a_video():
+    folder = Path("frames")
+    folder.mkdir()
+    for number in range(11):
+        picture(number).save(folder / f"f{number}.png")
+    good("frames", "--to", "snow", "-o", "out.mp4", "--as", "film", "--fps", "10")
+    frames = list(Video.open(Path("out.mp4")).frames())
+    assert [frame.start for frame in frames] == [Fraction(number, 10) for number in range(11)]
+
+
+def test_views_keep_their_names_and_poses(calls: list[SimpleNamespace]):
+    folder = colmap(Path("scene"), ["1 0 0 0 0 0 0", "1 0 0 0 -0.5 0 0", "1 0 0 0 -1 0 0"])
+    (folder / "depth").mkdir()
+    for number in range(3):
+        np.save(folder / "depth" / f"{number}.npy", np.full((32, 48), 2.0, np.float32))
+    good("scene", "--to", "snow", "-o", "winter")
+    for number in range(3):
+        with Image.open(f"winter/images/{number}.png") as result:
+            assert result.size == SIZE
+            assert is_inverted(result)
+    for name in ("cameras.txt", "images.txt"):
+        assert (Path("winter/sparse") / name).read_bytes() == (folder / "sparse" / name).read_bytes()
+    # By depth: with a focal length of 40, a camera that goes .5 to the right moves points at a depth of 2 by 10.
+    link = calls[0].link(range(3), torch.zeros(3, 3, *calls[0].size))
+    first = link.pairs.index((0, 1))
+    scale = calls[0].size[1] / 48
+    x = link.position[first, 0, 24]
+    assert torch.allclose(x[30:60], torch.arange(30.0, 60.0) - 10 * scale, atol=0.7)
+    assert link.certainty[first, 0, 24, 30:60].min() > 0.99
+    assert "size of SOURCE" in refused("scene", "--to", "snow", "-o", "other", "--size", "model")
+
+
+def test_a_folder_with_poses_may_still_be_single_images():
+    (colmap(Path("scene"), ["1 0 0 0 0 0 0"]) / "images" / "0.png").rename("scene/0.png")
+    assert "no images" not in run("scene", "--to", "snow", "--as", "images").stderr
+
+
+def test_what_a_film_says_of_its_making():
+    save_animation(frames_of([0.1, 0.1]), Path("film.webp"))
+    good("film.webp", "--to", "snow", "--consensus", "0.5")
+    text = json.loads(read_text(Path("film-translated.webp")) or "")
+    assert (text["to"], text["film"]["settings"]["consensus"], text["film"]["frames"]) == ("snow", 0.5, 2)
+    film(Path("film.mp4"), 3)
+    good("film.mp4", "--to", "snow", "-o", "out.mkv")
+    import av
+
+    with av.open("out.mkv") as opened:
+        assert "compositeWithTrained" in opened.metadata["DIGITALSOURCETYPE"]
+        assert json.loads(opened.metadata["DIFFUSEIT"])["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("film.mp4", "--variations", 2), "--variations"),
+        (("film.mp4", "--shard", "1/2"), "--shard"),
+        (("film.mp4", "--fps", 12), "--fps"),
+        (("film.mp4", "--frames", "9:3"), "--frames"),
+        (("film.mp4", "--frames", "50:"), "12 frames"),
+        (("film.mp4", "--as", "views"), "no folder"),
+        (("film.mp4", "-o", "out.txt"), "cannot hold a film"),
+        (("film.mp4", "-o", "film.mp4"), "the source itself"),
+        (("film.mp4", "-o", "out.webm"), "cannot hold the sound"),
+        (("one.png", "--frames", "0:3"), "one image"),
+        (("one.png", "--consensus", 0.5), "films"),
+        (("empty", "--as", "film"), "no images"),
+        (("empty", "--as", "views"), "transforms.json"),
+    ],
+)
+def test_what_contradicts_a_film_is_said_at_once(options: tuple[object, ...], why: str):
+    film(Path("film.mp4"))
+    picture(0).save("one.png")
+    Path("empty").mkdir()
+    arguments = options if "--shard" not in options else ("film.mp4", "--shard", "1/2")
+    assert why in refused(*arguments, "--to", "snow")
+    assert sorted(path.name for path in Path().iterdir()) == ["empty", "film.mp4", "one.png"]
+
+
+def test_nothing_that_is_there_is_overwritten_by_frames():
+    Path("frames").mkdir()
+    Path("out").mkdir()
+    for number in range(3):
+        picture(number).save(f"frames/{number}.png")
+    picture(9).save("out/1.png")
+    assert "out/1.png is there already" in refused("frames", "--to", "snow", "--as", "film", "-o", "out")
