@@ -39,7 +39,7 @@ def test_the_truth_has_the_best_figures(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_frozen_film_does_not_flicker_and_is_not_the_true_film() -> None:
-    spec = draw_specs([0], TUNING)[0]
+    spec = draw_specs([1], TUNING)[0]
     shot = shoot(sample_geometry(spec.domain, [spec.seed]), film_motion(spec.seed, 4, 4))
     truth = shot.pictures(spec.target, spec.seed + 1)
     frozen = measure(truth[:1].expand_as(truth), truth, shot, spec, "film", pocket_judge())
