@@ -22,6 +22,8 @@ MODULES = (
     "color",
     "evaluate",
     "full_size",
+    "save_signed",
+    "verify",
     "inspect",
     "download",
     "examples",

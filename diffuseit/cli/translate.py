@@ -345,6 +345,7 @@ def translate(
     if sequence is None and (consensus is not None or at_once is not None):
         name = "--at-once" if consensus is None else "--consensus"
         raise InputError(f"{name} is for films and views: {source} is none")
+    results: list[Path] = []
     if sequence is not None:
         contradictions = {
             "--variations": variations > 1,
@@ -377,6 +378,7 @@ def translate(
         if not todo:
             _say_batch(source, folder, len(work), Outcome())
             return
+        results = [each.target for each in todo]
         if not is_folder(source):
             check_readable(source)
         if with_labels is not None:
@@ -384,7 +386,7 @@ def translate(
     else:
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
-        folder = target.path.parent
+        folder, results = target.path.parent, [target.path]
         if kind_of(source) is None:
             with console.notes():
                 picture = read_source(source, chosen_window)
@@ -403,8 +405,7 @@ def translate(
                 size = options.size
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
-    suffix = ".png" if picture is None and stack is None else target.path.suffix.lower()
-    credential = credential_for(sign, cert, key, marked=mark, suffix=suffix)
+    credential = credential_for(sign, cert, key, marked=mark, targets=results)
     with console.notes():
         style_picture = None if style is None else read_levels(style, chosen_window)
         mask_picture = None if mask is None else read_picture(mask)
@@ -529,7 +530,7 @@ def _translate_again(
     # A wrong name is told before the seconds that torch takes. How to read the pixels, the recipe says.
     check_readable(source)
     sign, certificates, key = signing
-    credential = credential_for(sign, certificates, key, marked=marked, suffix=target.path.suffix.lower())
+    credential = credential_for(sign, certificates, key, marked=marked, targets=[target.path])
 
     from ..images.recipe import FileRef, Recipe
     from .job import Job

@@ -37,6 +37,7 @@ from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geome
 from diffuseit.presets import PRESETS, at_strength
 from tools.help_pictures.full_size import enlarged
 from tools.help_pictures.latent import Rows, painted
+from tools.help_pictures.marks import changes_of, sources_of
 from tools.help_pictures.networks import crops_of, facets_of, keys_of_layers, similar_to
 from tools.help_pictures.settings import (
     IMAGE,
@@ -191,6 +192,8 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
         enlarged, scene("landscape", "summer", "winter", 24), left=14, top=86
     ),
     "DiffuseITFullSize/image": partial(enlarged, scene("animal", "lion", "leopard", 25), left=54, top=56),
+    "DiffuseITSaveSignedImage/sign": partial(changes_of, scene("landscape", "summer", "winter", 26)),
+    "DiffuseITVerify/source_file": partial(sources_of, scene("landscape", "summer", "sunset", 27)),
     "DiffuseITKeyPCA/facet": partial(facets_of, _WINTER),
     "DiffuseITSelfSimilarity/y": partial(
         similar_to, _WINTER, {f"y {y:g}": (0.5, y) for y in (0.1, 0.5, 0.9)}
