@@ -5,7 +5,6 @@ comes nearer. Neighbors correspond pixel by pixel, which holds where the shapes 
 change from slice to slice beyond that of the true stack.
 """
 
-import time
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +15,7 @@ from ..judge import class_index
 from ..world.canvas import uniforms
 from ..world.render import Geometry, render, sample_geometry
 from . import metrics
-from .film import SHOWN, Figures, networks, translated
+from .film import SHOWN, Figures, Translations, networks
 from .tasks import draw_specs
 
 ROWS = ("source", "first", "truth", "alone", "same", "same-loss", "after", "during", "film", "same-film")
@@ -38,15 +37,18 @@ def measure_volume(
     textures = [spec.seed + 1] * frames
     source, truth = (render(geometry, [style] * frames, textures) for style in (spec.source, spec.target))
     links = neighbors(frames, (source.shape[-2], source.shape[-1]))
+    stack = Translations(spec, links, source, models)
     figures, pictures = {}, {}
     for row in rows:
-        began = time.process_time()
-        made = {"source": source, "truth": truth}.get(row)
-        made = translated(row, links, source, spec, models) if made is None else made
-        seconds = (time.process_time() - began) / frames
+        given = {"source": source, "truth": truth}.get(row)
+        made, seconds = (given, 0.0) if given is not None else stack.made(row)
         with torch.no_grad():
             reached = judge(made).argmax(1) == class_index(spec.domain, [spec.target])
-        figures[row] = {**measure(made, truth), "style": reached.double().mean().item(), "seconds": seconds}
+        figures[row] = {
+            **measure(made, truth),
+            "style": reached.double().mean().item(),
+            "seconds": seconds / frames,
+        }
         pictures[row] = made
     return figures, pictures if index < SHOWN else {}
 
