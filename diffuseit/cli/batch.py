@@ -15,11 +15,13 @@ from ..images.deep import DeepPicture
 from ..images.folder import images_in
 from ..images.io import check_writable, read_levels, read_source, read_text, save_picture
 from ..images.labels import Labels
+from ..images.medical.kinds import result_suffix
 from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
 from .options import is_folder
-from .output import result_names, taken
+from .output import is_medical, result_names, taken
 from .signing import unsigned
+from .stacks import StackOptions, translate_into
 from .texts import slug
 
 if TYPE_CHECKING:
@@ -59,28 +61,31 @@ class Outcome:
 def work_in(source: Path, output: Path, texts: Sequence[str], in_styles: bool) -> list[Work]:
     """Return the results of a folder, or of one image, in the order of their making.
 
-    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`.
+    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`. Those of medical files are of their
+    own kind.
     """
-    sources = images_in(source) if is_folder(source) else [source]
+    sources = images_in(source, volumes=True) if is_folder(source) else [source]
     if not in_styles:
         names = result_names(sources)
         return [
-            Work(each, output / f"{name}.png", texts[0] if texts else None)
+            Work(each, output / f"{name}{result_suffix(each)}", texts[0] if texts else None)
             for each, name in zip(sources, names, strict=True)
         ]
     names = result_names(sources, room=64)
     return [
-        Work(each, output / f"{name}--{slug(text)}.png", text)
+        Work(each, output / f"{name}--{slug(text)}{result_suffix(each)}", text)
         for each, name in zip(sources, names, strict=True)
         for text in texts
     ]
 
 
-def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labels | None) -> Outcome:
+def translate_all(
+    work: list[Work], jobs: Mapping[str | None, Job], labels: Labels | None, options: StackOptions
+) -> Outcome:
     """Make the results that are not there. One that another process makes is left alone and counts as neither.
 
     `jobs` are by the text that they translate to. The verdicts go into a table beside the results, and the `labels` of
-    the sources into a folder.
+    the sources into a folder. `options` are those of medical files.
     """
     outcome, table = Outcome(), True
     read: tuple[Path, AnyPicture] | None = None
@@ -90,13 +95,20 @@ def translate_all(work: list[Work], jobs: Mapping[str | None, Job], labels: Labe
             name = each.source.name
             show(number, name, None)
             try:
+                job, on_step = jobs[each.to], _on_step(show, number, name)
+                if is_medical(each.target, each.source):
+                    recipe, verdict = translate_into(job, each.source, each.target, options, on_step)
+                    outcome.done += 1
+                    table = table and _tabulated(each, [], recipe, verdict)
+                    continue
                 check_writable(each.target)
-                job = jobs[each.to]
                 if read is None or read[0] != each.source:
                     with console.notes():
                         read = each.source, read_source(each.source, job.window)
-                beside = [] if labels is None else job.with_labels(labels, each.source, read[1], each.target)
-                made = job.into(each.source, read[1], each.target, _on_step(show, number, name))
+                beside = (
+                    [] if labels is None else job.with_labels(labels, each.source, read[1].size, each.target)
+                )
+                made = job.into(each.source, read[1], each.target, on_step)
                 outcome.done += 1
                 if (failure := unsigned(each.target, made.signature)) is not None:
                     outcome.unsigned.append(failure)

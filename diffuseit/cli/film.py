@@ -26,6 +26,7 @@ from ..frames.views import Views
 from ..images import marks
 from ..images.choices import Folder
 from ..images.io import Picture, check_writable_folder, read_mark, save_picture
+from ..images.medical.kinds import kind_of
 from ..schema import to_json
 from . import console
 from .options import is_folder
@@ -64,7 +65,7 @@ def find_sequence(
         raise InputError(f"{source} is no folder: --as views takes one with images and their poses")
     elif source.suffix.lower() in SUFFIXES:
         found = Video.open(source)
-    elif _moves(source, output):
+    elif kind_of(source) is None and _moves(source, output):
         found = Animation.open(source)
     if found is None and (kind == "film" or frames is not None):
         raise InputError(f"{source} is one image: --frames and --as film take a film, or a folder of frames")

@@ -32,7 +32,7 @@ from ..images.labels import Labels
 from ..images.marks import SourceType, of_result
 from ..images.metadata import text_options
 from ..images.recipe import FileRef, Recipe
-from ..images.resize import FAMILIAR_ASPECT, Fit, cover, mask_at, resize
+from ..images.resize import FAMILIAR_ASPECT, Fit, Size, cover, mask_at, resize
 from ..images.sheet import labeled_grid
 from ..images.window import WindowChoice
 from . import console
@@ -80,7 +80,7 @@ class Job:
         recipe = self._recipe_of(source, picture, target)
         began = time.monotonic()
         with console.step_bar(source.name) as on_step:
-            result, verdict = self._translated(picture, source.name, on_step)
+            result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target.path)
         signature = self._signature(source, text)
         saved = target.save(result, text, self._mark_of(source), signature)
@@ -126,15 +126,15 @@ class Job:
         Raise `FileExistsError` if another file has its name.
         """
         recipe = self._with_source(source, picture, target)
-        result, verdict = self._translated(picture, source.name, on_step)
+        result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target)
         signature = self._signature(source, text)
         save_picture(result, target, text, mark=self._mark_of(source), finish=signature, overwrite=False)
         return Made(recipe, verdict, signature)
 
-    def with_labels(self, labels: Labels, source: Path, picture: AnyPicture, target: Path) -> list[Path]:
-        """Write the labels of `source` for its result in `target`, and return where they are."""
-        fit = Fit.of(picture.size, self.models.ddpm, self.recipe.fit)
+    def with_labels(self, labels: Labels, source: Path, size: Size, target: Path) -> list[Path]:
+        """Write the labels of `source`, of `size` (height, width), for its result in `target`, and return them."""
+        fit = Fit.of(size, self.models.ddpm, self.recipe.fit)
         return labels.beside(target, source, fit, self.recipe.size)
 
     def _mark_of(self, source: Path) -> SourceType | None:
@@ -167,12 +167,14 @@ class Job:
             )
         return recipe
 
-    def _translated(
-        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None]
+    def translated(
+        self, picture: AnyPicture, name: str, on_step: Callable[[Step], None], first: bool = True
     ) -> tuple[Image.Image | DeepPicture, Verdict | None]:
-        fit = self.fit_of(picture, name)
+        """Return the result of a picture, and its verdict. Notes on a volume are for its `first` slice."""
+        fit = self.fit_of(picture, name if first else None)
         arguments = self.arguments(picture, fit)
-        self.look_ahead(arguments["source"], name)
+        if first:
+            self.look_ahead(arguments["source"], name)
         result = diffuseit.translate(on_step=on_step, **arguments)
         pictures = _as_kept(result.pictures, picture)
         (verdict,) = self._verdicts(pictures, arguments)

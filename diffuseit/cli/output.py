@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..images.io import READABLE, check_writable, check_writable_folder, save_picture
+from ..images.io import OPTIONS, READABLE, check_writable, check_writable_folder, save_picture
 from ..images.marks import SourceType
+from ..images.medical.kinds import WRITTEN, kind_of, result_suffix, stem_of, suffix_of
 from . import console
 from .options import is_folder
 
@@ -58,12 +59,24 @@ class Target:
         Where that fails, the image becomes a PNG under a free name beside it, in the current folder, or in the folder
         for temporary files. Raise `InputError` if nothing can be written anywhere.
         """
-        name = f"{self.path.stem}.png"
+
+        def write(path: Path, overwrite: bool) -> None:
+            save_picture(image, path, text, mark=mark, finish=finish, overwrite=overwrite)
+
+        return self.put(write, self.path.with_suffix(".png").name)
+
+    def put(self, write: Callable[[Path, bool], None], name: str | None = None) -> Path:
+        """Write a file by `write(path, overwrite)` and return where it is.
+
+        Where that fails, the file goes under a free name (`name`, or the same) beside it, to the current folder, or to
+        the folder for temporary files. Raise `InputError` if nothing can be written anywhere.
+        """
+        name = name or self.path.name
         folders = (self.path.parent, Path(), Path(tempfile.gettempdir()))
         failure = None
         for target in (self, *(Target(folder / name) for folder in folders)):
             try:
-                saved = target._save(image, text, mark, finish)
+                saved = target._put(write)
             except InputError as error:
                 failure = failure or error
             else:
@@ -73,16 +86,10 @@ class Target:
         assert failure is not None
         raise failure
 
-    def _save(
-        self,
-        image: Image.Image | DeepPicture,
-        text: str | None,
-        mark: SourceType | None,
-        finish: Callable[[Path, str], None] | None,
-    ) -> Path:
+    def _put(self, write: Callable[[Path, bool], None]) -> Path:
         for path in [self.path] if self.overwrite else _numbered(self.path):
             try:
-                save_picture(image, path, text, mark=mark, finish=finish, overwrite=self.overwrite)
+                write(path, self.overwrite)
             except FileExistsError:
                 continue
             return path
@@ -92,18 +99,22 @@ class Target:
 def target_for(source: Path, output: Path | None, count: int = 1) -> Target:
     """Return where the result of `source` goes: `output`, or SOURCE-translated.png in the current folder.
 
+    The result of a medical file is of its own kind unless `output` says another one.
+
     With a `count` above 1 there are variations beside it. Raise `InputError` for a name that cannot be used, and for
     variations that exist.
     """
     if output is not None:
         target = Target(output, overwrite=True)
     else:
-        stem = _cut(source.stem, LONGEST_NAME - 64)  # room for what follows: a number, a variation's ending
-        candidates = map(Target, _numbered(Path(f"{stem}-translated.png")))
+        stem = _cut(
+            stem_of(source), LONGEST_NAME - 64
+        )  # room for what follows: a number, a variation's ending
+        candidates = map(Target, _numbered(Path(f"{stem}-translated{result_suffix(source)}")))
         target = next(each for each in candidates if not any(map(taken, _paths(each, count))))
     paths = _paths(target, count)
     for path in paths:
-        check_writable(path)
+        check_writable(path, (*OPTIONS, *written_from(source)))
     if there := [str(path) for path in paths[1:] if taken(path)]:
         raise InputError(f"{', '.join(there)} would be overwritten: give another name with -o")
     return target
@@ -123,7 +134,7 @@ def folder_for(folder: Path, output: Path | None) -> Path:
     Raise `InputError` for a place that cannot be used.
     """
     one = not is_folder(folder)
-    name = folder.stem if one else folder.resolve().name
+    name = stem_of(folder) if one else folder.resolve().name
     output = output or Path(f"{_cut(name, LONGEST_NAME - 64)}-translated")
     if output.suffix.lower() in READABLE and not is_folder(output):
         what = "there are several texts" if one else f"{folder} is a folder"
@@ -145,17 +156,29 @@ def result_names(sources: list[Path], room: int = 0) -> list[str]:
         longest = min(LONGEST_NAME - 64, LONGEST_NAME - room - 24)
         return f"{_cut(path.stem, longest)}-{sha256(os.fsencode(path.name)).hexdigest()[:16]}"
 
-    names = [path.stem for path in sources]
+    names = [stem_of(path) for path in sources]
     longer: tuple[Callable[[Path], str], ...] = (lambda path: path.name, hashed)
     for rename in longer:
         counts = Counter(name.lower() for name in names)
         names = [
             name
-            if counts[name.lower()] == 1 and len(os.fsencode(f"{name}.png")) + room <= LONGEST_NAME
+            if counts[name.lower()] == 1
+            and len(os.fsencode(f"{name}{result_suffix(path)}")) + room <= LONGEST_NAME
             else rename(path)
             for name, path in zip(names, sources, strict=True)
         ]
     return names
+
+
+def written_from(source: Path) -> tuple[str, ...]:
+    """Return how names of results end that hold a medical `source` as what it is; none of any other source."""
+    kind = kind_of(source)
+    return () if kind is None else WRITTEN[kind]
+
+
+def is_medical(target: Path, source: Path) -> bool:
+    """Whether a result is of the medical kind of its source, unlike a picture of it."""
+    return suffix_of(target) in written_from(source)
 
 
 def taken(path: Path) -> bool:
@@ -177,8 +200,8 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 def _with_ending(path: Path, ending: str) -> Path:
     """`path` with `ending` after its stem, which is cut to leave room."""
-    rest = ending + path.suffix
-    return path.with_name(_cut(path.stem, LONGEST_NAME - len(os.fsencode(rest))) + rest)
+    rest = ending + path.name[len(stem_of(path)) :]
+    return path.with_name(_cut(stem_of(path), LONGEST_NAME - len(os.fsencode(rest))) + rest)
 
 
 def _cut(text: str, longest: int) -> str:

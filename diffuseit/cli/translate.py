@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..images.choices import LARGEST_SEED, FitMode, Folder, SizeMode
+from ..images.medical.cut import Cut, Plane
 from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
 from . import console
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST_VARIATIONS = 64
 _BESIDE_AGAIN = {
+    "keep_identity",
     "source",
     "again",
     "output",
@@ -52,6 +54,7 @@ _checkpoint = partial(typer.Option, rich_help_panel="With a diffusers checkpoint
 _shape = partial(typer.Option, rich_help_panel="Size and shape")
 _results = partial(typer.Option, rich_help_panel="Results")
 _film = partial(typer.Option, rich_help_panel="Films and views")
+_medical = partial(typer.Option, rich_help_panel="DICOM and NIfTI files")
 
 
 def translate(
@@ -59,7 +62,7 @@ def translate(
     source: Annotated[
         Path,
         typer.Argument(
-            parser=path, metavar="SOURCE", help="The image or the film to translate, or a folder."
+            parser=path, metavar="SOURCE", help="The image, film, or volume to translate, or a folder."
         ),
     ],
     to: Annotated[
@@ -145,7 +148,7 @@ def translate(
         SizeMode | None,
         _shape(
             help="Leave the result at the model's size, or bring it to the size of SOURCE. "
-            "By default 'model' for images, 'source' for films and views."
+            "By default 'model' for images, 'source' for films, views, and results in DICOM and NIfTI."
         ),
     ] = None,
     detail: Annotated[
@@ -262,6 +265,25 @@ def translate(
             help="Frames translated together. Fewer need less memory. By default 8.",
         ),
     ] = None,
+    slices: Annotated[
+        str | None,
+        _medical(
+            metavar="A:B", help="Translate slices (frames) A up to, but not including, B, counted from 0."
+        ),
+    ] = None,
+    axis: Annotated[
+        Plane | None, _medical(help="The plane of the slices of a NIfTI volume. [default: axial]")
+    ] = None,
+    volume: Annotated[
+        int | None, _medical(min=0, metavar="N", help="Which volume of a NIfTI file of several, from 0.")
+    ] = None,
+    keep_identity: Annotated[
+        bool,
+        _medical(
+            "--keep-identity",
+            help="Copy patient and study into the result. Without it, the result has none of them.",
+        ),
+    ] = False,
 ) -> None:
     """Translate an image or a film toward a text or a style image.
 
@@ -271,7 +293,7 @@ def translate(
     With several texts, OUT is a folder with a result for each, and a contact sheet.
     Several commands may work on one folder, also on several machines: each takes what no other one has.
 
-    PNG, WebP, JPEG and TIFF results carry their settings.
+    PNG, WebP, JPEG, TIFF, DICOM and NIfTI results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
     own networks.
     """
@@ -283,7 +305,9 @@ def translate(
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
         where = models if "models" in given else None
-        _translate_again(again, source, output, style, mask, where, device, mark, (sign, cert, key))
+        _translate_again(
+            again, source, output, style, mask, where, device, mark, (sign, cert, key), keep_identity
+        )
         return
     texts = texts_of(to or [], targets)
     in_styles = len(texts) > 1 or targets is not None
@@ -302,15 +326,20 @@ def translate(
     from ..frames.base import Range
     from ..images.io import check_readable, read_levels, read_picture, read_source
     from ..images.labels import Labels
+    from ..images.medical.kinds import kind_of
     from ..images.window import parse_window
     from .batch import Outcome, save_sheet, translate_all, work_in
     from .film import find_sequence, target_of
-    from .output import folder_for, taken, target_for
+    from .output import folder_for, is_medical, taken, target_for
+    from .stacks import StackOptions, only_picture, open_source, translate_stack
 
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
-    picture = labels = None
+    picture = labels = stack = cut = None
+    options = StackOptions(Cut.parse(slices, axis, volume), size or "source", detail, keep_identity)
+    if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:
+        raise InputError(f"--slices, --axis, and --volume are for DICOM and NIfTI files: {source} is none")
     some = None if frames is None else Range.parse(frames)
     sequence = find_sequence(source, as_, some, fps, output)
     if sequence is None and (consensus is not None or at_once is not None):
@@ -356,11 +385,25 @@ def translate(
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
         folder = target.path.parent
-        with console.notes():
-            picture = read_source(source, chosen_window)
+        if kind_of(source) is None:
+            with console.notes():
+                picture = read_source(source, chosen_window)
+        else:
+            stack = open_source(source, chosen_window, options)
+            cut = stack.cut
+            if not is_medical(target.path, source):
+                picture, stack = only_picture(stack), None
+            elif variations > 1:
+                raise InputError("--variations makes pictures: end the name in .png or .tif with -o")
+            elif with_labels is not None and len(stack) > 1:
+                raise InputError(
+                    "--with-labels is for images: the labels of a volume fit its result, whose grid is the same"
+                )
+            else:
+                size = options.size
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
-    suffix = ".png" if picture is None else target.path.suffix.lower()
+    suffix = ".png" if picture is None and stack is None else target.path.suffix.lower()
     credential = credential_for(sign, cert, key, marked=mark, suffix=suffix)
     with console.notes():
         style_picture = None if style is None else read_levels(style, chosen_window)
@@ -394,6 +437,7 @@ def translate(
         checkpoint=networks.checkpoint,
         own=networks.own,
         style_window=getattr(style_picture, "window", None),
+        cut=cut,
     )
     job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
     if sequence is not None:
@@ -412,12 +456,16 @@ def translate(
         film = FilmJob(job, sequence, numbers, film_target, settings)
         film.check()
         film.run()
+    elif stack is not None:
+        if labels is not None:
+            job.with_labels(labels, source, stack.size, target.path)
+        translate_stack(job, source, stack, target, options)
     elif picture is None:
         jobs: dict[str | None, Job] = {None: job} | {
             text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
             for text in texts
         }
-        outcome = translate_all(todo, jobs, labels)
+        outcome = translate_all(todo, jobs, labels, options)
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
@@ -427,7 +475,7 @@ def translate(
         job.variations(source, picture, target, variations)
     else:
         if labels is not None:
-            job.with_labels(labels, source, picture, target.path)
+            job.with_labels(labels, source, picture.size, target.path)
         job.one(source, picture, target)
 
 
@@ -459,6 +507,7 @@ def _translate_again(
     device: str,
     marked: bool,
     signing: tuple[bool, Path | None, Path | None],
+    keep_identity: bool,
 ) -> None:
     """Translate one image with the settings in the metadata of the result `made`.
 
@@ -466,7 +515,9 @@ def _translate_again(
     diffusers checkpoint is, or the file of own networks.
     """
     from ..images.io import check_readable, read_picture, read_text
-    from .output import target_for
+    from ..images.medical.kinds import kind_of
+    from .output import is_medical, target_for
+    from .stacks import StackOptions, only_picture, open_source, translate_stack
 
     text = read_text(made)
     if text is None:
@@ -489,8 +540,15 @@ def _translate_again(
     style = _found(made, "style", recipe.style, style)
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
+    stack = None
+    if kind_of(source) is not None:
+        options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
+        stack = open_source(source, recipe.window or "auto", options)
+        if not is_medical(target.path, source):
+            picture, stack = only_picture(stack), None
     with console.notes():
-        picture = _read(source, recipe.window)
+        if kind_of(source) is None:
+            picture = _read(source, recipe.window)
         style_picture = None if style is None else _read(style, recipe.style_window)
         mask_picture = None if mask is None else read_picture(mask)
     networks = again(recipe, made, models, device)
@@ -507,7 +565,10 @@ def _translate_again(
     for difference in recipe.differences(now):
         console.note(f"the pixels may differ from {made}: {difference}")
     job = Job(now, networks.models, style_picture, mask_picture, marked=marked, credential=credential)
-    job.one(source, picture, target)
+    if stack is None:
+        job.one(source, picture, target)
+    else:
+        translate_stack(job, source, stack, target, options)
 
 
 def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:

@@ -25,11 +25,16 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class DeepPicture:
-    """Levels [H, W] (gray) or [H, W, 3] of 16 or 32 bits or floats, and transparency (mode L) if it is not opaque."""
+    """Levels [H, W] (gray) or [H, W, 3] of 16 or 32 bits or floats, and transparency (mode L) if it is not opaque.
+
+    `inverted` ones have white at the low end of the window and black at its high end, as DICOM's MONOCHROME1. Gray
+    levels of medical files may have 8 bits.
+    """
 
     levels: np.ndarray
     window: Window
     alpha: Image.Image | None = None
+    inverted: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,13 +83,15 @@ class DeepPicture:
         for rows in _strips(len(levels)):
             strip = pixels[:, rows].double().clamp(-1, 1)
             unit = (strip.mean(0) if gray else strip.movedim(0, 2)).add(1).div(2).numpy()
+            if self.inverted:
+                unit = 1 - unit
             levels[rows] = _as_kind(self.window.low + unit * span, kind)
         if protected is not None:
             top, left, height, width = window
             own = self.levels[top : top + height, left : left + width]
             kept = protected.cpu().numpy()
             levels[kept] = own[kept]
-        return DeepPicture(levels, self.window, alpha)
+        return DeepPicture(levels, self.window, alpha, self.inverted)
 
     def shown(self) -> Image.Image:
         """Return the window at 8 bits: mode L or RGB, LA or RGBA with transparency."""
@@ -107,9 +114,17 @@ class DeepPicture:
         """Write the file as PNG or TIFF, which `suffix` says, with the metadata in `options` (`file_options`).
 
         PNG files have 16 bits. Levels of another type are stretched, the window to 0..65535. TIFF files have the type
-        of the levels. Raise `InputError` for a TIFF file that needs the library tifffile where it is missing.
+        of the levels. Inverted levels are mirrored in the window. Raise `InputError` for a TIFF file that needs the
+        library tifffile where it is missing.
         """
-        if suffix not in TIFF_SUFFIXES:
+        if self.inverted:
+            self._upright().save(path, suffix, options)
+        elif suffix not in TIFF_SUFFIXES and self.levels.dtype == np.uint8:
+            image = Image.fromarray(self.levels)
+            if self.alpha is not None:
+                image.putalpha(self.alpha)
+            image.save(path, format="PNG", **options)
+        elif suffix not in TIFF_SUFFIXES:
             write_png(path, self._with_alpha(self._sixteen_bits()), options.get("pnginfo"))
         elif _pillow_writes(self):
             Image.fromarray(self.levels).save(path, format="TIFF", **options)
@@ -133,13 +148,15 @@ class DeepPicture:
 
         Raise `InputError` for a TIFF file that cannot be written.
         """
+        if suffix in TIFF_SUFFIXES and not _pillow_writes(self):
+            _tifffile()
+        if self.inverted:
+            return f"{suffix[1:].upper()} files have low levels dark: those of MONOCHROME1 are mirrored in the window"
         if suffix in TIFF_SUFFIXES:
-            if not _pillow_writes(self):
-                _tifffile()
             return None
         if suffix != ".png":
             return f"{suffix[1:].upper()} files hold 8 bits: levels {self.window} become 0 to 255; use .png or .tif"
-        if self.levels.dtype != np.uint16:
+        if self.levels.dtype not in (np.uint8, np.uint16):
             kind = "floats" if self.levels.dtype.kind == "f" else f"levels of type {self.levels.dtype}"
             return f"PNG files hold no {kind}: levels {self.window} become 0 to 65535; -o NAME.tif keeps them"
         return None
@@ -147,7 +164,16 @@ class DeepPicture:
     def _unit(self, levels: np.ndarray) -> np.ndarray:
         """Levels as float64, the window as [0, 1]."""
         window = self.window
-        return ((levels.astype(np.float64) - window.low) / (window.high - window.low)).clip(0, 1)
+        unit = ((levels.astype(np.float64) - window.low) / (window.high - window.low)).clip(0, 1)
+        return 1 - unit if self.inverted else unit
+
+    def _upright(self) -> DeepPicture:
+        """The same picture with high levels bright."""
+        levels = np.empty_like(self.levels)
+        for rows in _strips(len(levels)):
+            mirrored = self.window.low + self.window.high - self.levels[rows].astype(np.float64)
+            levels[rows] = _as_kind(mirrored, levels.dtype)
+        return DeepPicture(levels, self.window, self.alpha)
 
     def _sixteen_bits(self) -> np.ndarray:
         if self.levels.dtype == np.uint16:
@@ -183,7 +209,11 @@ def _colored(levels: np.ndarray) -> np.ndarray:
 def _pillow_writes(picture: DeepPicture) -> bool:
     """Whether Pillow writes these levels to TIFF."""
     kind = picture.levels.dtype
-    return picture.alpha is None and picture.levels.ndim == 2 and kind in (np.uint16, np.int32, np.float32)
+    return (
+        picture.alpha is None
+        and picture.levels.ndim == 2
+        and kind in (np.uint8, np.uint16, np.int32, np.float32)
+    )
 
 
 def _tifffile():  # type: ignore[no-untyped-def]

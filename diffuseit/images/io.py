@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ from . import marks
 from .decode import READABLE as READABLE
 from .decode import UNREADABLE, check_size, decode, decode_deep, look_into, reason, undecodable
 from .deep import TIFF_SUFFIXES, DeepPicture
+from .medical.files import read_slice, settings_in
+from .medical.kinds import kind_of
 from .metadata import file_options, orientation, text_of
 from .window import Window, WindowChoice, window_of
 
@@ -90,6 +92,9 @@ def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
     """
     if isinstance(source, Image.Image):
         return _shown(_loaded(source, "The image"), "The image")
+    if kind_of(Path(source)) is not None:
+        picture = read_levels(source, "auto")
+        return Picture(picture.over()) if isinstance(picture, DeepPicture) else picture
     return _shown(decode(Path(source)), printable(os.fspath(source)))
 
 
@@ -110,7 +115,12 @@ def read_levels(path: str | os.PathLike[str], choice: WindowChoice) -> Picture |
     An image of 8 bits is as `read_picture` returns it. So are 16-bit colors with a color profile, which can be applied
     at 8 bits only, unless `choice` is a window or "full". The profile of a gray image of more bits is left out. Raise
     `InputError` as `read_picture` does, and for a window that does not fit the levels (`window_of`).
+
+    Of a DICOM file this is the first frame, of a NIfTI file the middle slice.
     """
+    if kind_of(Path(path)) is not None:
+        found = read_slice(Path(path), choice)
+        return found if isinstance(found, DeepPicture) else Picture(found)
     name = printable(os.fspath(path))
     image, low = decode_deep(Path(path))
     deep = low is not None or image.mode.startswith("I") or image.mode == "F"
@@ -131,7 +141,12 @@ def read_levels(path: str | os.PathLike[str], choice: WindowChoice) -> Picture |
 
 
 def check_readable(path: Path) -> None:
-    """Raise `InputError` unless the file is an image that may be read. Its pixels are not decoded."""
+    """Raise `InputError` unless the file is an image that may be read. Its pixels are not decoded.
+
+    Medical files are checked when they are opened.
+    """
+    if kind_of(path) is not None:
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         look_into(path, lambda image, _: None)
@@ -150,11 +165,15 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def read_text(path: Path) -> str | None:
     """The text that `save_picture` put into the file's metadata; None where there is none."""
+    if kind_of(path) is not None:
+        return settings_in(path)
     return look_into(path, lambda image, _: text_of(image))
 
 
 def read_mark(path: Path) -> str | None:
     """The term of IPTC's DigitalSourceType in the file's XMP; None where there is none."""
+    if kind_of(path) is not None:
+        return None
     return look_into(path, lambda image, _: marks.mark_in(image))
 
 
@@ -193,10 +212,10 @@ def level_image(tensor: Tensor, *, truncate: bool = False) -> Image.Image:
     return Image.fromarray(levels.byte().permute(1, 2, 0).squeeze(2 if len(levels) == 1 else ()).numpy())
 
 
-def check_writable(path: Path) -> None:
-    """Raise `InputError` where `save_picture` would: call it before the heavy work."""
-    if path.suffix.lower() not in OPTIONS:
-        raise InputError(f"{path} has no image extension: end it in one of {', '.join(OPTIONS)}")
+def check_writable(path: Path, suffixes: Iterable[str] = OPTIONS) -> None:
+    """Raise `InputError` where `save_picture` would, or another writer of `suffixes`: call it before the heavy work."""
+    if not path.name.lower().endswith(tuple(suffixes)):
+        raise InputError(f"{path} has no image extension: end it in one of {', '.join(suffixes)}")
     check_writable_folder(path.parent)
     try:
         _try_names(path)

@@ -22,6 +22,8 @@ from ..presets import Preset
 from ..schema import check, from_json, number, parse, text, to_json
 from .choices import LARGEST_SEED, FitMode, SizeMode
 from .io import READABLE
+from .medical.cut import Cut
+from .medical.kinds import kind_of
 from .window import Window
 
 if TYPE_CHECKING:
@@ -39,7 +41,10 @@ LONGEST_PATH = 4_096
 
 @dataclass(frozen=True)
 class FileRef:
-    """An image file by its path, relative to the result's folder where that is possible, and its SHA-256."""
+    """An image file by its path, relative to the result's folder where that is possible, and its SHA-256.
+
+    The path of a medical file is empty: names of files and folders often name the patient.
+    """
 
     path: str = text(longest=LONGEST_PATH)
     sha256: str = text(longest=64)
@@ -50,7 +55,7 @@ class FileRef:
     @classmethod
     def of(cls, path: Path, folder: Path) -> FileRef:
         """Return the reference to an existing file, for a result in `folder`."""
-        return cls(_relative(path, folder), sha256_of(path))
+        return cls("" if kind_of(path) else _relative(path, folder), sha256_of(path))
 
     def find(self, folder: Path) -> Path | None:
         """Return where the file is, for a result in `folder`; None if it is not there.
@@ -99,8 +104,9 @@ class Recipe:
     name, so that later defaults change nothing. `detail` is that of `full_size.restore`: 0 in recipes that lack it, as
     results were made then. `window` and `style_window` hold the levels that become black and white of a source and a
     style image of more than 8 bits. Without them, these are read at 8 bits. `own` is the SHA-256 of the configuration
-    of own networks (`own_models.py`), which `models` then calls by their file without its path. Raise `InputError` for
-    values out of bounds and for values that contradict each other.
+    of own networks (`own_models.py`), which `models` then calls by their file without its path. `cut` says which
+    slices of a volume, or frames of a file, were translated. Raise `InputError` for values out of bounds and for values
+    that contradict each other.
     """
 
     models: str
@@ -121,6 +127,7 @@ class Recipe:
     window: Window | None = None
     style_window: Window | None = None
     own: str | None = text(None, longest=64)
+    cut: Cut | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
