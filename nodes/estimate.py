@@ -35,6 +35,7 @@ STYLE = "style_image"
 PICTURES = ("image", "mask", STYLE, "reference")
 FREE = (
     "seed",
+    "part",
     "steps",
     "skip",
     "resample",

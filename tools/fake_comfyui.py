@@ -99,6 +99,7 @@ IO = SimpleNamespace(
     Schema=lambda **said: Schema(**_known(Schema, said)),
     Input=Slot,
     Output=Slot,
+    UploadType=SimpleNamespace(image="image_upload"),
 )
 """`comfy_api.latest.io`."""
 
@@ -172,6 +173,17 @@ def _folder_paths(base: Path) -> ModuleType:
     def full_path(name: str, file: str) -> str | None:
         return next((str(found) for path in known[name][0] if (found := Path(path, file)).is_file()), None)
 
+    def annotated(name: str) -> str:
+        folder, name = ("output", name[:-9]) if name.endswith(" [output]") else ("input", name)
+        return str(base / folder / name)
+
+    def save_path(prefix: str, folder: str, width: int, height: int) -> tuple[str, str, int, str, str]:
+        place = Path(folder, prefix)
+        if not place.resolve().is_relative_to(Path(folder).resolve()):
+            raise Exception("Saving image outside the output folder is not allowed.")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return str(place.parent), place.name, 1, str(Path(prefix).parent), prefix
+
     return _module(
         "folder_paths",
         models_dir=str(base / "models"),
@@ -183,7 +195,8 @@ def _folder_paths(base: Path) -> ModuleType:
         get_user_directory=lambda: str(base / "user"),
         get_input_directory=lambda: str(base / "input"),
         get_output_directory=lambda: str(base / "output"),
-        get_annotated_filepath=lambda name: str(base / "input" / name),
+        get_annotated_filepath=annotated,
+        get_save_image_path=save_path,
     )
 
 
@@ -216,6 +229,7 @@ def modules(base: Path = ROOT / "no such folder") -> dict[str, ModuleType]:
         samplers,
         extension,
         _module("comfy.sd"),
+        _module("comfy.cli_args", args=SimpleNamespace(disable_metadata=False)),
         _module("comfy_api", latest=api),
         api,
         _module("comfy_execution", utils=execution),

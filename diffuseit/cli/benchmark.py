@@ -47,10 +47,11 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large", "verdict", "film", "views"],
+        Literal["pixel", "latent", "large", "verdict", "film", "views", "labels"],
         typer.Option(
             help="The pixel model and its ablations, guidance of the latent model, results larger than the model, "
-            "how often the verdict on a result is right, films, or views of a scene."
+            "how often the verdict on a result is right, films, views of a scene, or what translated images with "
+            "their labels are worth."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -85,7 +86,10 @@ def pocket(
     processes: Annotated[
         int,
         typer.Option(
-            min=1, max=256, metavar="N", help="With --task film and views: how many sequences at a time."
+            min=1,
+            max=256,
+            metavar="N",
+            help="With --task film, views, and labels: how many sequences, or pairs of styles, at a time.",
         ),
     ] = 1,
     frames: Annotated[
@@ -106,8 +110,10 @@ def pocket(
     if scale != "2" and task != "large":
         raise InputError("--scale goes with --task large: add it")
     sequences = task in ("film", "views")
-    if (processes != 1 or frames is not None) and not sequences:
-        raise InputError("--processes and --frames go with --task film or views: add it")
+    if frames is not None and not sequences:
+        raise InputError("--frames goes with --task film or views: add it")
+    if processes != 1 and not sequences and task != "labels":
+        raise InputError("--processes goes with --task film, views or labels: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -134,6 +140,13 @@ def pocket(
 
         names = LARGE_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
         run_large(n, output, scale=int(scale), rows=names, seeds=scenes, console=console.results)
+        return
+    if task == "labels":
+        from ..pocket.benchmark.labels import ROWS as LABELS_ROWS
+        from ..pocket.benchmark.labels import run_labels
+
+        names = LABELS_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_labels(n, output, rows=names, seeds=scenes, processes=processes, console=console.results)
         return
     if task == "film" or task == "views":
         from ..pocket.benchmark.film import ROWS as FILM_ROWS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def credential_for(
-    sign: bool, certificates: Path | None, key: Path | None, *, marked: bool, suffix: str
+    sign: bool, certificates: Path | None, key: Path | None, *, marked: bool, targets: Iterable[Path]
 ) -> Credential | None:
-    """Return the key for results with an extension (lower case), if they are to be signed.
+    """Return the key for the results `targets`, if they are to be signed.
 
-    Raise `InputError` for options that contradict each other, for a key that cannot be used, and for a format that
-    cannot be signed.
+    Raise `InputError` for options that contradict each other, for a key that cannot be used, and for a target of a
+    format that cannot be signed.
     """
     if not sign:
         if certificates is not None or key is not None:
@@ -33,7 +34,8 @@ def credential_for(
     from ..provenance.credential import KEY_FILE, keys_folder, local_credential, read_credential
     from ..provenance.sign import check_signable
 
-    check_signable(suffix)
+    for suffix in {target.suffix.lower() for target in targets}:
+        check_signable(suffix)
     if certificates is not None and key is not None:
         return read_credential(certificates, key)
     file = keys_folder() / KEY_FILE

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -284,6 +284,19 @@ def translate(
             help="Copy patient and study into the result. Without it, the result has none of them.",
         ),
     ] = False,
+    engine: Annotated[
+        Literal["here", "ray"],
+        _results(help="Who makes the results of a folder: this process, or the workers of a Ray cluster."),
+    ] = "here",
+    workers: Annotated[
+        int | None,
+        _results(
+            min=1,
+            metavar="N",
+            help="With --engine ray: how many workers. By default as many as there are processors, or GPUs with "
+            "--device cuda.",
+        ),
+    ] = None,
 ) -> None:
     """Translate an image or a film toward a text or a style image.
 
@@ -324,15 +337,21 @@ def translate(
         raise InputError(f"--shard is for a folder: {source} is none")
 
     from ..frames.base import Range
-    from ..images.io import check_readable, read_levels, read_picture, read_source
+    from ..images.io import check_readable, read_source
     from ..images.labels import Labels
     from ..images.medical.kinds import kind_of
     from ..images.window import parse_window
-    from .batch import Outcome, save_sheet, translate_all, work_in
+    from .batch import Outcome, follow, save_sheet, translate_all, work_in
     from .film import find_sequence, target_of
     from .output import folder_for, is_medical, taken, target_for
     from .stacks import StackOptions, only_picture, open_source, translate_stack
 
+    if engine == "ray" and not (is_folder(source) or in_styles):
+        raise InputError("--engine ray is for a folder or several texts: leave it out for one result")
+    if engine == "ray" and sign:
+        raise InputError("--engine ray goes without --sign: a private key stays on its machine")
+    if workers is not None and engine != "ray":
+        raise InputError("--workers goes with --engine ray: add it")
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
@@ -345,6 +364,7 @@ def translate(
     if sequence is None and (consensus is not None or at_once is not None):
         name = "--at-once" if consensus is None else "--consensus"
         raise InputError(f"{name} is for films and views: {source} is none")
+    results: list[Path] = []
     if sequence is not None:
         contradictions = {
             "--variations": variations > 1,
@@ -353,6 +373,7 @@ def translate(
             "--window": window != "auto",
             "--sign": sign,
             "several texts": in_styles,
+            "--engine ray": engine == "ray",
         }
         if refused := [name for name, there in contradictions.items() if there]:
             raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
@@ -377,14 +398,20 @@ def translate(
         if not todo:
             _say_batch(source, folder, len(work), Outcome())
             return
+        results = [each.target for each in todo]
         if not is_folder(source):
             check_readable(source)
         if with_labels is not None:
-            labels = Labels.find(with_labels, dict.fromkeys(each.source for each in work), folder)
+            # Workers of Ray have another current folder.
+            labels = Labels.find(
+                with_labels.absolute() if engine == "ray" else with_labels,
+                dict.fromkeys(each.source for each in work),
+                folder,
+            )
     else:
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
-        folder = target.path.parent
+        folder, results = target.path.parent, [target.path]
         if kind_of(source) is None:
             with console.notes():
                 picture = read_source(source, chosen_window)
@@ -403,49 +430,41 @@ def translate(
                 size = options.size
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
-    suffix = ".png" if picture is None and stack is None else target.path.suffix.lower()
-    credential = credential_for(sign, cert, key, marked=mark, suffix=suffix)
-    with console.notes():
-        style_picture = None if style is None else read_levels(style, chosen_window)
-        mask_picture = None if mask is None else read_picture(mask)
-
+    credential = credential_for(sign, cert, key, marked=mark, targets=results)
     from ..images.marks import of_result
-    from ..images.recipe import FileRef, Recipe
-    from ..preset_files import find_preset, presets_folder
-    from .job import Job
-    from .networks import Choice, check_texts, choose
+    from ..images.recipe import FileRef
+    from .request import Request
 
     size = size or ("model" if sequence is None else "source")
-    chosen = None if preset is None else find_preset(preset, presets_folder())
-    choice = Choice(models, features, cfg, resolution, device)
-    networks, settled = choose(choice, texts[0] if texts else None, from_, chosen, steps, skip, resample)
-    for text in texts[1:]:
-        check_texts(settled, text, from_)
-    recipe = Recipe(
-        models=networks.name,
-        weights=networks.weights,
-        preset=settled,
-        seed=seed,
-        to=texts[0] if texts else None,
+    request = Request(
+        to=texts,
         from_=from_,
-        style=_reference(style, folder),
-        mask=_reference(mask, folder),
+        style=style,
+        mask=mask,
+        models=models,
+        preset=preset,
+        seed=seed,
+        steps=steps,
+        skip=skip,
+        resample=resample,
+        features=features,
+        cfg=cfg,
+        resolution=resolution,
+        device="cpu" if engine == "ray" else device,
         fit=fit,
         size=size,
-        detail=detail if size == "source" else 0.0,
-        versions=networks.versions,
-        checkpoint=networks.checkpoint,
-        own=networks.own,
-        style_window=getattr(style_picture, "window", None),
-        cut=cut,
+        detail=detail,
+        window=window,
+        mark=mark,
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
+    jobs = request.jobs(folder, credential)
+    job = jobs[None] if cut is None else replace(jobs[None], recipe=replace(jobs[None].recipe, cut=cut))
     if sequence is not None:
         from ..film import FilmSettings
         from .film import FilmJob
 
         if not is_folder(source):
-            job = replace(job, recipe=replace(recipe, source=FileRef.of(source, folder)))
+            job = replace(job, recipe=replace(job.recipe, source=FileRef.of(source, folder)))
         settings = FilmSettings()
         settings = replace(
             settings,
@@ -461,11 +480,15 @@ def translate(
             job.with_labels(labels, source, stack.size, target.path)
         translate_stack(job, source, stack, target, options)
     elif picture is None:
-        jobs: dict[str | None, Job] = {None: job} | {
-            text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
-            for text in texts
-        }
-        outcome = translate_all(todo, jobs, labels, options)
+        if engine == "ray":
+            from .ray import translate_on_ray
+
+            settled = translate_on_ray(
+                todo, replace(request, device=device), folder, labels, options, workers
+            )
+            outcome = follow(settled, len(todo))
+        else:
+            outcome = translate_all(todo, jobs, labels, options)
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
@@ -530,7 +553,7 @@ def _translate_again(
     # A wrong name is told before the seconds that torch takes. How to read the pixels, the recipe says.
     check_readable(source)
     sign, certificates, key = signing
-    credential = credential_for(sign, certificates, key, marked=marked, suffix=target.path.suffix.lower())
+    credential = credential_for(sign, certificates, key, marked=marked, targets=[target.path])
 
     from ..images.recipe import FileRef, Recipe
     from .job import Job

@@ -14,9 +14,18 @@ from PIL import Image
 from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..images import marks
-from ..images.decode import ANIMATED, FORMATS, look_into, open_frames, reason
+from ..images.decode import (
+    ANIMATED,
+    FORMATS,
+    MAX_BYTES_AT_ONCE,
+    look_into,
+    open_frames,
+    open_regular,
+    reason,
+)
 from ..images.io import check_writable_folder, read_picture
 from ..images.metadata import file_options
+from ..schema import printable
 from .base import Frame
 
 SUFFIXES = (".gif", ".webp", ".png", ".apng")
@@ -50,7 +59,8 @@ class Animation:
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if look_into(path, lambda image, _: image.format) not in ANIMATED:
+            kind = look_into(path, lambda image, _: image.format)
+            if kind not in ANIMATED or (kind == "PNG" and not _says_that_it_moves(path)):
                 return None
             with open_frames(path) as (image, total, frame):
                 hidden = int(bool(image.info.get("default_image")))
@@ -70,6 +80,12 @@ class Animation:
                 if number - self.hidden >= first:
                     yield Frame(read_picture(opened.copy()), start, duration)
                 start += duration
+
+
+def _says_that_it_moves(path: Path) -> bool:
+    """Whether a PNG file has the chunk of an animation. One without may have metadata that `open_frames` refuses."""
+    with open_regular(path, printable(str(path))) as file:
+        return b"acTL" in file.read(MAX_BYTES_AT_ONCE).partition(b"IDAT")[0]
 
 
 def check_animation(path: Path, count: int, size: tuple[int, int]) -> None:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -258,6 +258,7 @@ def save_picture(
     text: str | None = None,
     *,
     mark: marks.SourceType | None = None,
+    graph: Mapping[str, str] | None = None,
     finish: Callable[[Path, str], None] | None = None,
     overwrite: bool = True,
 ) -> None:
@@ -265,7 +266,8 @@ def save_picture(
 
     PNG and TIFF files hold all levels of a picture of more than 8 bits (`DeepPicture.save`), others its window.
 
-    `text` (ASCII) and `mark` go into the file's metadata where the format can hold them (`file_options`). Transparency
+    `text` (ASCII) or `graph`, and `mark` go into the file's metadata where the format can hold them (`file_options`).
+    Transparency
     is kept where the format has it, else the image is laid on white. `finish` gets the finished file and the extension
     (lower case), before the file gets its name. Raise `InputError` if the file cannot be written,
     and `FileExistsError` if `overwrite` is false and it exists.
@@ -278,7 +280,7 @@ def save_picture(
         image = image.shown()
     if isinstance(image, Image.Image) and image.has_transparency_data and kind in OPAQUE:
         image = Picture(image.convert("RGB"), image.getchannel("A")).over("white")
-    options = OPTIONS[kind] | file_options(kind, text, None if mark is None else marks.xmp(mark))
+    options = OPTIONS[kind] | file_options(kind, text, None if mark is None else marks.xmp(mark), graph)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
@@ -44,12 +45,36 @@ def text_options(suffix: str, text: str) -> dict[str, Any]:
     return {}
 
 
-def file_options(suffix: str, text: str | None, xmp: bytes | None) -> dict[str, Any]:
+def graph_options(suffix: str, graph: Mapping[str, str]) -> dict[str, Any]:
+    """Return what Pillow's writer needs to carry ComfyUI's texts by name, such as "prompt" and "workflow".
+
+    They lie where ComfyUI itself writes and reads them: in text chunks of PNG, else in EXIF's tags from Model down.
+    Nothing is returned if the file cannot hold them all: JPEG files hold less than 64 kB.
+    """
+    if suffix == ".png":
+        chunks = PngImagePlugin.PngInfo()
+        for name, text in graph.items():
+            chunks.add_text(name, text)
+        return {"pnginfo": chunks}
+    if suffix in (".jpg", ".jpeg", ".webp"):
+        exif = Image.Exif()
+        for number, (name, text) in enumerate(graph.items()):
+            exif[ExifTags.Base.Model - number] = f"{name}:{text}"
+        if suffix == ".webp" or len(exif.tobytes()) <= _LONGEST_JPEG_MARKER:
+            return {"exif": exif}
+    return {}
+
+
+def file_options(
+    suffix: str, text: str | None, xmp: bytes | None, graph: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return what Pillow's writer of `suffix` needs to carry `text` (ASCII) and XMP, as far as the file can hold them.
 
-    BMP files hold neither.
+    BMP files hold neither. `graph` has ComfyUI's texts by name (ASCII); see `graph_options`.
     """
     options = {} if text is None else text_options(suffix, text)
+    if graph:
+        options |= graph_options(suffix, graph)
     if xmp is None:
         return options
     if suffix == ".png":

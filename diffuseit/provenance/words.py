@@ -10,8 +10,8 @@ from ..schema import shown
 from .verify import Report, State
 
 STATES: dict[State, str] = {
-    "trusted": "signed, unchanged, and by a signer who is trusted here",
-    "valid": "signed and unchanged; nobody has confirmed who the signer is",
+    "trusted": "signed and unchanged, by a signer who is trusted here",
+    "valid": "signed and unchanged, by a signer whom nobody has confirmed",
     "tampered": "changed after it was signed",
     "expired": "signed, but the certificate has expired",
     "damaged": "it has a signature that cannot be read",

@@ -1,10 +1,13 @@
 """Folders of models: `models/diffuseit`, ComfyUI's own, and those that `extra_model_paths.yaml` adds to them."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
 
 from ...diffuseit.errors import InputError
+from ...diffuseit.images.decode import READABLE
 from ...diffuseit.schema import shown
 
 FOLDER = "diffuseit"
@@ -57,6 +60,27 @@ def find(kind: str, name: str) -> Path | None:
     """Return the file that ComfyUI's own loaders of this kind take by `name`."""
     path = folder_paths.get_full_path(kind, name)
     return None if path is None else Path(path)
+
+
+def image_names(most: int) -> list[str]:
+    """Return at most `most` images of the input folder and as many of the output folder, the newest of each first.
+
+    They are named as `input_file` takes them. The first one is what a new node has: ComfyUI's front end calls an image
+    of the output folder missing if another session made it.
+    """
+    folders = {folder_paths.get_input_directory(): "", folder_paths.get_output_directory(): " [output]"}
+    return [name for folder, ending in folders.items() for name in _newest(folder, ending, most)]
+
+
+def _newest(folder: str, ending: str, most: int) -> list[str]:
+    found: list[tuple[float, str]] = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            if path.suffix.lower() in READABLE and not name.startswith("."):
+                with suppress(OSError):
+                    found.append((path.stat().st_mtime, f"{path.relative_to(folder).as_posix()}{ending}"))
+    return [name for _, name in sorted(found, reverse=True)[:most]]
 
 
 def input_file(name: str) -> Path | None:

@@ -55,6 +55,9 @@ def described_input(kind, name, type_, options):
             f"{template['min']} to {template['max']} of {inner_type}, {inner} as {template['prefix']}N"
         )
     yield f"  {kind} {name}: {', '.join(facts)}"
+    if options.get("image_upload"):
+        yield "    - files of the input and the output folder"
+        return
     if name == "model" and "pocket" in options.get("options", ()):
         builtin = options["options"][: options["options"].index("pocket") + 1]
         yield from (f"    - {option}" for option in [*builtin, "files of models/diffuseit"])

@@ -35,9 +35,11 @@ from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.witnesses import pocket_witnesses
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength
+from diffuseit.shards import Shard
 from tools.help_pictures.film import filmed
 from tools.help_pictures.full_size import enlarged
 from tools.help_pictures.latent import Rows, painted
+from tools.help_pictures.marks import changes_of, sources_of
 from tools.help_pictures.networks import crops_of, facets_of, keys_of_layers, similar_to
 from tools.help_pictures.settings import (
     IMAGE,
@@ -94,6 +96,17 @@ def _examples() -> Tiles:
         tiles[name] = render(sample_geometry(domain, [SEEDS]), [STYLES[domain].index(style)], [SEEDS])
     tiles["mask: foreground"] = _shown(_foreground("animal", SEEDS))
     return tiles
+
+
+def _parts(count: int, of: int, first: int) -> Tiles:
+    """Return the images of a batch under the parts that they belong to, and their seeds."""
+    geometry = sample_geometry("landscape", range(SEEDS, SEEDS + count))
+    pictures = render(geometry, [STYLES["landscape"].index("autumn")] * count, range(count))
+    return {
+        f"index {part}, seed {first + number}": pictures[number : number + 1]
+        for part in range(of)
+        for number in Shard(part + 1, of).stretch(count)
+    }
 
 
 def _evaluated(spec: Spec) -> Tiles:
@@ -186,12 +199,15 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITLoadDDPM/dtype": Precisions(TEXT, _LEOPARD),
     "DiffuseITLoadViT/layer": partial(keys_of_layers, _ZEBRA, (0, -1)),
     "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
+    "DiffuseITPartOfBatch/index": partial(_parts, count=6, of=3, first=40),
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
     "DiffuseITEvaluate/image": partial(_evaluated, scene("landscape", "autumn", "winter", 23)),
     "DiffuseITFullSize/detail": partial(
         enlarged, scene("landscape", "summer", "winter", 24), left=14, top=86
     ),
     "DiffuseITFullSize/image": partial(enlarged, scene("animal", "lion", "leopard", 25), left=54, top=56),
+    "DiffuseITSaveSignedImage/sign": partial(changes_of, scene("landscape", "summer", "winter", 26)),
+    "DiffuseITVerify/source_file": partial(sources_of, scene("landscape", "summer", "sunset", 27)),
     "DiffuseITKeyPCA/facet": partial(facets_of, _WINTER),
     "DiffuseITSelfSimilarity/y": partial(
         similar_to, _WINTER, {f"y {y:g}": (0.5, y) for y in (0.1, 0.5, 0.9)}

@@ -3,7 +3,7 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { loadStyles } from "../shared/dom.js";
-import { EVALUATE, showsRun, showsShares, VARIATIONS } from "../shared/node_types.js";
+import { REPORTERS, showsRun, showsShares, VARIATIONS } from "../shared/node_types.js";
 import { SETTINGS } from "../shared/settings.js";
 import { onDisconnect, onPromptEnd, onReconnect } from "./connection.js";
 import { refreshEstimates, watchEstimates } from "./estimate.js";
@@ -52,7 +52,7 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (node.comfyClass === VARIATIONS) keepSeeds(node);
-    if (node.comfyClass === EVALUATE) showReportText(node);
+    if (REPORTERS.has(node.comfyClass)) showReportText(node);
     if (showsRun(node)) addRunWidget(node);
     else if (showsShares(node)) addLossBar(node);
   },

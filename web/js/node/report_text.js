@@ -6,6 +6,7 @@ import { html } from "../shared/dom.js";
 import { mount } from "./mounting.js";
 
 const LINE_HEIGHT = 15;
+const CHARACTER_WIDTH = 6.2; // on average, of the font of the text
 const MARGIN = 8;
 const MOST_LINES = 24;
 const LONGEST_TEXT = 20_000;
@@ -28,7 +29,7 @@ export function showReportText(node) {
   node.onExecuted = function (output) {
     before?.call(this, output);
     const text = readText(output?.text);
-    lines = text ? text.split("\n").length : 0;
+    lines = text ? countLines(text, node.size[0] - 4 * MARGIN) : 0;
     element.textContent = text;
     element.hidden = !text;
     mount(node, element);
@@ -36,6 +37,16 @@ export function showReportText(node) {
     node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
     app.graph.setDirtyCanvas(true, true);
   };
+}
+
+/**
+ * @param {string} text
+ * @param {number} width
+ * @returns {number} about how many lines the text has when it is wrapped
+ */
+function countLines(text, width) {
+  const perLine = Math.max(20, width / CHARACTER_WIDTH);
+  return text.split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / perLine)), 0);
 }
 
 /**

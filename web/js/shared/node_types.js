@@ -3,7 +3,6 @@
 export const SAMPLER = "DiffuseITSampler";
 export const TRANSLATE = "DiffuseITTranslate";
 export const VARIATIONS = "DiffuseITVariations";
-export const EVALUATE = "DiffuseITEvaluate";
 export const LOSSES = "DIFFUSEIT_LOSSES";
 
 /** The nodes that show a run: curves, images, and what is known before it. */
@@ -22,6 +21,9 @@ export const RUNNERS = new Set([
 export function showsRun(node) {
   return RUNNERS.has(node.comfyClass);
 }
+
+/** The nodes whose output has a `text` to show. */
+export const REPORTERS = new Set(["DiffuseITEvaluate", "DiffuseITSaveSignedImage", "DiffuseITVerify"]);
 
 /** The nodes that give losses of others. */
 const WITHOUT_OWN_LOSSES = new Set(["DiffuseITCombineLosses", "DiffuseITLossSchedule"]);
