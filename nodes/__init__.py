@@ -11,6 +11,7 @@ MODULES = (
     "losses",
     "schedule",
     "options",
+    "correspondences",
     "preset",
     "save_preset",
     "sampler",

@@ -5,6 +5,7 @@ from typing import get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffuseit.errors import InputError
 from ..diffuseit.guidance.ranking import check_variations, labels, ranked, score
 from ..diffuseit.guidance.rng import SEEDS
 from ..diffuseit.images.io import to_tensor
@@ -140,6 +141,8 @@ class Variations(io.ComfyNode):
         with gradients():
             source = to_core(image)
             check_variations(count, source)
+            if options.film is not None:
+                raise InputError("options holds images together, and variations are of one: leave it out")
             values = {**DEFAULTS, "fit": fit, **options.values}
             batch = source.expand(count, -1, -1, -1)
             run = prepare(

@@ -253,7 +253,7 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves. More flickers less, and is softer. By default 1.",
+            help="How far frames are averaged along what moves, by default 1. More flickers less, and is softer.",
         ),
     ] = None,
     at_once: Annotated[
@@ -470,6 +470,7 @@ def translate(
         settings = FilmSettings()
         settings = replace(
             settings,
+            during=settings.during * (1 if consensus is None else consensus),
             consensus=settings.consensus if consensus is None else consensus,
             window=settings.window if at_once is None else at_once,
         )

@@ -230,7 +230,8 @@ def measure(made: Tensor, truth: Tensor, shot: Shot, spec: Spec, kind: Kind, jud
 def warp_error(made: Tensor, links: Correspondence, shot: Shot, where: Tensor | float = 1.0) -> float:
     """Return the mean absolute difference of corresponding pixels, away from the borders of what is seen."""
     plain = shot.plain()
-    sure = links.certainty * plain[list(links.image)] * (warp(plain, links) > 0.99) * where
+    seen_in_both = (links.certainty > 0.99) & (warp(plain, links) > 0.99)
+    sure = seen_in_both * plain[list(links.image)] * where
     difference = (warp(made, links) - made[list(links.image)]).abs().mean(1, keepdim=True) / 2
     return ((difference * sure).sum() / sure.sum().clamp_min(1)).item()
 
@@ -244,7 +245,7 @@ def disparity_error(made: Tensor, truth: Tensor, shot: Shot) -> float:
     exact = -shot.flow([0], [len(made) - 1])[:, :1]
     light = luminance(truth[:1])
     variance = _of_blocks(light.square()) - _of_blocks(light).square()
-    sure = shot.links([(0, len(made) - 1)]).certainty * (variance > _FLAT**2)
+    sure = (shot.links([(0, len(made) - 1)]).certainty > 0.99) & (variance > _FLAT**2)
     x = torch.arange(made.shape[-1], dtype=torch.float32, device="cpu").expand(made.shape[-2:])
     y = torch.arange(made.shape[-2], dtype=torch.float32, device="cpu")[:, None].expand(made.shape[-2:])
     steps = torch.arange(0, _BASELINE * (len(made) - 1) + 1, 0.5, device="cpu")
