@@ -253,7 +253,8 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves, by default 1. More flickers less, and is softer.",
+            help="How far frames are averaged along what moves, by default 1, or neighboring slices of a volume while "
+            "they are made, by default 0. More flickers less, and is softer.",
         ),
     ] = None,
     at_once: Annotated[
@@ -262,7 +263,7 @@ def translate(
             min=1,
             max=1000,
             metavar="N",
-            help="Frames translated together. Fewer need less memory. By default 8.",
+            help="Frames translated together, or slices with --consensus. Fewer need less memory. By default 8.",
         ),
     ] = None,
     slices: Annotated[
@@ -356,14 +357,18 @@ def translate(
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
     picture = labels = stack = cut = None
-    options = StackOptions(Cut.parse(slices, axis, volume), size or "source", detail, keep_identity)
+    is_stack = not is_folder(source) and kind_of(source) is not None
+    parsed = Cut.parse(slices, axis, volume)
+    if is_stack:
+        parsed = replace(parsed, together=consensus or 0.0, at_once=at_once)
+    options = StackOptions(parsed, size or "source", detail, keep_identity)
     if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:
         raise InputError(f"--slices, --axis, and --volume are for DICOM and NIfTI files: {source} is none")
     some = None if frames is None else Range.parse(frames)
     sequence = find_sequence(source, as_, some, fps, output)
-    if sequence is None and (consensus is not None or at_once is not None):
+    if sequence is None and not is_stack and (consensus is not None or at_once is not None):
         name = "--at-once" if consensus is None else "--consensus"
-        raise InputError(f"{name} is for films and views: {source} is none")
+        raise InputError(f"{name} is for films, views, and volumes: {source} is none")
     results: list[Path] = []
     if sequence is not None:
         contradictions = {
