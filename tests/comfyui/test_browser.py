@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("websocket", reason="needs websocket-client")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 from comfyui.browser import FOLDER, RUN_MS, SETTINGS, launched, listen, opened
 from comfyui.conftest import write_inputs
@@ -237,12 +237,14 @@ BY_TYPE = "app.graph.nodes.map(({type, id}) => [type, id])"
 
 def search(page, words: str, place: tuple[int, int], found: str):
     """Double-click the canvas, type, and return the dialog once it lists the node `found`."""
+    from playwright.sync_api import TimeoutError
+
     dialog = page.get_by_role("dialog").filter(has=page.locator("input")).last
     box = dialog.locator("input").first
     for _ in range(3):
         page.mouse.dblclick(*place)
         # A busy page takes the first double-click for two clicks, now and then.
-        with suppress(playwright.TimeoutError):
+        with suppress(TimeoutError):
             box.wait_for(timeout=20_000)
             break
     box.fill(words)
