@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from .job import AnyPicture, Job
     from .output import Target
 
-_REACH = 1
-"""Slices on each side with which a slice is held together: those further away show other things."""
 _OnSlice = Callable[[int, str, "Step | None"], None]
 
 
@@ -48,7 +46,8 @@ _OnSlice = Callable[[int, str, "Step | None"], None]
 class StackOptions:
     """What medical files have options of their own for. `size` is "source" unless a user asks for another.
 
-    Where `masks` of a volume are 0, its levels survive exactly.
+    Where `masks` of a volume are 0, its levels survive exactly. `consensus` is `Cut.together`, by default that of a
+    film for slices that are related, and 0 for others.
     """
 
     cut: Cut = Cut()  # noqa: RUF009
@@ -56,6 +55,8 @@ class StackOptions:
     detail: float = 1.0
     keep_identity: bool = False
     masks: Stack | None = None
+    consensus: float | None = None
+    at_once: int | None = None
 
 
 @dataclass
@@ -155,6 +156,7 @@ class _Maker:
     """The slices of one source, made by one recipe. What can go wrong is found before the first one."""
 
     def __init__(self, job: Job, source: Path, stack: Stack, target: Path, options: StackOptions) -> None:
+        from ..film import FilmSettings
         from ..images.recipe import FileRef
         from ..images.resize import Fit
 
@@ -163,11 +165,17 @@ class _Maker:
                 f"{stack.name}: results in DICOM and NIfTI cannot be signed, so leave out --sign"
             )
         self.stack, self.target = stack, target
+        together = options.consensus
+        if together is None:
+            together = FilmSettings().during if stack.related else 0.0
+        if len(stack) == 1:
+            together = 0.0
+        self.cut = replace(stack.cut, together=together, at_once=options.at_once if together else None)
         self.recipe = replace(
             job.recipe,
             source=FileRef.of(source, target.parent),
             window=stack.window,
-            cut=stack.cut,
+            cut=self.cut,
             size=options.size,
             detail=options.detail if options.size == "source" else 0.0,
         )
@@ -185,7 +193,7 @@ class _Maker:
 
     def made(self, show: _OnSlice, claimed_by_us: bool = False) -> tuple[Parts, _Tally]:
         """Make the slices that are not there yet, and return the place where all are."""
-        if self.stack.cut.together == 0:
+        if self.cut.together == 0:
             return self._alone(show)
         parts, tally = Parts(self.target, self.recipe.to_text()), _Tally([])
         with nullcontext(True) if claimed_by_us else claim(self.target) as mine:
@@ -228,11 +236,11 @@ class _Maker:
         from ..correspondence import neighbors
         from ..film import FilmSettings, translate_sequence
 
-        count, preset, cut = len(self.stack), self.recipe.preset, self.stack.cut
+        count, preset, cut = len(self.stack), self.recipe.preset, self.cut
         missing = next((index for index in range(count) if parts.canvas(index) is None), None)
         if missing is None:
             return
-        settings = FilmSettings(during=cut.together, consensus=0.0, reach=_REACH)
+        settings = FilmSettings(during=cut.together, consensus=0.0)
         settings = settings if cut.at_once is None else replace(settings, window=cut.at_once)
         # What is finished before it matters as far as the slices hold together.
         first = max(0, missing - settings.reach)
@@ -256,7 +264,7 @@ class _Maker:
             self.job.models.ddpm,
             canvases(),
             preset.build(self.job.models, self.recipe.to, self.recipe.from_, style),
-            replace(preset.sampler, restart_above=None, shared_noise=True),
+            replace(preset.sampler, restart_above=None),
             self.recipe.seed,
             film=settings,
             link=lambda indices, frames: neighbors(len(frames), fit.canvas),

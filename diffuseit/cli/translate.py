@@ -253,8 +253,8 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves, by default 1, or neighboring slices of a volume while "
-            "they are made, by default 0. More flickers less, and is softer.",
+            help="How far frames are averaged along what moves, by default 1, or slices of a NIfTI volume while they "
+            "are made, by default 0.5. More flickers less, and is softer.",
         ),
     ] = None,
     at_once: Annotated[
@@ -358,10 +358,14 @@ def translate(
     chosen_window = parse_window(window)
     picture = labels = stack = cut = None
     is_stack = not is_folder(source) and kind_of(source) is not None
-    parsed = Cut.parse(slices, axis, volume)
-    if is_stack:
-        parsed = replace(parsed, together=consensus or 0.0, at_once=at_once)
-    options = StackOptions(parsed, size or "source", detail, keep_identity)
+    options = StackOptions(
+        Cut.parse(slices, axis, volume),
+        size or "source",
+        detail,
+        keep_identity,
+        consensus=consensus,
+        at_once=at_once,
+    )
     if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:
         raise InputError(f"--slices, --axis, and --volume are for DICOM and NIfTI files: {source} is none")
     some = None if frames is None else Range.parse(frames)
@@ -571,7 +575,10 @@ def _translate_again(
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
     stack = None
-    options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
+    cut = recipe.cut or Cut()
+    options = StackOptions(
+        cut, recipe.size, recipe.detail, keep_identity, consensus=cut.together, at_once=cut.at_once
+    )
     if kind_of(source) is not None:
         stack = open_source(source, recipe.window or "auto", options)
         if not is_medical(target.path, source):
