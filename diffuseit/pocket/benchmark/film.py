@@ -6,11 +6,9 @@ proves nothing: a film that repeats its first frame has nearly none. It is read 
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,13 +36,16 @@ from ..world.moving import Shot, shoot
 from ..world.render import sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
+from .processes import each
 from .tasks import Spec, draw_specs, prompt
 
-Kind = Literal["film", "views"]
+Kind = Literal["film", "views", "volume"]
 Figures = dict[str, float]
+Measured = Callable[..., tuple[dict[str, Figures], dict[str, Tensor]]]
+"""What returns the figures and the images of a sequence, as `measure_sequence` does."""
 
 PRESET = PRESETS["fast-text"]
-FRAMES = {"film": 12, "views": 5}
+FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
 
@@ -57,6 +58,7 @@ _BLOCK = 7  # pixels of the side of a block that is matched
 _FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
 _FIGURES = (
     "warp",
+    "excess",
     "ssim",
     "edge_f1",
     "mae",
@@ -107,8 +109,9 @@ def run_film(
     seeds: range = HELD_OUT,
     processes: int = 1,
     console: Console | None = None,
+    measured: Measured | None = None,
 ) -> dict[str, Any]:
-    """Measure n sequences, in so many processes, and print a table.
+    """Measure n sequences by `measured` (`measure_sequence`), in so many processes, and print a table.
 
     Raise `InputError` for rows that there are not.
     """
@@ -118,8 +121,8 @@ def run_film(
     count = frames or FRAMES[kind]
     made: dict[str, list[Figures]] = {row: [] for row in rows}
     shown: dict[str, list[Tensor]] = {}
-    one = partial(measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
-    for index, (figures, pictures) in enumerate(_all(one, n, processes)):
+    one = partial(measured or measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
+    for index, (figures, pictures) in enumerate(each(one, range(n), processes)):
         for row, found in figures.items():
             made[row].append(found)
         for row, sequence in pictures.items() if index < SHOWN else ():
@@ -151,13 +154,14 @@ def measure_sequence(
     index: int, *, kind: Kind, frames: int, rows: Sequence[str], seeds: range
 ) -> tuple[dict[str, Figures], dict[str, Tensor]]:
     """Return the figures of one sequence, and its images [N, 3, H, W], by row."""
-    models, judge = _networks()
+    models, judge = networks()
     # Views need depth, which animals before a wall hardly have.
     spec = draw_specs([index if kind == "film" else 2 * index], seeds)[0]
     motion = film_motion(spec.seed, index, frames) if kind == "film" else views_motion(frames)
     shot = shoot(sample_geometry(spec.domain, [spec.seed]), motion)
     source, truth = (shot.pictures(style, spec.seed + 1) for style in (spec.source, spec.target))
-    sequence = _Sequence(kind, spec, shot, source, models)
+    exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
+    sequence = Translations(spec, exact, source, models)
     figures, pictures = {}, {}
     for row in rows:
         given = {"source": source, "truth": truth}.get(row)
@@ -297,27 +301,20 @@ def save_moving(shown: dict[str, list[Tensor]], path: Path, scale: int = 2) -> N
         )
 
 
-def _all(one: Any, n: int, processes: int) -> Iterator[tuple[dict[str, Figures], dict[str, Tensor]]]:
-    if processes == 1:
-        yield from map(one, range(n))
-        return
-    # A process that is forked from one that has run torch may hang.
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(one, range(n))
-
-
 @cache
-def _networks() -> tuple[Models, Judge]:
+def networks() -> tuple[Models, Judge]:
     return pocket_models(), pocket_judge()
 
 
 @dataclass
-class _Sequence:
-    """A sequence to translate. Rows that differ in the consensus at the end alone share one translation."""
+class Translations:
+    """A sequence to translate, and its exact correspondences.
 
-    kind: Kind
+    Rows that differ in the consensus at the end alone share one translation.
+    """
+
     spec: Spec
-    shot: Shot
+    exact: Correspondence
     source: Tensor
     models: Models
     _known: dict[Way, tuple[Tensor, float]] = field(default_factory=dict)
@@ -353,13 +350,9 @@ class _Sequence:
     def _link(self, way: Way) -> Link:
         if way.estimated:
             return link_by_flow
-        if self.kind == "views":
-            exact = from_geometry(self.shot.depth(), *self.shot.cameras())
-        else:
-            exact = self.shot.neighbors()
 
         def link(indices: range, frames: Tensor) -> Correspondence:
-            part = exact.keep(lambda a, b: a in indices and b in indices)
+            part = self.exact.keep(lambda a, b: a in indices and b in indices)
             return part.renumbered(lambda i: i - indices.start)
 
         return link
@@ -378,7 +371,9 @@ def _summary(found: Sequence[Figures]) -> dict[str, Any]:
 def _shown(row: dict[str, Any], name: str) -> str:
     if name not in row:
         return ""
-    digits = {"warp": 4, "flicker": 4, "drift": 4, "ssim": 3, "edge_f1": 3, "mae": 3}.get(name, 2)
+    digits = {"warp": 4, "excess": 4, "flicker": 4, "drift": 4, "ssim": 3, "edge_f1": 3, "mae": 3}.get(
+        name, 2
+    )
     interval = row[f"{name}_ci"]
     return f"{row[name]:.{digits}f}" + (
         "" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.{digits}f}"
