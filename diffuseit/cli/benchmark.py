@@ -47,11 +47,11 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large", "verdict", "film", "views", "labels"],
+        Literal["pixel", "latent", "large", "verdict", "film", "views", "labels", "volume"],
         typer.Option(
             help="The pixel model and its ablations, guidance of the latent model, results larger than the model, "
-            "how often the verdict on a result is right, films, views of a scene, or what translated images with "
-            "their labels are worth."
+            "how often the verdict on a result is right, films, views of a scene, what translated images with "
+            "their labels are worth, or volumes."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -89,12 +89,14 @@ def pocket(
             min=1,
             max=256,
             metavar="N",
-            help="With --task film, views, and labels: how many sequences, or pairs of styles, at a time.",
+            help="With --task film, views, volume, and labels: how many sequences, or pairs of styles, at a time.",
         ),
     ] = 1,
     frames: Annotated[
         int | None,
-        typer.Option(min=2, max=1000, metavar="N", help="With --task film and views: images of a sequence."),
+        typer.Option(
+            min=2, max=1000, metavar="N", help="With --task film, views, and volume: images of each."
+        ),
     ] = None,
 ) -> None:
     """Measure how well style is reached and structure is kept.
@@ -109,11 +111,11 @@ def pocket(
         raise InputError("--guide goes with --methods: add --methods all")
     if scale != "2" and task != "large":
         raise InputError("--scale goes with --task large: add it")
-    sequences = task in ("film", "views")
+    sequences = task in ("film", "views", "volume")
     if frames is not None and not sequences:
-        raise InputError("--frames goes with --task film or views: add it")
+        raise InputError("--frames goes with --task film, views, or volume: add it")
     if processes != 1 and not sequences and task != "labels":
-        raise InputError("--processes goes with --task film, views or labels: add it")
+        raise InputError("--processes goes with --task film, views, volume, or labels: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -148,11 +150,14 @@ def pocket(
         names = LABELS_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
         run_labels(n, output, rows=names, seeds=scenes, processes=processes, console=console.results)
         return
-    if task == "film" or task == "views":
+    if task == "film" or task == "views" or task == "volume":
         from ..pocket.benchmark.film import ROWS as FILM_ROWS
         from ..pocket.benchmark.film import run_film
+        from ..pocket.benchmark.volume import ROWS as VOLUME_ROWS
+        from ..pocket.benchmark.volume import measure_volume
 
-        names = FILM_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        every = VOLUME_ROWS if task == "volume" else FILM_ROWS
+        names = every if rows is None else tuple(name.strip() for name in rows.split(","))
         run_film(
             n,
             output,
@@ -162,6 +167,7 @@ def pocket(
             seeds=scenes,
             processes=processes,
             console=console.results,
+            measured=measure_volume if task == "volume" else None,
         )
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))

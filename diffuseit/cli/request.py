@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..images.choices import FitMode, SizeMode
 from ..images.io import read_levels, read_picture
+from ..images.medical.kinds import kind_of
 from ..images.recipe import FileRef, Recipe
 from ..images.window import parse_window
 from ..preset_files import find_preset, presets_folder
@@ -59,7 +60,9 @@ class Request:
         window = parse_window(self.window)
         with console.notes():
             style = None if self.style is None else read_levels(self.style, window)
-            mask = None if self.mask is None else read_picture(self.mask)
+            # The masks of a volume belong to its slices (`stacks.py`).
+            whole = self.mask is not None and kind_of(self.mask) != "NIfTI"
+            mask = read_picture(self.mask) if self.mask is not None and whole else None
         preset = None if self.preset is None else find_preset(self.preset, presets_folder())
         choice = Choice(self.models, self.features, self.cfg, self.resolution, self.device)
         first = self.texts[0] if self.texts else None

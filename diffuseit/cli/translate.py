@@ -344,7 +344,7 @@ def translate(
     from .batch import Outcome, follow, save_sheet, translate_all, work_in
     from .film import find_sequence, target_of
     from .output import folder_for, is_medical, taken, target_for
-    from .stacks import StackOptions, only_picture, open_source, translate_stack
+    from .stacks import StackOptions, only_picture, open_masks, open_source, translate_stack
 
     if engine == "ray" and not (is_folder(source) or in_styles):
         raise InputError("--engine ray is for a folder or several texts: leave it out for one result")
@@ -430,6 +430,8 @@ def translate(
                 size = options.size
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
+    if mask is not None and kind_of(mask) == "NIfTI":
+        options = replace(options, masks=open_masks(mask, stack))
     credential = credential_for(sign, cert, key, marked=mark, targets=results)
     from ..images.marks import of_result
     from ..images.recipe import FileRef
@@ -540,7 +542,7 @@ def _translate_again(
     from ..images.io import check_readable, read_picture, read_text
     from ..images.medical.kinds import kind_of
     from .output import is_medical, target_for
-    from .stacks import StackOptions, only_picture, open_source, translate_stack
+    from .stacks import StackOptions, only_picture, open_masks, open_source, translate_stack
 
     text = read_text(made)
     if text is None:
@@ -564,8 +566,8 @@ def _translate_again(
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
     stack = None
+    options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
     if kind_of(source) is not None:
-        options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
         stack = open_source(source, recipe.window or "auto", options)
         if not is_medical(target.path, source):
             picture, stack = only_picture(stack), None
@@ -573,7 +575,9 @@ def _translate_again(
         if kind_of(source) is None:
             picture = _read(source, recipe.window)
         style_picture = None if style is None else _read(style, recipe.style_window)
-        mask_picture = None if mask is None else read_picture(mask)
+        mask_picture = None if mask is None or kind_of(mask) == "NIfTI" else read_picture(mask)
+    if mask is not None and mask_picture is None:
+        options = replace(options, masks=open_masks(mask, stack))
     networks = again(recipe, made, models, device)
     now = replace(
         recipe,
@@ -605,7 +609,8 @@ def _found(made: Path, name: str, reference: FileRef | None, given: Path | None)
     found = given or reference.find(made.parent)
     if found is None:
         raise InputError(
-            f"The {name} image of {made} was not found at {reference.path}: say with --{name} where it is"
+            f"The {name} image of {made} was not found{f' at {reference.path}' if reference.path else ''}: "
+            f"say with --{name} where it is"
         )
     if sha256_of(found) != reference.sha256:
         raise InputError(

@@ -6,7 +6,7 @@ proves nothing: a film that repeats its first frame has nearly none. It is read 
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,13 +39,18 @@ from . import metrics
 from .processes import each
 from .tasks import Spec, draw_specs, prompt
 
-Kind = Literal["film", "views"]
+Kind = Literal["film", "views", "volume"]
 Figures = dict[str, float]
+Measured = Callable[..., tuple[dict[str, Figures], dict[str, Tensor]]]
+"""What returns the figures and the images of a sequence, as `measure_sequence` does."""
 
 PRESET = PRESETS["fast-text"]
-FRAMES = {"film": 12, "views": 5}
+FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
+
+MOVING = ("source", "alone", "film", "film-estimated", "truth")
+"""Rows of the moving picture."""
 
 _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
@@ -53,6 +58,7 @@ _BLOCK = 7  # pixels of the side of a block that is matched
 _FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
 _FIGURES = (
     "warp",
+    "excess",
     "ssim",
     "edge_f1",
     "mae",
@@ -103,8 +109,9 @@ def run_film(
     seeds: range = HELD_OUT,
     processes: int = 1,
     console: Console | None = None,
+    measured: Measured | None = None,
 ) -> dict[str, Any]:
-    """Measure n sequences, in so many processes, and print a table.
+    """Measure n sequences by `measured` (`measure_sequence`), in so many processes, and print a table.
 
     Raise `InputError` for rows that there are not.
     """
@@ -114,7 +121,7 @@ def run_film(
     count = frames or FRAMES[kind]
     made: dict[str, list[Figures]] = {row: [] for row in rows}
     shown: dict[str, list[Tensor]] = {}
-    one = partial(measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
+    one = partial(measured or measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
     for index, (figures, pictures) in enumerate(each(one, range(n), processes)):
         for row, found in figures.items():
             made[row].append(found)
@@ -138,7 +145,7 @@ def run_film(
         with atomic_path(output / f"{kind}.md") as path:
             path.write_text(text)
         save_sheet({row: _picked(parts) for row, parts in shown.items()}, output / f"{kind}.png", scale=2)
-        save_moving(shown, output / f"{kind}.webp")
+        save_moving({row: shown[row] for row in shown if row in MOVING}, output / f"{kind}.webp")
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report
 
@@ -147,13 +154,14 @@ def measure_sequence(
     index: int, *, kind: Kind, frames: int, rows: Sequence[str], seeds: range
 ) -> tuple[dict[str, Figures], dict[str, Tensor]]:
     """Return the figures of one sequence, and its images [N, 3, H, W], by row."""
-    models, judge = _networks()
+    models, judge = networks()
     # Views need depth, which animals before a wall hardly have.
     spec = draw_specs([index if kind == "film" else 2 * index], seeds)[0]
     motion = film_motion(spec.seed, index, frames) if kind == "film" else views_motion(frames)
     shot = shoot(sample_geometry(spec.domain, [spec.seed]), motion)
     source, truth = (shot.pictures(style, spec.seed + 1) for style in (spec.source, spec.target))
-    sequence = _Sequence(kind, spec, shot, source, models)
+    exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
+    sequence = Translations(spec, exact, source, models)
     figures, pictures = {}, {}
     for row in rows:
         given = {"source": source, "truth": truth}.get(row)
@@ -294,17 +302,19 @@ def save_moving(shown: dict[str, list[Tensor]], path: Path, scale: int = 2) -> N
 
 
 @cache
-def _networks() -> tuple[Models, Judge]:
+def networks() -> tuple[Models, Judge]:
     return pocket_models(), pocket_judge()
 
 
 @dataclass
-class _Sequence:
-    """A sequence to translate. Rows that differ in the consensus at the end alone share one translation."""
+class Translations:
+    """A sequence to translate, and its exact correspondences.
 
-    kind: Kind
+    Rows that differ in the consensus at the end alone share one translation.
+    """
+
     spec: Spec
-    shot: Shot
+    exact: Correspondence
     source: Tensor
     models: Models
     _known: dict[Way, tuple[Tensor, float]] = field(default_factory=dict)
@@ -340,13 +350,9 @@ class _Sequence:
     def _link(self, way: Way) -> Link:
         if way.estimated:
             return link_by_flow
-        if self.kind == "views":
-            exact = from_geometry(self.shot.depth(), *self.shot.cameras())
-        else:
-            exact = self.shot.neighbors()
 
         def link(indices: range, frames: Tensor) -> Correspondence:
-            part = exact.keep(lambda a, b: a in indices and b in indices)
+            part = self.exact.keep(lambda a, b: a in indices and b in indices)
             return part.renumbered(lambda i: i - indices.start)
 
         return link
@@ -365,7 +371,9 @@ def _summary(found: Sequence[Figures]) -> dict[str, Any]:
 def _shown(row: dict[str, Any], name: str) -> str:
     if name not in row:
         return ""
-    digits = {"warp": 4, "flicker": 4, "drift": 4, "ssim": 3, "edge_f1": 3, "mae": 3}.get(name, 2)
+    digits = {"warp": 4, "excess": 4, "flicker": 4, "drift": 4, "ssim": 3, "edge_f1": 3, "mae": 3}.get(
+        name, 2
+    )
     interval = row[f"{name}_ci"]
     return f"{row[name]:.{digits}f}" + (
         "" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.{digits}f}"
