@@ -21,7 +21,7 @@ from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
 from . import console
 from .options import is_folder, path
-from .signing import credential_for
+from .signing import credential_for, encoder_for
 from .texts import texts_of
 
 if TYPE_CHECKING:
@@ -219,6 +219,14 @@ def translate(
     key: Annotated[
         Path | None, _results(parser=path, metavar="PEM", help="With --sign: the private key of --cert.")
     ] = None,
+    watermark: Annotated[
+        bool,
+        _results(
+            "--watermark",
+            help="Hide a watermark in the pixels (TrustMark), which survives more than metadata do. See `diffuseit "
+            "models list`.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         _results(
@@ -406,6 +414,9 @@ def translate(
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
     credential = credential_for(sign, cert, key, marked=mark, targets=results)
+    if watermark and (sequence is not None or any(is_medical(each, source) for each in results)):
+        raise InputError("--watermark is for images: films, DICOM, and NIfTI files get none")
+    encoder = encoder_for(watermark, picture)
     with console.notes():
         style_picture = None if style is None else read_levels(style, chosen_window)
         mask_picture = None if mask is None else read_picture(mask)
@@ -440,7 +451,7 @@ def translate(
         style_window=getattr(style_picture, "window", None),
         cut=cut,
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential)
+    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential, encoder)
     if sequence is not None:
         from ..film import FilmSettings
         from .film import FilmJob
@@ -469,7 +480,7 @@ def translate(
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
-        if outcome.failed or outcome.unsigned:
+        if outcome.failed or outcome.lacking:
             raise typer.Exit(1)
     elif variations > 1:
         job.variations(source, picture, target, variations)
@@ -600,7 +611,7 @@ def _say_batch(source: Path, output: Path, count: int, outcome: Outcome) -> None
         console.note(f"{source} has {unread}")
     for picture, reason in outcome.failures:
         console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
-    for failure in outcome.unsigned:
+    for failure in outcome.lacking:
         console.complain(failure)
 
 
