@@ -172,3 +172,21 @@ def test_a_failure_loses_no_image(networks, command, monkeypatch):
     message = command("translate", "photo.png", "--to", "winter", "--watermark", "-o", "a.png", code=1).stderr
     assert message.endswith("a.png is saved, but has no watermark: RuntimeError: out of memory\n")
     assert read_picture("a.png").size == (64, 64)
+
+
+@pytest.mark.slow
+def test_the_benchmark_counts_what_survives(networks, tmp_path):
+    pytest.importorskip("c2pa")
+    command = ["benchmark", "marks", "--n", "1", "--seeds", "tuning", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "marks.json").read_text())
+    assert (tmp_path / "out" / "marks.md").read_text().strip() in result.stdout
+    assert report["columns"] == ["mark", "settings", "signature", "reads as tampered", "watermark"]
+    rows = {row.pop("change"): list(row.values())[:4] for row in report["rows"]}
+    some = {
+        "a copy of the file": [3, 3, 3, 0],
+        "saved again, metadata kept": [3, 3, 0, 0],
+        "a comment written into the file": [3, 3, 0, 3],
+    }
+    assert rows == {name: some.get(name, [0, 0, 0, 0]) for name in rows} and len(rows) == 11

@@ -106,7 +106,7 @@ def verify(
         signer=_text(signature.get("common_name")) or _text(signature.get("issuer")),
         made_with=_made_with(manifest),
         source_type=_term(action.get("digitalSourceType")) or mark,
-        ingredients=tuple(map(_ingredient, _list(manifest.get("ingredients")))),
+        ingredients=tuple(map(_ingredient, _list(manifest.get("ingredients"))[:MOST_INGREDIENTS])),
         of_source=None if source is None else _of_source(source, manifest, parameters, recipe),
         recipe=recipe,
         watermark="unchecked" if decoder is None else _watermark(path, decoder, declared),
@@ -140,6 +140,8 @@ def _read(path: Path, roots: str) -> tuple[State, dict[str, Any], tuple[str, ...
         return "damaged", {}, (printable(what[:LONGEST]),)
     except OSError as error:
         raise InputError(f"{printable(str(path))} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # of json.loads
+        return "damaged", {}, (type(error).__name__,)
     codes = _codes(store.get("validation_results"))
     wrong = tuple(code for code in codes if code != _UNTRUSTED)
     if judged == "Trusted":
@@ -238,4 +240,4 @@ def _dict(value: object) -> dict[str, Any]:
 
 
 def _list(value: object) -> list[Any]:
-    return value[:MOST_INGREDIENTS] if isinstance(value, list) else []
+    return value if isinstance(value, list) else []

@@ -1,7 +1,8 @@
 """`diffuseit benchmark marks`: what marks survive, zeros included.
 
 Pocket renders are saved with the mark, with settings, and signed. Then each file goes through what happens to images,
-by Pillow, as most programs would do it. Counted is how many files still say the same.
+by Pillow, as most programs would do it. Counted is how many files still say the same. The watermark is measured where
+TrustMark's networks are.
 """
 
 import json
@@ -16,14 +17,15 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from rich.console import Console
 
-from ...errors import InputError
+from ...errors import InputError, ModelError
 from ...files.atomic import atomic_path
 from ...images import marks
-from ...images.io import read_mark, read_text, save_picture, to_pil
+from ...images.io import read_mark, read_picture, read_text, save_picture, to_pil
 from ...images.metadata import file_options
 from ...provenance.credential import Credential, local_credential
 from ...provenance.sign import Origin, Signature
 from ...provenance.verify import verify
+from ...provenance.watermark import Decoder, Encoder, new_identifier
 from ..world.render import STYLES, render, sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
 
@@ -33,6 +35,7 @@ SCALE = 4
 
 MARK: marks.SourceType = "compositeWithTrainedAlgorithmicMedia"
 COLUMNS = ("mark", "settings", "signature", "reads as tampered")
+WATERMARK = "watermark"
 
 Change = Callable[[Path, Path], Path]
 """Makes another file of a file, in a path without an extension, and returns it."""
@@ -45,21 +48,26 @@ def run_marks(
     if n < 1:
         raise InputError("n must be at least 1")
     console = console or Console()
-    rows = []
+    rows, networks = [], _networks()
+    columns = COLUMNS if networks is None else (*COLUMNS, WATERMARK)
+    encoder, decoder = networks or (None, None)
     with TemporaryDirectory() as place:
         credential = local_credential(Path(place, "keys"))
         files = [
-            _signed(Path(place, f"{number}{suffix}"), seed, credential)
+            _signed(Path(place, f"{number}{suffix}"), seed, credential, encoder)
             for suffix in FORMATS
             for number, seed in enumerate(seeds[:n])
         ]
         for name, change in CHANGES.items():
-            found = [_left(file, change(file, Path(place, f"changed-{file.name}"))) for file in files]
-            rows.append({"change": name} | {column: sum(one[column] for one in found) for column in COLUMNS})
+            found = [
+                _left(file, change(file, Path(place, f"changed-{file.name}")), decoder) for file in files
+            ]
+            rows.append({"change": name} | {column: sum(one[column] for one in found) for column in columns})
     report = {
         "n": n,
         "of": n * len(FORMATS),
         "formats": [suffix[1:] for suffix in FORMATS],
+        "columns": columns,
         "seeds": "tuning" if seeds is TUNING else "held out",
         "rows": rows,
     }
@@ -78,27 +86,38 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"{report['of']} images ({report['n']} each as {', '.join(report['formats'])}), {report['seeds']} seeds",
         "",
-        f"| what happens | {' | '.join(COLUMNS)} |",
-        f"|---{'|---' * len(COLUMNS)}|",
+        f"| what happens | {' | '.join(report['columns'])} |",
+        f"|---{'|---' * len(report['columns'])}|",
     ]
     for row in report["rows"]:
-        lines.append(f"| {row['change']} | {' | '.join(str(row[column]) for column in COLUMNS)} |")
+        lines.append(f"| {row['change']} | {' | '.join(str(row[column]) for column in report['columns'])} |")
     return "\n".join(lines) + "\n"
 
 
-def _signed(file: Path, seed: int, credential: Credential) -> Path:
+def _networks() -> tuple[Encoder, Decoder] | None:
+    """TrustMark's encoder and decoder, if both are in the models folder."""
+    try:
+        return Encoder.load(), Decoder.load()
+    except ModelError:
+        return None
+
+
+def _signed(file: Path, seed: int, credential: Credential, encoder: Encoder | None) -> Path:
     style = seed % len(STYLES["landscape"])
     image = to_pil(render(sample_geometry("landscape", [seed]), [style], [seed]))
     image = image.resize((SCALE * image.width, SCALE * image.height), Image.Resampling.BICUBIC)
-    text = json.dumps({"seed": seed})
-    signature = Signature(credential, Origin(MARK, recipe=text))
+    text, hidden = json.dumps({"seed": seed}), None
+    if encoder is not None:
+        hidden = new_identifier()
+        image = encoder.mark(image, hidden)
+    signature = Signature(credential, Origin(MARK, recipe=text, watermark=hidden))
     save_picture(image, file, text, mark=MARK, finish=signature)
     if signature.failure is not None:
         raise InputError(f"{file.name} cannot be signed: {signature.failure}")
     return file
 
 
-def _left(before: Path, after: Path) -> dict[str, bool]:
+def _left(before: Path, after: Path, decoder: Decoder | None) -> dict[str, bool]:
     """What the file `after` still says of what `before` said."""
     report = verify(after)
     settings = read_text(before)
@@ -107,6 +126,8 @@ def _left(before: Path, after: Path) -> dict[str, bool]:
         "settings": settings is not None and read_text(after) == settings,
         "signature": report.holds,
         "reads as tampered": report.signature in ("tampered", "damaged"),
+        WATERMARK: decoder is not None
+        and decoder.read(read_picture(after).over()) == verify(before).declared_watermark,
     }
 
 
