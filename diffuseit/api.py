@@ -157,7 +157,7 @@ def translate_with(
             if not keep_trajectory:
                 frames[item].clear()
             frames[item].append(picture)
-        _append(history, step)
+        note_losses(history, step)
         if on_step is not None:
             on_step(step)
     pictures = torch.stack([own[-1] for own in frames]).clamp(-1, 1)
@@ -208,7 +208,7 @@ def vary(
     return ranked(result.pictures, scores, seed)
 
 
-def _append(history: dict[str, list[float]], step: Step) -> None:
+def note_losses(history: dict[str, list[float]], step: Step) -> None:
     """Append the values of one guided step: every term that acted, and their sum under "loss"."""
     if not step.terms:
         return

@@ -38,9 +38,16 @@ class Shard:
         """Return every `of`-th item, in the order of the list."""
         return items[self.number - 1 :: self.of]
 
+    def stretch(self, count: int) -> range:
+        """Return which of `count` items belong to this part: neighbors. The lengths of parts differ by at most 1."""
+        return range(self._start(self.number - 1, count), self._start(self.number, count))
+
     def has(self, name: str) -> bool:
         """Whether the file `name` belongs to this part. It depends on the name alone, on every machine."""
         return int.from_bytes(sha256(os.fsencode(name)).digest()[:8], "big") % self.of == self.number - 1
+
+    def _start(self, parts: int, count: int) -> int:
+        return parts * (count // self.of) + min(parts, count % self.of)
 
 
 WHOLE = Shard()

@@ -28,7 +28,8 @@ SHOWN = (
     ("animal", "lion", "tiger", 23),
     ("landscape", "summer", "night", 12),
 )
-DOWNLOADS = {"06": "6 GB", "09": "8 GB", "10": "35 GB"}  # of the models that pocket models stand in for
+DOWNLOADS = {"06": "6 GB", "09": "8 GB", "10": "35 GB", "11": "4 GB"}
+"""Of the models that pocket models stand in for."""
 COLUMNS = (0, 1, 2, 3, 6, -1)  # visits whose prediction the banner shows, after the source
 
 

@@ -24,7 +24,7 @@ from .comfy.events import executing
 from .inputs import check_inputs
 from .measurements import Figures, Measured, measured
 from .model_sets import SETS, preset_for
-from .options import DEFAULTS, READERS, make_settings, values_of
+from .options import CORRESPONDENCES, DEFAULTS, READERS, make_settings, values_of
 from .saved_presets import preset_by
 
 OURS = "DiffuseIT"
@@ -35,6 +35,7 @@ STYLE = "style_image"
 PICTURES = ("image", "mask", STYLE, "reference")
 FREE = (
     "seed",
+    "part",
     "steps",
     "skip",
     "resample",
@@ -107,8 +108,13 @@ def _plain(value: Any) -> Any:
 
 
 def steps_of(prompt: Prompt, node: str) -> int | None:
-    """Return how many steps the sampler `node` will take; None if a link or another node decides it."""
+    """Return how many steps the sampler `node` will take; None if a link or another node decides it.
+
+    With correspondences, that depends on the number of images.
+    """
     if prompt[node]["class_type"] in IN_COMFYS_SAMPLING:
+        return None
+    if any(kind == CORRESPONDENCES for kind, _ in _option_nodes(prompt, node)):
         return None
     try:
         if prompt[node]["class_type"] == TRANSLATE:

@@ -19,7 +19,20 @@ from torch import Tensor
 from ..diffuseit.errors import DiffuseITError, InputError
 from ..diffuseit.models.base import Backbone
 from ..diffuseit.schema import LONGEST_TEXT, shown
-from .types import CLIP_ENSEMBLE, DDPM, LOSSES, MODELS, OPTIONS, VIT, ModelSet, Network, NodeLoss, Options
+from .types import (
+    CLIP_ENSEMBLE,
+    DA3_GEOMETRY,
+    DDPM,
+    LOSSES,
+    MODELS,
+    OPTICAL_FLOW,
+    OPTIONS,
+    VIT,
+    ModelSet,
+    Network,
+    NodeLoss,
+    Options,
+)
 
 Execute = Callable[..., io.NodeOutput]
 LISTED = 20
@@ -188,6 +201,14 @@ _SOCKETS = {
     OPTIONS.io_type: _Socket(lambda value: isinstance(value, Options), "an option node, or a preset,"),
     io.Model.io_type: _Socket(_is_model, "a model loader"),
     io.Vae.io_type: _Socket(lambda value: hasattr(value, "first_stage_model"), "Load VAE"),
+    OPTICAL_FLOW.io_type: _Socket(
+        lambda value: callable(getattr(value, "model", None)) and hasattr(value, "load_device"),
+        "Load Optical Flow Model",
+    ),
+    DA3_GEOMETRY.io_type: _Socket(
+        lambda value: isinstance(value, Mapping) and isinstance(value.get("depth"), Tensor),
+        "Depth Anything 3",
+    ),
     io.Image.io_type: _Socket(_are_images, "an image"),
     io.Mask.io_type: _Socket(lambda value: isinstance(value, Tensor), "a mask"),
     # By the method that is used: older versions of ComfyUI do not have the type.

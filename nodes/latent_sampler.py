@@ -114,6 +114,10 @@ class LatentSampler(io.ComfyNode):
             raise InputError(
                 "options takes the colors of an image: use DiffuseIT Match Colors after the decoder"
             )
+        if options.film is not None:
+            raise InputError(
+                "options holds images together (DiffuseIT Correspondences): use DiffuseIT Sampler"
+            )
         values = {**DEFAULTS, **widgets, **options.values}
         make_latent_settings(values, steps=1)
         with gradients():

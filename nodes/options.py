@@ -1,7 +1,7 @@
 """Option nodes: settings of the sampler that are seldom changed. They connect to its `options` as a chain."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 from comfy_api.latest import io
@@ -19,6 +19,9 @@ from .types import CATEGORY, OPTIONS, Options
 
 MENU = f"{CATEGORY}/options"
 METHOD_ITSELF = "the method itself"
+CORRESPONDENCES = "DiffuseITCorrespondences"
+"""The id of an option node that sets nothing of the sampler itself (`nodes/correspondences.py`)."""
+
 OWN = -1
 """The number in a widget that stands for the method's own value."""
 
@@ -55,7 +58,7 @@ def make_method(name: str, values: Mapping[str, Any]) -> AnyMethod:
 def followed_by(previous: Options | None, values: Mapping[str, Any]) -> io.NodeOutput:
     """Return the options of a node after those of `previous`. Later ones win."""
     before = Options() if previous is None else previous
-    return io.NodeOutput(Options({**before.values, **values}, before.colors))
+    return io.NodeOutput(replace(before, values={**before.values, **values}))
 
 
 def read_guidance(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,6 +332,7 @@ READERS = {
     "DiffuseITGuidanceOptions": read_guidance,
     "DiffuseITStartOptions": read_start,
     "DiffuseITMethodOptions": read_method,
+    CORRESPONDENCES: lambda _: {},
 }
 """How to read the widgets of each option node, by node id. Estimates read them without running the node."""
 

@@ -19,8 +19,9 @@ from ..diffuseit.losses import BoundLoss
 from ..diffuseit.performance.options import Execution
 from . import live
 from .comfy import devices, events, memory
+from .film_run import at_once, check_film, translate_film, windows
 from .images import mask_to_core
-from .types import Losses, Network, NodeLoss
+from .types import Film, Losses, Network, NodeLoss
 from .verdicts import look_ahead
 
 SIZES = ("model", "source")
@@ -45,6 +46,7 @@ class Run:
     mask: Tensor | None = None
     original_mask: Tensor | None = None
     colors: Tensor | None = None
+    film: Film | None = None
 
     @property
     def networks(self) -> list[Network[Any]]:
@@ -70,7 +72,7 @@ class Run:
         return waiting + run_bytes(
             self.ddpm.module,
             self.feature_networks,
-            len(self.source),
+            at_once(self),
             self.fit.canvas,
             options,
             backward=self.settings.ever_backward,
@@ -102,6 +104,7 @@ def prepare(
     fit: FitMode,
     mask: Tensor | None = None,
     colors: Tensor | None = None,
+    film: Film | None = None,
 ) -> Run:
     """Check everything, and fit images and masks to the model. Raise `InputError` before anything is loaded.
 
@@ -114,7 +117,7 @@ def prepare(
     # The schedule refuses more steps than the network was trained on.
     ddpm.module.schedule(settings.steps)
     original_mask = None if mask is None else _mask(mask, source, "mask")
-    return Run(
+    run = Run(
         ddpm,
         tuple(fitted(one, fitting, source) for one in chain),
         chain,
@@ -126,7 +129,11 @@ def prepare(
         None if original_mask is None else fitting.apply(original_mask),
         original_mask,
         colors,
+        film,
     )
+    if film is not None:
+        check_film(run)
+    return run
 
 
 def check_chain(chain: Losses) -> None:
@@ -191,8 +198,10 @@ def _attempt(run: Run, options: Execution, workflow: str) -> tuple[Result, live.
         progress.update(step.number + 1, step.total, step.pred_xstart[0])
         reporter.step(step, lambda count: run.fit.undo(step.pred_xstart[:count].cpu()))
 
-    look_ahead(run.source, run.losses)
+    look_ahead(run.source[: at_once(run)], run.losses)
     with reporter, events.interruptible(run.ddpm.module.children()):
+        if run.film is not None:
+            return translate_film(run, options, on_step), reporter
         result = translate_with(
             run.ddpm.module,
             run.source,
@@ -226,7 +235,7 @@ def _facts(run: Run, options: Execution, workflow: str) -> live.Facts:
         prompt=prompt,
         node=node,
         run=uuid.uuid4().hex[:8],
-        total=len(run.settings.timetable) * (1 if run.settings.restart_above is None else batch),
+        total=len(run.settings.timetable) * (windows(run) if run.settings.restart_above is None else batch),
         batch=batch,
         chain=[(one.node, one.bound.loss) for one in run.chain],
         memory=run.total_memory(options),

@@ -166,6 +166,7 @@ class Sampler(io.ComfyNode):
                 values["fit"],
                 mask,
                 options.colors,
+                options.film,
             )
             pictures, result = translated(run, size, cls.hidden)
             trajectory = run.fit.undo(torch.cat(result.trajectory))

@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 from comfy_api.latest import io
 from torch import Tensor, nn
 
+from ..diffuseit.correspondence import Correspondence
+from ..diffuseit.film import FilmSettings
 from ..diffuseit.losses.base import BoundLoss
 
 DDPM = io.Custom("DIFFUSEIT_DDPM")
@@ -15,6 +17,9 @@ CLIP_ENSEMBLE = io.Custom("DIFFUSEIT_CLIP_ENSEMBLE")
 LOSSES = io.Custom("DIFFUSEIT_LOSSES")
 OPTIONS = io.Custom("DIFFUSEIT_OPTIONS")
 MODELS = io.Custom("DIFFUSEIT_MODELS")
+OPTICAL_FLOW = io.Custom("OPTICAL_FLOW")
+DA3_GEOMETRY = io.Custom("DA3_GEOMETRY")
+"""ComfyUI's own, for which older versions have no nodes."""
 
 CATEGORY = "DiffuseIT"
 
@@ -56,11 +61,20 @@ Losses = tuple[NodeLoss, ...]
 
 
 @dataclass(frozen=True, eq=False)
+class Film:
+    """What holds the images of a batch together: where their pixels lie in each other, at their own size, and how."""
+
+    correspondence: Correspondence
+    settings: FilmSettings
+
+
+@dataclass(frozen=True, eq=False)
 class Options:
     """Settings from option nodes and presets for the sampler: `values` by the names in `nodes/options.py`.
 
-    The result takes the colors of `colors` [N, 3, H, W], if given.
+    The result takes the colors of `colors` [N, 3, H, W], if given. The images of a batch hold together by `film`.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     colors: Tensor | None = None
+    film: Film | None = None

@@ -5,7 +5,9 @@ from typing import get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..diffuseit.errors import InputError
 from ..diffuseit.guidance.ranking import check_variations, labels, ranked, score
+from ..diffuseit.guidance.rng import SEEDS
 from ..diffuseit.images.io import to_tensor
 from ..diffuseit.images.resize import FitMode
 from ..diffuseit.images.sheet import labeled_grid
@@ -19,7 +21,7 @@ from .run import SIZES, execute, prepare
 from .types import CATEGORY, DDPM, LOSSES, OPTIONS, Losses, Network, Options
 from .verdicts import verdicts_on
 
-SEEDS = "diffuseit_seeds"
+SEEDS_SHOWN = "diffuseit_seeds"
 """The front end's name of the seeds, by rank (web/js/node/seeds.js)."""
 
 
@@ -52,7 +54,7 @@ class Variations(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    max=SEEDS - 1,
                     control_after_generate=True,
                     tooltip="The first seed; the others follow it. The sampler makes the same image again from the "
                     "seed that the grid shows below it.",
@@ -86,6 +88,17 @@ class Variations(io.ComfyNode):
                     advanced=True,
                     tooltip="How an image of another shape is fitted to the model. keep: its shape stays. crop: the "
                     "square in the middle. stretch: squashed to a square. Start Options win over it.",
+                ),
+                io.Int.Input(
+                    "part",
+                    default=0,
+                    min=0,
+                    max=255,
+                    optional=True,
+                    advanced=True,
+                    tooltip="With several machines: the number of this one, from 0. Each takes the next `count` seeds, "
+                    "so that no two make the same image. With ComfyUI-Distributed: from a Distributed Seed whose seed "
+                    "is 0.",
                 ),
             ],
             outputs=[
@@ -121,11 +134,15 @@ class Variations(io.ComfyNode):
         mask: Tensor | None = None,
         size: str = "model",
         fit: FitMode = "keep",
+        part: int = 0,
     ) -> io.NodeOutput:
+        seed = (seed + part * count) % SEEDS
         options = options or Options()
         with gradients():
             source = to_core(image)
             check_variations(count, source)
+            if options.film is not None:
+                raise InputError("options holds images together, and variations are of one: leave it out")
             values = {**DEFAULTS, "fit": fit, **options.values}
             batch = source.expand(count, -1, -1, -1)
             run = prepare(
@@ -148,7 +165,7 @@ class Variations(io.ComfyNode):
             sheet = to_comfy(to_tensor(labeled_grid(found.pictures, labels(found))))
         images = [to_output(part) for part in (pictures[:1], pictures, sheet)]
         seeds = list(found.seeds)
-        return io.NodeOutput(*images, seeds[0], seeds, ui={SEEDS: [str(seed) for seed in seeds]})
+        return io.NodeOutput(*images, seeds[0], seeds, ui={SEEDS_SHOWN: [str(seed) for seed in seeds]})
 
 
 NODES = [Variations]

@@ -36,6 +36,7 @@ class Core:
     """A core that gives the source back. It keeps what it saw, and fails at the call `fails_at`."""
 
     fails_at = -1
+    sign = 1
 
     def __init__(self) -> None:
         self.seen: list[torch.Tensor] = []
@@ -46,7 +47,10 @@ class Core:
             raise RuntimeError("out of power")
         self.seen.append(source)
         self.seeds.add(seed)
-        return SimpleNamespace(pictures=source)
+        return SimpleNamespace(pictures=self.sign * source)
+
+    def restore(self, fit, result, source, mask, detail) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        return self.sign * fit.cut(source)
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     monkeypatch.setattr(MODELS.ddpm, "image_size", 128)
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
     monkeypatch.setattr(diffuseit, "translate", core.translate, raising=False)
-    monkeypatch.setattr(job, "restore", lambda fit, result, source, mask, detail: fit.cut(source))
+    monkeypatch.setattr(job, "restore", core.restore)
     return core
 
 
@@ -416,6 +420,28 @@ def test_one_of_several_volumes_is_asked_for(core: Core):
     assert np.array_equal(volume("out.nii"), volume(sample)[:, :, 4:6, 1])
     assert read_text(Path("out.nii")) and read_text(sample) is None
     assert not nibabel.load("out.nii").header.extensions.count(4)
+
+
+def test_a_mask_of_voxels_protects_the_rest(core: Core):
+    core.sign = -1
+    rng = np.random.default_rng(4)
+    data = rng.integers(0, 1000, (24, 20, 9)).astype(np.int16)
+    mask = np.zeros(data.shape, np.uint8)
+    mask[5:12, 4:9, :3] = 1
+    affine = np.diag([-1, 1, 2, 1])
+    nibabel.save(nibabel.Nifti1Image(data, affine), "source.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(mask, affine), "mask.nii.gz")
+    good("source.nii.gz", *TO, "--mask", "mask.nii.gz", "--axis", "coronal", "-o", "out.nii")
+    assert (volume("out.nii")[mask == 0] == data[mask == 0]).all()
+    assert np.abs(volume("out.nii") + data - data.max() - data.min())[mask == 1].max() <= 1
+    assert len(core.seen) == 5  # of 20 slices, the others being protected whole
+    assert "was not found: say with --mask where it is" in run("source.nii.gz", "--again", "out.nii").stderr
+    good("source.nii.gz", "--again", "out.nii", "--mask", "mask.nii.gz", "-o", "again.nii")
+    assert (volume("again.nii") == volume("out.nii")).all()
+    nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), "elsewhere.nii")
+    said = run("source.nii.gz", *TO, "--mask", "elsewhere.nii").stderr
+    assert "elsewhere.nii has another shape or affine than source.nii.gz" in said
+    assert "is a mask in NIfTI, which is for one NIfTI volume" in run(CT, *TO, "--mask", "mask.nii.gz").stderr
 
 
 def test_again_repeats_a_cut(core: Core):

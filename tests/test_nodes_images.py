@@ -316,3 +316,37 @@ def test_a_result_of_another_shape_is_refused(full_size):
         full_size(torch.rand(1, 30, 40, 3), torch.rand(1, 90, 90, 3))
     with pytest.raises(ValueError, match=r"^source: 2 images for 3"):
         full_size(torch.rand(3, 30, 30, 3), torch.rand(2, 90, 90, 3))
+
+
+# --- Part of Batch ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def part_of_batch(monkeypatch):
+    """The node, as a function of its inputs."""
+    node = import_node_module(monkeypatch, "part_of_batch").PartOfBatch
+    return lambda image, index, of, seed=0: node.execute(image=image, index=index, of=of, seed=seed).args
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 7])
+def test_the_parts_are_the_batch_in_its_order_with_its_seeds(part_of_batch, of):
+    batch = torch.rand(7, 4, 4, 3)
+    parts, seeds = zip(*(part_of_batch(batch, index, of, 40) for index in range(of)), strict=True)
+    assert torch.equal(torch.cat(parts), batch)
+    assert [
+        seed + place for part, seed in zip(parts, seeds, strict=True) for place in range(len(part))
+    ] == list(range(40, 47))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_the_last_seed_is_followed_by_the_first(part_of_batch):
+    assert part_of_batch(torch.rand(4, 4, 4, 3), 1, 2, 2**64 - 1)[1] == 1
+
+
+def test_a_part_that_there_is_not_is_refused(part_of_batch):
+    with pytest.raises(
+        ValueError, match=r"^index: there is no part 2 of 2: parts count from 0, so use at most 1"
+    ):
+        part_of_batch(torch.rand(4, 4, 4, 3), 2, 2)
+    with pytest.raises(ValueError, match=r"^of: 2 images do not make 3 parts: use at most 2"):
+        part_of_batch(torch.rand(2, 4, 4, 3), 0, 3)

@@ -17,7 +17,8 @@ TITLE = 30  # height of a node's title, which lies above its position
 COLLAPSED = 225  # width of a collapsed node in Nodes 2.0, where it is wider than on the canvas
 COMPARED = "04 Two losses compared"
 FULL_SIZE = "06 Full-size photos (6 GB download)"
-DOWNLOADS_WANTED = {FULL_SIZE, "09 Guide SDXL", "10 Guide Flux"}
+SEEDVR2 = "11 Invented detail with SeedVR2"
+DOWNLOADS_WANTED = {FULL_SIZE, "09 Guide SDXL", "10 Guide Flux", SEEDVR2}
 PHOTO = "example.png"  # which lies in ComfyUI's input folder
 OF_COMFYUI = {
     "checkpoints",
@@ -75,6 +76,7 @@ def test_the_promised_workflows_are_there():
         "08 Guide with the Latent Sampler",
         "09 Guide SDXL",
         "10 Guide Flux",
+        SEEDVR2,
     ]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..guidance.loop import Step
     from ..images.marks import SourceType
     from ..images.recipe import Recipe
-    from .job import AnyPicture, Job
+    from .job import AnyPicture, Job, Made
 
 SHEET = "contact-sheet.png"
 _SHEET_TEXT = "contact sheet of diffuseit translate"
@@ -88,37 +89,72 @@ def translate_all(
     the sources into a folder. `options` are those of medical files.
     """
     outcome, table = Outcome(), True
-    read: tuple[Path, AnyPicture] | None = None
+    last: tuple[Path, AnyPicture] | None = None
+
+    def read(job: Job, source: Path) -> AnyPicture:
+        """The image, which is read once for all texts."""
+        nonlocal last
+        if last is None or last[0] != source:
+            with console.notes():
+                last = source, read_source(source, job.window)
+        return last[1]
+
     queue = claimed(work, lambda each: each.target, _say_waiting)
     with console.pictures_bar(len(work)) as show, closing(queue):
         for number, each in queue:
             name = each.source.name
             show(number, name, None)
             try:
-                job, on_step = jobs[each.to], _on_step(show, number, name)
-                if is_medical(each.target, each.source):
-                    recipe, verdict = translate_into(job, each.source, each.target, options, on_step)
-                    outcome.done += 1
-                    table = table and _tabulated(each, [], recipe, verdict)
-                    continue
-                check_writable(each.target)
-                if read is None or read[0] != each.source:
-                    with console.notes():
-                        read = each.source, read_source(each.source, job.window)
-                beside = (
-                    [] if labels is None else job.with_labels(labels, each.source, read[1].size, each.target)
+                job = jobs[each.to]
+                made, beside = make(
+                    each, job, labels, options, partial(read, job), _on_step(show, number, name)
                 )
-                made = job.into(each.source, read[1], each.target, on_step)
                 outcome.done += 1
                 if (failure := lacking(each.target, made.signature, made.hidden)) is not None:
                     outcome.lacking.append(failure)
-                table = table and _tabulated(each, beside, made.recipe, made.verdict)
+                table = table and tabulated(each, beside, made.recipe, made.verdict)
             except FileExistsError:
                 pass
             except Exception as error:  # one image's trouble, memory for one, is not the next one's
                 outcome.failed += 1
                 outcome.failures[each.source, in_words(error)] = None
         show(len(work), "", None)
+    return outcome
+
+
+def make(
+    work: Work,
+    job: Job,
+    labels: Labels | None,
+    options: StackOptions,
+    read: Callable[[Path], AnyPicture],
+    on_step: Callable[[Step], None],
+) -> tuple[Made, list[Path]]:
+    """Make one result, and return what is said of it, and the files with its labels. `read` reads an image.
+
+    Raise `FileExistsError` if it is there, and `InputError` and others for what cannot be.
+    """
+    if is_medical(work.target, work.source):
+        from .job import Made
+
+        return Made(*translate_into(job, work.source, work.target, options, on_step), None), []
+    check_writable(work.target)
+    picture = read(work.source)
+    beside = [] if labels is None else job.with_labels(labels, work.source, picture.size, work.target)
+    return job.into(work.source, picture, work.target, on_step), beside
+
+
+def follow(settled: Iterable[tuple[Path, str]], count: int) -> Outcome:
+    """Show how many of `count` results others have made: each is a source, and why there is no result, or ""."""
+    outcome = Outcome()
+    with console.pictures_bar(count) as show:
+        for number, (source, failure) in enumerate(settled, 1):
+            if failure:
+                outcome.failed += 1
+                outcome.failures[source, failure] = None
+            else:
+                outcome.done += 1
+            show(number, source.name if number < count else "", None)
     return outcome
 
 
@@ -169,7 +205,7 @@ def _caption(text: str) -> str:
     return text if text.isprintable() and all(ord(character) < 0x250 for character in text) else slug(text)
 
 
-def _tabulated(work: Work, labels: Sequence[Path], recipe: Recipe, verdict: Verdict | None) -> bool:
+def tabulated(work: Work, labels: Sequence[Path], recipe: Recipe, verdict: Verdict | None) -> bool:
     """Put a verdict into the table of its folder. Return whether that may go on; if not, why is said."""
     if verdict is None:
         return True

@@ -47,10 +47,11 @@ def pocket(
         ),
     ] = None,
     task: Annotated[
-        Literal["pixel", "latent", "large", "verdict", "film", "views"],
+        Literal["pixel", "latent", "large", "verdict", "film", "views", "labels", "volume"],
         typer.Option(
             help="The pixel model and its ablations, guidance of the latent model, results larger than the model, "
-            "how often the verdict on a result is right, films, or views of a scene."
+            "how often the verdict on a result is right, films, views of a scene, what translated images with "
+            "their labels are worth, or volumes."
         ),
     ] = "pixel",
     methods: Annotated[
@@ -85,12 +86,17 @@ def pocket(
     processes: Annotated[
         int,
         typer.Option(
-            min=1, max=256, metavar="N", help="With --task film and views: how many sequences at a time."
+            min=1,
+            max=256,
+            metavar="N",
+            help="With --task film, views, volume, and labels: how many sequences, or pairs of styles, at a time.",
         ),
     ] = 1,
     frames: Annotated[
         int | None,
-        typer.Option(min=2, max=1000, metavar="N", help="With --task film and views: images of a sequence."),
+        typer.Option(
+            min=2, max=1000, metavar="N", help="With --task film, views, and volume: images of each."
+        ),
     ] = None,
 ) -> None:
     """Measure how well style is reached and structure is kept.
@@ -105,9 +111,11 @@ def pocket(
         raise InputError("--guide goes with --methods: add --methods all")
     if scale != "2" and task != "large":
         raise InputError("--scale goes with --task large: add it")
-    sequences = task in ("film", "views")
-    if (processes != 1 or frames is not None) and not sequences:
-        raise InputError("--processes and --frames go with --task film or views: add it")
+    sequences = task in ("film", "views", "volume")
+    if frames is not None and not sequences:
+        raise InputError("--frames goes with --task film, views, or volume: add it")
+    if processes != 1 and not sequences and task != "labels":
+        raise InputError("--processes goes with --task film, views, volume, or labels: add it")
     if task != "pixel" and (methods is not None or dtype != "float32"):
         raise InputError("--methods and --dtype are for the pixel model: leave them out, or leave --task out")
     if task == "verdict" and rows is not None:
@@ -135,11 +143,21 @@ def pocket(
         names = LARGE_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
         run_large(n, output, scale=int(scale), rows=names, seeds=scenes, console=console.results)
         return
-    if task == "film" or task == "views":
+    if task == "labels":
+        from ..pocket.benchmark.labels import ROWS as LABELS_ROWS
+        from ..pocket.benchmark.labels import run_labels
+
+        names = LABELS_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        run_labels(n, output, rows=names, seeds=scenes, processes=processes, console=console.results)
+        return
+    if task == "film" or task == "views" or task == "volume":
         from ..pocket.benchmark.film import ROWS as FILM_ROWS
         from ..pocket.benchmark.film import run_film
+        from ..pocket.benchmark.volume import ROWS as VOLUME_ROWS
+        from ..pocket.benchmark.volume import measure_volume
 
-        names = FILM_ROWS if rows is None else tuple(name.strip() for name in rows.split(","))
+        every = VOLUME_ROWS if task == "volume" else FILM_ROWS
+        names = every if rows is None else tuple(name.strip() for name in rows.split(","))
         run_film(
             n,
             output,
@@ -149,6 +167,7 @@ def pocket(
             seeds=scenes,
             processes=processes,
             console=console.results,
+            measured=measure_volume if task == "volume" else None,
         )
         return
     models = load_models("pocket", dtype=getattr(torch, dtype))

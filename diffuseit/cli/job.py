@@ -58,7 +58,7 @@ class Made(NamedTuple):
     recipe: Recipe
     verdict: Verdict | None
     signature: Signature | None
-    hidden: Hidden | None
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -41,12 +42,16 @@ _OnSlice = Callable[[int, str, "Step | None"], None]
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What medical files have options of their own for. `size` is "source" unless a user asks for another."""
+    """What medical files have options of their own for. `size` is "source" unless a user asks for another.
+
+    Where `masks` of a volume are 0, its levels survive exactly.
+    """
 
     cut: Cut = Cut()  # noqa: RUF009
     size: SizeMode = "source"
     detail: float = 1.0
     keep_identity: bool = False
+    masks: Stack | None = None
 
 
 @dataclass
@@ -68,6 +73,23 @@ def open_source(path: Path, choice: WindowChoice, options: StackOptions) -> Stac
     """Return the slices of a medical file. Say which window they have."""
     with console.notes():
         return open_stack(path, choice, options.cut)
+
+
+def open_masks(mask: Path, stack: Stack | None) -> Stack:
+    """Return the masks of the slices of `stack`, from a NIfTI file.
+
+    Raise `InputError` unless it has the voxels of the volume, and for anything else to translate.
+    """
+    from ..images.medical.nifti import NiftiStack
+
+    if not isinstance(stack, NiftiStack):
+        raise InputError(f"{mask} is a mask in NIfTI, which is for one NIfTI volume: give an image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = NiftiStack(mask, "auto", replace(stack.cut, volume=None))
+    if not found.fits(stack):
+        raise InputError(f"{mask} has another shape or affine than {stack.name}: resample it to its voxels")
+    return found
 
 
 def only_picture(stack: Stack) -> AnyPicture:
@@ -185,8 +207,15 @@ class _Maker:
             raise InputError(f"{target} cannot be written: {reason(error)}") from None
 
     def _slice(self, index: int, on_step: Callable[[Step], None]) -> tuple[np.ndarray, Verdict | None]:
-        picture = _picture(self.stack.picture(index))
-        made, verdict = self.job.translated(picture, self._name, on_step, first=index == 0)
+        picture, job = _picture(self.stack.picture(index)), self.job
+        if self._options.masks is not None:
+            masked = _picture(self._options.masks.picture(index))
+            assert isinstance(picture, DeepPicture) and isinstance(masked, DeepPicture)
+            if not (masked.levels > 0).any() and self.recipe.size == "source":
+                return picture.levels, None
+            white = Image.fromarray((masked.levels > 0).astype(np.uint8) * 255)
+            job = replace(job, mask=Picture(white.convert("RGB")))
+        made, verdict = job.translated(picture, self._name, on_step, first=index == 0)
         return made.levels if isinstance(made, DeepPicture) else np.asarray(made.convert("RGB")), verdict
 
     def _about(self, settings: str) -> About:

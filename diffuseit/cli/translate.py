@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -261,7 +261,7 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves. More flickers less, and is softer. By default 1.",
+            help="How far frames are averaged along what moves, by default 1. More flickers less, and is softer.",
         ),
     ] = None,
     at_once: Annotated[
@@ -292,6 +292,19 @@ def translate(
             help="Copy patient and study into the result. Without it, the result has none of them.",
         ),
     ] = False,
+    engine: Annotated[
+        Literal["here", "ray"],
+        _results(help="Who makes the results of a folder: this process, or the workers of a Ray cluster."),
+    ] = "here",
+    workers: Annotated[
+        int | None,
+        _results(
+            min=1,
+            metavar="N",
+            help="With --engine ray: how many workers. By default as many as there are processors, or GPUs with "
+            "--device cuda.",
+        ),
+    ] = None,
 ) -> None:
     """Translate an image or a film toward a text or a style image.
 
@@ -332,15 +345,23 @@ def translate(
         raise InputError(f"--shard is for a folder: {source} is none")
 
     from ..frames.base import Range
-    from ..images.io import check_readable, read_levels, read_picture, read_source
+    from ..images.io import check_readable, read_source
     from ..images.labels import Labels
     from ..images.medical.kinds import kind_of
     from ..images.window import parse_window
-    from .batch import Outcome, save_sheet, translate_all, work_in
+    from .batch import Outcome, follow, save_sheet, translate_all, work_in
     from .film import find_sequence, target_of
     from .output import folder_for, is_medical, taken, target_for
-    from .stacks import StackOptions, only_picture, open_source, translate_stack
+    from .stacks import StackOptions, only_picture, open_masks, open_source, translate_stack
 
+    if engine == "ray" and not (is_folder(source) or in_styles):
+        raise InputError("--engine ray is for a folder or several texts: leave it out for one result")
+    if engine == "ray" and sign:
+        raise InputError("--engine ray goes without --sign: a private key stays on its machine")
+    if engine == "ray" and watermark:
+        raise InputError("--engine ray goes without --watermark: leave it out")
+    if workers is not None and engine != "ray":
+        raise InputError("--workers goes with --engine ray: add it")
     if variations > 1 and with_labels is not None:
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
@@ -362,6 +383,7 @@ def translate(
             "--window": window != "auto",
             "--sign": sign,
             "several texts": in_styles,
+            "--engine ray": engine == "ray",
         }
         if refused := [name for name, there in contradictions.items() if there]:
             raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
@@ -390,7 +412,12 @@ def translate(
         if not is_folder(source):
             check_readable(source)
         if with_labels is not None:
-            labels = Labels.find(with_labels, dict.fromkeys(each.source for each in work), folder)
+            # Workers of Ray have another current folder.
+            labels = Labels.find(
+                with_labels.absolute() if engine == "ray" else with_labels,
+                dict.fromkeys(each.source for each in work),
+                folder,
+            )
     else:
         target = target_for(source, output, variations)
         target.check_is_none_of({"source": source, "style image": style, "mask": mask})
@@ -413,54 +440,50 @@ def translate(
                 size = options.size
         if with_labels is not None:
             labels = Labels.find(with_labels, [source], folder)
+    if mask is not None and kind_of(mask) == "NIfTI":
+        options = replace(options, masks=open_masks(mask, stack))
     credential = credential_for(sign, cert, key, marked=mark, targets=results)
     if watermark and (sequence is not None or any(is_medical(each, source) for each in results)):
         raise InputError("--watermark is for images: films, DICOM, and NIfTI files get none")
     encoder = encoder_for(watermark, picture)
-    with console.notes():
-        style_picture = None if style is None else read_levels(style, chosen_window)
-        mask_picture = None if mask is None else read_picture(mask)
-
     from ..images.marks import of_result
-    from ..images.recipe import FileRef, Recipe
-    from ..preset_files import find_preset, presets_folder
-    from .job import Job
-    from .networks import Choice, check_texts, choose
+    from ..images.recipe import FileRef
+    from .request import Request
 
     size = size or ("model" if sequence is None else "source")
-    chosen = None if preset is None else find_preset(preset, presets_folder())
-    choice = Choice(models, features, cfg, resolution, device)
-    networks, settled = choose(choice, texts[0] if texts else None, from_, chosen, steps, skip, resample)
-    for text in texts[1:]:
-        check_texts(settled, text, from_)
-    recipe = Recipe(
-        models=networks.name,
-        weights=networks.weights,
-        preset=settled,
-        seed=seed,
-        to=texts[0] if texts else None,
+    request = Request(
+        to=texts,
         from_=from_,
-        style=_reference(style, folder),
-        mask=_reference(mask, folder),
+        style=style,
+        mask=mask,
+        models=models,
+        preset=preset,
+        seed=seed,
+        steps=steps,
+        skip=skip,
+        resample=resample,
+        features=features,
+        cfg=cfg,
+        resolution=resolution,
+        device="cpu" if engine == "ray" else device,
         fit=fit,
         size=size,
-        detail=detail if size == "source" else 0.0,
-        versions=networks.versions,
-        checkpoint=networks.checkpoint,
-        own=networks.own,
-        style_window=getattr(style_picture, "window", None),
-        cut=cut,
+        detail=detail,
+        window=window,
+        mark=mark,
     )
-    job = Job(recipe, networks.models, style_picture, mask_picture, chosen_window, mark, credential, encoder)
+    jobs = request.jobs(folder, credential, encoder)
+    job = jobs[None] if cut is None else replace(jobs[None], recipe=replace(jobs[None].recipe, cut=cut))
     if sequence is not None:
         from ..film import FilmSettings
         from .film import FilmJob
 
         if not is_folder(source):
-            job = replace(job, recipe=replace(recipe, source=FileRef.of(source, folder)))
+            job = replace(job, recipe=replace(job.recipe, source=FileRef.of(source, folder)))
         settings = FilmSettings()
         settings = replace(
             settings,
+            during=settings.during * (1 if consensus is None else consensus),
             consensus=settings.consensus if consensus is None else consensus,
             window=settings.window if at_once is None else at_once,
         )
@@ -472,11 +495,15 @@ def translate(
             job.with_labels(labels, source, stack.size, target.path)
         translate_stack(job, source, stack, target, options)
     elif picture is None:
-        jobs: dict[str | None, Job] = {None: job} | {
-            text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
-            for text in texts
-        }
-        outcome = translate_all(todo, jobs, labels, options)
+        if engine == "ray":
+            from .ray import translate_on_ray
+
+            settled = translate_on_ray(
+                todo, replace(request, device=device), folder, labels, options, workers
+            )
+            outcome = follow(settled, len(todo))
+        else:
+            outcome = translate_all(todo, jobs, labels, options)
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
@@ -528,7 +555,7 @@ def _translate_again(
     from ..images.io import check_readable, read_picture, read_text
     from ..images.medical.kinds import kind_of
     from .output import is_medical, target_for
-    from .stacks import StackOptions, only_picture, open_source, translate_stack
+    from .stacks import StackOptions, only_picture, open_masks, open_source, translate_stack
 
     text = read_text(made)
     if text is None:
@@ -552,8 +579,8 @@ def _translate_again(
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
     stack = None
+    options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
     if kind_of(source) is not None:
-        options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
         stack = open_source(source, recipe.window or "auto", options)
         if not is_medical(target.path, source):
             picture, stack = only_picture(stack), None
@@ -561,7 +588,9 @@ def _translate_again(
         if kind_of(source) is None:
             picture = _read(source, recipe.window)
         style_picture = None if style is None else _read(style, recipe.style_window)
-        mask_picture = None if mask is None else read_picture(mask)
+        mask_picture = None if mask is None or kind_of(mask) == "NIfTI" else read_picture(mask)
+    if mask is not None and mask_picture is None:
+        options = replace(options, masks=open_masks(mask, stack))
     networks = again(recipe, made, models, device)
     now = replace(
         recipe,
@@ -593,7 +622,8 @@ def _found(made: Path, name: str, reference: FileRef | None, given: Path | None)
     found = given or reference.find(made.parent)
     if found is None:
         raise InputError(
-            f"The {name} image of {made} was not found at {reference.path}: say with --{name} where it is"
+            f"The {name} image of {made} was not found{f' at {reference.path}' if reference.path else ''}: "
+            f"say with --{name} where it is"
         )
     if sha256_of(found) != reference.sha256:
         raise InputError(

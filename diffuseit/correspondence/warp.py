@@ -64,28 +64,24 @@ def _follow(
     images: Tensor, correspondence: Correspondence, direction: int, reach: int, total: Tensor, weight: Tensor
 ) -> None:
     """Add the images up to `reach` places away in one direction, seen from each image, and their certainties."""
-    count = len(images)
     link_of = {a: k for k, (a, b) in enumerate(correspondence.pairs) if b == a + direction}
-    position = grid(correspondence.size, images).repeat(count, 1, 1, 1)
+    followed = list(range(len(images)))
+    position = grid(correspondence.size, images).expand(len(images), -1, -1, -1)
     certainty = torch.ones_like(weight)
     for distance in range(reach):
-        # Image i has been followed to image i + direction * distance, and the link from there leads one further.
-        steps = [(i, link_of.get(i + direction * distance)) for i in range(count)]
-        moving = [(i, k) for i, k in steps if k is not None and bool(certainty[i].any())]
-        if not moving:
+        # The image i has been followed to i + direction * distance. Where no link goes on, its path ends.
+        going = [place for place, i in enumerate(followed) if i + direction * distance in link_of]
+        if not going:
             return
-        certainty_before, position_before = certainty, position
-        certainty = torch.zeros_like(certainty)
-        position = position.clone()
-        for i, k in moving:
-            here = position_before[i : i + 1]
-            onward = sampled(correspondence.position[k : k + 1], here)
-            sure = certainty_before[i : i + 1] * sampled(correspondence.certainty[k : k + 1], here)
-            sure = sure * inside(here)
-            position[i : i + 1], certainty[i : i + 1] = onward, sure
-            other = i + direction * (distance + 1)
-            total[i : i + 1] += sure * sampled(images[other : other + 1], onward, "bicubic")
-            weight[i : i + 1] += sure
+        followed = [followed[place] for place in going]
+        links = [link_of[i + direction * distance] for i in followed]
+        others = [i + direction * (distance + 1) for i in followed]
+        here, certainty = position[going], certainty[going]
+        certainty = certainty * inside(here) * sampled(correspondence.certainty[links], here)
+        position = sampled(correspondence.position[links], here)
+        index = torch.tensor(followed, device=images.device)
+        total.index_add_(0, index, certainty * sampled(images[others], position, "bicubic"))
+        weight.index_add_(0, index, certainty)
 
 
 def check_images(images: Tensor, correspondence: Correspondence) -> None:

@@ -1,4 +1,4 @@
-"""Correspondences of views from their depth maps, at the size at which a model sees them."""
+"""Correspondences at the size at which a model sees the images: of views from their depth maps, and given ones."""
 
 from __future__ import annotations
 
@@ -9,15 +9,43 @@ import torch
 from torch import Tensor
 
 from ..correspondence import Correspondence, from_geometry
+from ..errors import InputError
 from ..images.resize import Fit
 from .views import Views
+
+
+def fitted(correspondence: Correspondence, fit: Fit) -> Correspondence:
+    """Return the correspondences of images at the size of the source for images that enter a model by `fit`.
+
+    What a fit adds around an image corresponds to nothing. Raise `InputError` for images of another size.
+    """
+    if correspondence.size != fit.source:
+        (height, width), (rows, columns) = correspondence.size, fit.source
+        raise InputError(
+            f"the correspondences are for {width}x{height} pixels, and the images have {columns}x{rows}: "
+            "make them from the same images"
+        )
+    top, left, height, width = fit.window
+    window = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
+    moved = correspondence.position[window] - correspondence.position.new_tensor([left, top]).view(2, 1, 1)
+    cut = Correspondence(correspondence.image, correspondence.other, moved, correspondence.certainty[window])
+    small = cut.resized(fit.content)
+    (rows, columns), (down, right) = fit.content, _offset(fit)
+    position = torch.zeros(len(cut), 2, *fit.canvas)
+    certainty = torch.zeros(len(cut), 1, *fit.canvas)
+    inner = (slice(None), slice(None), slice(down, down + rows), slice(right, right + columns))
+    position[inner] = small.position + torch.tensor([right, down]).view(2, 1, 1)
+    # A pixel of which the other image shows nothing after the cut.
+    x, y = small.position[:, :1], small.position[:, 1:]
+    within = (x > -0.51) & (x < columns - 0.49) & (y > -0.51) & (y < rows - 0.49)
+    certainty[inner] = small.certainty * within
+    return Correspondence(cut.image, cut.other, position, certainty)
 
 
 def link_by_depth(views: Views, fit: Fit) -> Callable[[range, Tensor], Correspondence]:
     """Return the `link` of `translate_sequence` for `views` with depth maps that enter the model by `fit`."""
     top, left, height, width = fit.window
-    (rows, columns), (high, wide) = fit.content, fit.canvas
-    down, right = (high - rows) // 2, (wide - columns) // 2
+    (rows, columns), (down, right) = fit.content, _offset(fit)
 
     def seen(number: int) -> Tensor:
         depth = views.depth_of(number)
@@ -47,3 +75,9 @@ def link_by_depth(views: Views, fit: Fit) -> Callable[[range, Tensor], Correspon
         )
 
     return link
+
+
+def _offset(fit: Fit) -> tuple[int, int]:
+    """How far the content lies from the top and from the left of the canvas."""
+    (rows, columns), (high, wide) = fit.content, fit.canvas
+    return (high - rows) // 2, (wide - columns) // 2

@@ -5,6 +5,7 @@ Screenshots are saved in pytest's temporary folder, or in that of DIFFUSEIT_SCRE
 
 import json
 import os
+from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
 
@@ -236,9 +237,17 @@ BY_TYPE = "app.graph.nodes.map(({type, id}) => [type, id])"
 
 def search(page, words: str, place: tuple[int, int], found: str):
     """Double-click the canvas, type, and return the dialog once it lists the node `found`."""
-    page.mouse.dblclick(*place)
+    from playwright.sync_api import TimeoutError
+
     dialog = page.get_by_role("dialog").filter(has=page.locator("input")).last
-    dialog.locator("input").first.fill(words)
+    box = dialog.locator("input").first
+    for _ in range(3):
+        page.mouse.dblclick(*place)
+        # A busy page takes the first double-click for two clicks, now and then.
+        with suppress(TimeoutError):
+            box.wait_for(timeout=20_000)
+            break
+    box.fill(words)
     dialog.get_by_text(found, exact=True).first.wait_for()
     return dialog
 

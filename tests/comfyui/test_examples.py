@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comfyui.server import PromptError
 from comfyui.workflows import example
 
 from diffuseit.images.resize import resize
@@ -32,6 +33,7 @@ OUTPUTS = {
 }
 """The output of TinyModel in the place of an output."""
 
+SEEDVR2 = "11 Invented detail with SeedVR2"
 FULL_SIZE = "06 Full-size photos (6 GB download)"
 WANTED = {
     "01 Guided by words": "autumn",
@@ -157,6 +159,16 @@ def test_graphs_for_large_models_run_with_tiny_ones(server, name):
         "DiffuseITGuideModel",
         "VAEDecode",
     }
+
+
+def test_the_graph_for_seedvr2_lacks_its_files_alone(server):
+    """Its models are too large to try: what the server refuses is that they are not there."""
+    prompt = example(SEEDVR2)
+    if "SeedVR2Conditioning" not in server.nodes:
+        pytest.skip("this ComfyUI has no SeedVR2")
+    with pytest.raises(PromptError) as refused:
+        server.run(prompt)
+    assert {prompt[node][0] for node in refused.value.node_errors} == {"UNETLoader", "VAELoader"}
 
 
 def style(judge, picture):

@@ -1,5 +1,6 @@
 """The tiny models as nodes, for graphs of a real server (`inside.give_nodes`)."""
 
+import torch
 from comfyui.tiny_kinds import KINDS
 from comfyui.tiny_models import Tiny, missing, tiny
 
@@ -27,4 +28,23 @@ class TinyModel:
         return tiny(kind, batch)
 
 
-NODE_CLASS_MAPPINGS = {"TinyModel": TinyModel}
+class PanFlow:
+    """The flow of a camera that goes to the side: each pixel moves by `x`."""
+
+    CATEGORY = "tests"
+    FUNCTION = "build"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:  # noqa: N802
+        """The images whose flow it is."""
+        return {"required": {"image": ("IMAGE",), "x": ("FLOAT", {"default": 0.0, "min": -99.0})}}
+
+    def build(self, image: torch.Tensor, x: float) -> tuple[torch.Tensor]:
+        """The flow."""
+        flow = torch.zeros_like(image)
+        flow[..., 0] = x
+        return (flow,)
+
+
+NODE_CLASS_MAPPINGS = {"TinyModel": TinyModel, "PanFlow": PanFlow}

@@ -35,6 +35,8 @@ from diffuseit.pocket.benchmark.tasks import Spec, build_tasks
 from diffuseit.pocket.witnesses import pocket_witnesses
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength
+from diffuseit.shards import Shard
+from tools.help_pictures.film import filmed
 from tools.help_pictures.full_size import enlarged
 from tools.help_pictures.latent import Rows, painted
 from tools.help_pictures.marks import changes_of, sources_of
@@ -94,6 +96,17 @@ def _examples() -> Tiles:
         tiles[name] = render(sample_geometry(domain, [SEEDS]), [STYLES[domain].index(style)], [SEEDS])
     tiles["mask: foreground"] = _shown(_foreground("animal", SEEDS))
     return tiles
+
+
+def _parts(count: int, of: int, first: int) -> Tiles:
+    """Return the images of a batch under the parts that they belong to, and their seeds."""
+    geometry = sample_geometry("landscape", range(SEEDS, SEEDS + count))
+    pictures = render(geometry, [STYLES["landscape"].index("autumn")] * count, range(count))
+    return {
+        f"index {part}, seed {first + number}": pictures[number : number + 1]
+        for part in range(of)
+        for number in Shard(part + 1, of).stretch(count)
+    }
 
 
 def _evaluated(spec: Spec) -> Tiles:
@@ -186,6 +199,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITLoadDDPM/dtype": Precisions(TEXT, _LEOPARD),
     "DiffuseITLoadViT/layer": partial(keys_of_layers, _ZEBRA, (0, -1)),
     "DiffuseITLoadCLIP/model": partial(crops_of, _NIGHT, 5, 1),
+    "DiffuseITPartOfBatch/index": partial(_parts, count=6, of=3, first=40),
     "DiffuseITMatchColors/strength": partial(_colors, scene("landscape", "summer", "sunset", 0)),
     "DiffuseITEvaluate/image": partial(_evaluated, scene("landscape", "autumn", "winter", 23)),
     "DiffuseITFullSize/detail": partial(
@@ -198,6 +212,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
     "DiffuseITSelfSimilarity/y": partial(
         similar_to, _WINTER, {f"y {y:g}": (0.5, y) for y in (0.1, 0.5, 0.9)}
     ),
+    "DiffuseITCorrespondences/consensus": partial(filmed, scene("landscape", "summer", "winter", 26)),
     "DiffuseITExamplePicture/picture": _examples,
     "DiffuseITPocketText/text": partial(
         painted, ("summer landscape", "night landscape", "desert landscape", "zebra"), 3

@@ -37,6 +37,8 @@ _COMMENT = 6
 """The code of an extension that is text."""
 _KINDS = ("i", "u", "f")
 _ANISOTROPIC = 1.5
+_SAME_PLACE = 1e-3
+"""Differences of affines that come from rounding, in mm."""
 _DEFLATE_LEVEL = 6
 
 
@@ -124,6 +126,11 @@ class NiftiStack(Stack):
     def picture(self, index: int) -> DeepPicture:
         assert self.window is not None
         return DeepPicture(self._levels(index), self.window)
+
+    def fits(self, other: NiftiStack) -> bool:
+        """Whether both files have the same voxels: the same shape, at the same places of the world."""
+        mine, its = self._image.affine, other._image.affine
+        return self._stored.shape == other._stored.shape and np.allclose(mine, its, atol=_SAME_PLACE)
 
     def check_writable(self, grid: Grid, about: About) -> None:
         try:

@@ -6,11 +6,9 @@ proves nothing: a film that repeats its first frame has nearly none. It is read 
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +18,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from ...api import translate_with
-from ...correspondence import Correspondence, from_geometry, warp
+from ...correspondence import Correspondence, consensus, from_geometry, warp
 from ...correspondence.warp import sampled
 from ...errors import InputError
 from ...evaluation.edges import luminance
@@ -39,13 +36,16 @@ from ..world.moving import Shot, shoot
 from ..world.render import sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
+from .processes import each
 from .tasks import Spec, draw_specs, prompt
 
-Kind = Literal["film", "views"]
+Kind = Literal["film", "views", "volume"]
 Figures = dict[str, float]
+Measured = Callable[..., tuple[dict[str, Figures], dict[str, Tensor]]]
+"""What returns the figures and the images of a sequence, as `measure_sequence` does."""
 
 PRESET = PRESETS["fast-text"]
-FRAMES = {"film": 12, "views": 5}
+FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
 
@@ -53,7 +53,19 @@ _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
 _BLOCK = 7  # pixels of the side of a block that is matched
 _FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
-_FIGURES = ("warp", "ssim", "mae", "style", "flicker", "drift", "disparity", "seconds")
+_FIGURES = (
+    "warp",
+    "excess",
+    "ssim",
+    "edge_f1",
+    "mae",
+    "sharpness",
+    "style",
+    "flicker",
+    "drift",
+    "disparity",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -94,8 +106,9 @@ def run_film(
     seeds: range = HELD_OUT,
     processes: int = 1,
     console: Console | None = None,
+    measured: Measured | None = None,
 ) -> dict[str, Any]:
-    """Measure n sequences, in so many processes, and print a table.
+    """Measure n sequences by `measured` (`measure_sequence`), in so many processes, and print a table.
 
     Raise `InputError` for rows that there are not.
     """
@@ -105,8 +118,8 @@ def run_film(
     count = frames or FRAMES[kind]
     made: dict[str, list[Figures]] = {row: [] for row in rows}
     shown: dict[str, list[Tensor]] = {}
-    one = partial(measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
-    for index, (figures, pictures) in enumerate(_all(one, n, processes)):
+    one = partial(measured or measure_sequence, kind=kind, frames=count, rows=rows, seeds=seeds)
+    for index, (figures, pictures) in enumerate(each(one, range(n), processes)):
         for row, found in figures.items():
             made[row].append(found)
         for row, sequence in pictures.items() if index < SHOWN else ():
@@ -138,18 +151,18 @@ def measure_sequence(
     index: int, *, kind: Kind, frames: int, rows: Sequence[str], seeds: range
 ) -> tuple[dict[str, Figures], dict[str, Tensor]]:
     """Return the figures of one sequence, and its images [N, 3, H, W], by row."""
-    models, judge = _networks()
+    models, judge = networks()
     # Views need depth, which animals before a wall hardly have.
     spec = draw_specs([index if kind == "film" else 2 * index], seeds)[0]
     motion = film_motion(spec.seed, index, frames) if kind == "film" else views_motion(frames)
     shot = shoot(sample_geometry(spec.domain, [spec.seed]), motion)
     source, truth = (shot.pictures(style, spec.seed + 1) for style in (spec.source, spec.target))
+    exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
+    sequence = Translations(spec, exact, source, models)
     figures, pictures = {}, {}
     for row in rows:
-        began = time.process_time()
-        made = {"source": source, "truth": truth}.get(row)
-        made = _made(row, kind, shot, source, spec, models) if made is None else made
-        seconds = time.process_time() - began
+        given = {"source": source, "truth": truth}.get(row)
+        made, seconds = (given, 0.0) if given is not None else sequence.made(row)
         figures[row] = {**measure(made, truth, shot, spec, kind, judge), "seconds": seconds / frames}
         pictures[row] = made
     return figures, pictures if index < SHOWN else {}
@@ -188,6 +201,7 @@ def views_motion(count: int) -> Motion:
 def measure(made: Tensor, truth: Tensor, shot: Shot, spec: Spec, kind: Kind, judge: Judge) -> Figures:
     """Return the figures of a sequence [N, 3, H, W].
 
+    `ssim`, `edge_f1`, and `mae` compare with the true sequence, and `sharpness` is its part of the total variation.
     `warp` is the mean difference, in units of [0, 1], of corresponding pixels of neighbors, `drift` that of the first
     image and the last, and `flicker` that of neighbors where nothing moves. `disparity` is the mean error in pixels of
     block matching between the first image and the last.
@@ -199,7 +213,9 @@ def measure(made: Tensor, truth: Tensor, shot: Shot, spec: Spec, kind: Kind, jud
     found = {
         "warp": warp_error(made, onward, shot),
         "ssim": metrics.ssim(made, truth).mean().item(),
+        "edge_f1": metrics.edge_f1(made, truth).mean().item(),
         "mae": metrics.mae(made, truth).mean().item(),
+        "sharpness": _variation(made) / _variation(truth),
         "style": reached.double().mean().item(),
         "drift": warp_error(made, shot.links([(0, last)]), shot),
     }
@@ -214,7 +230,8 @@ def measure(made: Tensor, truth: Tensor, shot: Shot, spec: Spec, kind: Kind, jud
 def warp_error(made: Tensor, links: Correspondence, shot: Shot, where: Tensor | float = 1.0) -> float:
     """Return the mean absolute difference of corresponding pixels, away from the borders of what is seen."""
     plain = shot.plain()
-    sure = links.certainty * plain[list(links.image)] * (warp(plain, links) > 0.99) * where
+    seen_in_both = (links.certainty > 0.99) & (warp(plain, links) > 0.99)
+    sure = seen_in_both * plain[list(links.image)] * where
     difference = (warp(made, links) - made[list(links.image)]).abs().mean(1, keepdim=True) / 2
     return ((difference * sure).sum() / sure.sum().clamp_min(1)).item()
 
@@ -228,7 +245,7 @@ def disparity_error(made: Tensor, truth: Tensor, shot: Shot) -> float:
     exact = -shot.flow([0], [len(made) - 1])[:, :1]
     light = luminance(truth[:1])
     variance = _of_blocks(light.square()) - _of_blocks(light).square()
-    sure = shot.links([(0, len(made) - 1)]).certainty * (variance > _FLAT**2)
+    sure = (shot.links([(0, len(made) - 1)]).certainty > 0.99) & (variance > _FLAT**2)
     x = torch.arange(made.shape[-1], dtype=torch.float32, device="cpu").expand(made.shape[-2:])
     y = torch.arange(made.shape[-2], dtype=torch.float32, device="cpu")[:, None].expand(made.shape[-2:])
     steps = torch.arange(0, _BASELINE * (len(made) - 1) + 1, 0.5, device="cpu")
@@ -238,6 +255,10 @@ def disparity_error(made: Tensor, truth: Tensor, shot: Shot) -> float:
         costs.append(_of_blocks((first - moved).abs()))
     matched = steps[torch.cat(costs).argmin(0)]
     return (((matched - exact).abs() * sure).sum() / sure.sum()).item()
+
+
+def _variation(pictures: Tensor) -> float:
+    return sum(pictures.diff(dim=axis).abs().mean().item() for axis in (-1, -2))
 
 
 def _of_blocks(values: Tensor) -> Tensor:
@@ -277,38 +298,61 @@ def save_moving(shown: dict[str, list[Tensor]], path: Path, scale: int = 2) -> N
         )
 
 
-def _all(one: Any, n: int, processes: int) -> Iterator[tuple[dict[str, Figures], dict[str, Tensor]]]:
-    if processes == 1:
-        yield from map(one, range(n))
-        return
-    # A process that is forked from one that has run torch may hang.
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(one, range(n))
-
-
 @cache
-def _networks() -> tuple[Models, Judge]:
+def networks() -> tuple[Models, Judge]:
     return pocket_models(), pocket_judge()
 
 
-def _made(row: str, kind: Kind, shot: Shot, source: Tensor, spec: Spec, models: Models) -> Tensor:
-    to, from_ = (prompt(spec.domain, style) for style in (spec.target, spec.source))
-    losses, seed = PRESET.build(models, to, from_), spec.seed
-    if row == "first":
-        found = translate_with(models.ddpm, source[:1], losses, PRESET.sampler, seed).pictures
-        return found.expand_as(source)
-    way = WAYS[row]
-    sampler = replace(PRESET.sampler, shared_noise=way.shared_noise)
-    link: Link = link_by_flow
-    if not way.estimated:
-        exact = shot.neighbors() if kind == "film" else from_geometry(shot.depth(), *shot.cameras())
+@dataclass
+class Translations:
+    """A sequence to translate, and its exact correspondences.
+
+    Rows that differ in the consensus at the end alone share one translation.
+    """
+
+    spec: Spec
+    exact: Correspondence
+    source: Tensor
+    models: Models
+    _known: dict[Way, tuple[Tensor, float]] = field(default_factory=dict)
+
+    def made(self, row: str) -> tuple[Tensor, float]:
+        """Return the images of a row, and the processor seconds that they took."""
+        if row == "first":
+            alone, seconds = self.made("alone")
+            return alone[:1].expand_as(alone), seconds / len(alone)
+        way = WAYS[row]
+        bare = replace(way, film=replace(way.film, consensus=0.0))
+        if bare not in self._known:
+            self._known[bare] = self._translated(bare)
+        pictures, seconds = self._known[bare]
+        if way.film.consensus == 0:
+            return pictures, seconds
+        began = time.process_time()
+        links = self._link(way)(range(len(pictures)), self.source)
+        agreed = consensus(pictures, links, way.film.consensus, way.film.reach)
+        return agreed, seconds + time.process_time() - began
+
+    def _translated(self, way: Way) -> tuple[Tensor, float]:
+        to, from_ = (prompt(self.spec.domain, style) for style in (self.spec.target, self.spec.source))
+        losses = PRESET.build(self.models, to, from_)
+        sampler = replace(PRESET.sampler, shared_noise=way.shared_noise)
+        link, began = self._link(way), time.process_time()
+        frames = translate_sequence(
+            self.models.ddpm, self.source, losses, sampler, self.spec.seed, film=way.film, link=link
+        )
+        pictures = torch.stack([frame.picture for frame in frames])
+        return pictures, time.process_time() - began
+
+    def _link(self, way: Way) -> Link:
+        if way.estimated:
+            return link_by_flow
 
         def link(indices: range, frames: Tensor) -> Correspondence:
-            part = exact.keep(lambda a, b: a in indices and b in indices)
+            part = self.exact.keep(lambda a, b: a in indices and b in indices)
             return part.renumbered(lambda i: i - indices.start)
 
-    made = translate_sequence(models.ddpm, source, losses, sampler, seed, film=way.film, link=link)
-    return torch.stack([frame.picture for frame in made])
+        return link
 
 
 def _summary(found: Sequence[Figures]) -> dict[str, Any]:
@@ -324,7 +368,9 @@ def _summary(found: Sequence[Figures]) -> dict[str, Any]:
 def _shown(row: dict[str, Any], name: str) -> str:
     if name not in row:
         return ""
-    digits = {"warp": 4, "flicker": 4, "drift": 4, "ssim": 3, "mae": 3}.get(name, 2)
+    digits = {"warp": 4, "excess": 4, "flicker": 4, "drift": 4, "ssim": 3, "edge_f1": 3, "mae": 3}.get(
+        name, 2
+    )
     interval = row[f"{name}_ci"]
     return f"{row[name]:.{digits}f}" + (
         "" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.{digits}f}"

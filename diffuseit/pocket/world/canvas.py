@@ -120,7 +120,7 @@ class Canvas:
         if motion is not None:
             shape = (batch, view.size, view.size)
             self.surfaces = Surfaces(
-                torch.zeros(shape, dtype=torch.int64, device=device),
+                torch.ones(shape, dtype=torch.int64, device=device),
                 torch.zeros(shape, device=device),
                 torch.zeros(batch, 2, *shape[1:], device=device),
             )

@@ -55,16 +55,18 @@ class Shot:
         return intrinsics, extrinsics
 
     def links(self, pairs: list[tuple[int, int]]) -> Correspondence:
-        """Return the exact correspondences of pairs of images. What is hidden or outside has certainty 0."""
+        """Return the exact correspondences of pairs of images. What is hidden or outside has certainty 0.
+
+        Where a position lies between pixels, certainty is the share of those that show the same surface.
+        """
         image, other = [a for a, _ in pairs], [b for _, b in pairs]
         flow = self.flow(image, other)
         position = grid((self.view.size, self.view.size), flow) + flow
-        number = self.seen.number.double().unsqueeze(1)
-        own, there = number[image], number[other]
-        # Between pixels of different surfaces, the mean of the squares is not the square of the mean.
-        same = (sampled(there, position.double()) - own).abs() < 1e-3
-        same &= (sampled(there.square(), position.double()) - own.square()).abs() < 1e-2
-        return Correspondence(tuple(image), tuple(other), position, same.float() * inside(position))
+        own, there = self.seen.number[image].unsqueeze(1), self.seen.number[other].unsqueeze(1)
+        same = torch.zeros_like(position[:, :1])
+        for number in self.seen.number.unique().tolist():
+            same += (own == number) * sampled((there == number).float(), position)
+        return Correspondence(tuple(image), tuple(other), position, same.clamp(0, 1) * inside(position))
 
     def neighbors(self) -> Correspondence:
         """Return the exact correspondences of each image with those before and after it."""

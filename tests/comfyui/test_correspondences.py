@@ -1,0 +1,128 @@
+"""A film through a real ComfyUI: from a video file to a video file, held together."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from comfyui.prompts import SKIP, STEPS, changed, text_prompt
+from comfyui.server import Prompt, PromptError
+from safetensors.torch import save_file
+
+from diffuseit.frames.base import Frame
+from diffuseit.frames.video import Video, save_video
+from diffuseit.images.io import Picture, to_pil
+from diffuseit.pocket.world.render import View, render, sample_geometry
+
+pytestmark = pytest.mark.comfyui
+
+FRAMES = 5
+EXACT = {"flow_forward": ["forward", 0], "flow_backward": ["backward", 0]}
+
+
+@pytest.fixture(scope="module")
+def film(server) -> str:
+    """A video file among the inputs: the camera goes to the right."""
+    geometry = sample_geometry("landscape", [(2 << 40) + 11])
+    scenes = [render(geometry, [0], [5], View(128, 2, (step, 0.0)))[0] for step in range(FRAMES)]
+    frames = [
+        Frame(Picture(to_pil(scene)), Fraction(number, 10), Fraction(1, 10))
+        for number, scene in enumerate(scenes)
+    ]
+    save_video(frames, server.base / "input" / "film.mp4", (128, 128))
+    return "film.mp4"
+
+
+def film_prompt(film: str, **options) -> Prompt:
+    """From Load Video to Save Video, with the film's own flow. `options` are inputs of DiffuseIT Correspondences."""
+    return text_prompt(size="source", options=["together", 0], seed=70) | {
+        "load": ("LoadVideo", {"file": film}),
+        "forward": ("PanFlow", {"image": ["source", 0], "x": -2.0}),
+        "backward": ("PanFlow", {"image": ["source", 0], "x": 2.0}),
+        "source": ("GetVideoComponents", {"video": ["load", 0]}),
+        "together": (
+            "DiffuseITCorrespondences",
+            {"image": ["source", 0], "during": 0.5, "consensus": 1.0, "reach": 4, "window": 3}
+            | (options if "optical_flow" in options else EXACT | options),
+        ),
+        "create": ("CreateVideo", {"images": ["sampler", 0], "fps": ["source", 2]}),
+        "save": (
+            "SaveVideo",
+            {
+                "video": ["create", 0],
+                "filename_prefix": "film",
+                "format": "mp4",
+                "format.codec": "auto",
+                "codec": "h264",
+            },
+        ),
+    }
+
+
+def results(server) -> list[Path]:
+    return sorted((server.base / "output").glob("film*.mp4"))
+
+
+def flicker(video: Video) -> float:
+    """How much each frame differs from the one before it, whose camera is 2 pixels to the left."""
+    pictures = [np.asarray(frame.picture.rgb, float) for frame in video.frames()]
+    return float(np.mean([np.abs(b[:, :-2] - a[:, 2:]).mean() for a, b in pairwise(pictures)]))
+
+
+def test_a_video_file_becomes_a_video_file_that_holds_together(server, film):
+    server.run(film_prompt(film))
+    server.run(film_prompt(film, during=0.0, consensus=0.0))
+    together, alone = map(Video.open, results(server)[-2:])
+    assert (together.count, together.size, together.rate) == (FRAMES, (128, 128), 10)
+    assert flicker(together) < 0.7 * flicker(alone)
+
+
+def test_the_run_is_shown_as_one(server, film):
+    outcome = server.run(changed(film_prompt(film), "sampler", seed=71))
+    # Two windows, of 3 and of 2 images.
+    assert outcome.progress["sampler"][-1] == (2 * (STEPS - SKIP), 2 * (STEPS - SKIP))
+
+
+def test_the_flow_of_comfyuis_own_network(server, film):
+    if "OpticalFlowLoader" not in server.get("/object_info"):
+        pytest.skip("this ComfyUI has no optical flow model")
+    from torchvision.models.optical_flow import raft_large
+
+    torch.manual_seed(0)
+    folder = server.base / "models" / "optical_flow"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Random weights: what it finds is nothing, and the run shows that its values go through.
+    save_file(raft_large(weights=None).state_dict(), folder / "raft.safetensors")
+    prompt = film_prompt(film, optical_flow=["raft", 0]) | {
+        "raft": ("OpticalFlowLoader", {"model_name": "raft.safetensors"})
+    }
+    before = len(results(server))
+    server.run(prompt)
+    assert len(results(server)) == before + 1
+
+
+def test_what_does_not_fit_is_said_in_one_line(server, film):
+    other = film_prompt(film) | {"three": ("LoadImage", {"image": "a.png"})}
+    with pytest.raises(PromptError, match="one image, which nothing has to agree with"):
+        server.run(changed(other, "together", image=["three", 0]))
+    kind, inputs = other["together"]
+    one_way = {name: value for name, value in inputs.items() if name != "flow_backward"}
+    with pytest.raises(PromptError, match="flow_backward is not connected"):
+        server.run(other | {"together": (kind, one_way)})
+    with pytest.raises(PromptError, match="of 5 images, and the sampler has 1"):
+        server.run(changed(other, "sampler", image=["three", 0]))
+    small = {"small": ("ImageScaleBy", {"image": ["source", 0], "upscale_method": "area", "scale_by": 0.5})}
+    with pytest.raises(PromptError, match="128x128 pixels, and the images have 64x64"):
+        server.run(changed(other | small, "sampler", image=["small", 0]))
+
+
+def test_flow_without_opencv_says_what_else_to_connect(server, film):
+    prompt = film_prompt(film)
+    kind, inputs = prompt["together"]
+    estimated = {name: value for name, value in inputs.items() if name not in EXACT}
+    try:
+        server.run(prompt | {"together": (kind, estimated)})
+    except PromptError as error:
+        assert "OpenCV" in str(error) and "or connect Load Optical Flow Model" in str(error)  # noqa: PT017
