@@ -120,7 +120,8 @@ def translate_sequence(
     A frame is yielded when the `reach` frames after it are translated. Where scenes are cut, the correspondences end.
     `losses` hold for every frame, and `mask` [H, W] too. Frame i uses `seed + i`. The other arguments are those of
     `translate_with`.
-    Raise `InputError` for frames of several sizes, with the number of the frame, and for what `translate_with` refuses.
+    Raise `InputError` without frames, for frames of several sizes, with the number of the frame, and for what
+    `translate_with` refuses.
     """
     if mask is not None:
         mask = as_mask(mask)
@@ -184,6 +185,8 @@ def translate_sequence(
         buffer.sources += new
         buffer.pictures += [made[place] for place in range(past, len(window))]
         yield from ready(buffer.end - film.reach)
+    if buffer.end == first:
+        raise InputError("there are no frames: give at least one")
     yield from ready(buffer.end)
 
 

@@ -248,6 +248,11 @@ def test_frames_of_several_sizes_are_refused_by_number() -> None:
         list(translate_sequence(_ddpm(), iter(frames), color_losses(), SETTINGS))
 
 
+def test_a_film_without_frames_is_refused() -> None:
+    with pytest.raises(InputError, match="no frames"):
+        list(translate_sequence(_ddpm(), iter(()), color_losses(), SETTINGS))
+
+
 def test_restarts_are_refused_with_the_loss() -> None:
     frames, links = panned(2)
     losses = bind([CorrespondenceLoss()], correspondence=links)

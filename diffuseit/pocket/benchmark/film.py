@@ -49,6 +49,9 @@ FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
 
+MOVING = ("source", "alone", "film", "film-estimated", "truth")
+"""Rows of the moving picture."""
+
 _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
 _BLOCK = 7  # pixels of the side of a block that is matched
@@ -142,7 +145,7 @@ def run_film(
         with atomic_path(output / f"{kind}.md") as path:
             path.write_text(text)
         save_sheet({row: _picked(parts) for row, parts in shown.items()}, output / f"{kind}.png", scale=2)
-        save_moving(shown, output / f"{kind}.webp")
+        save_moving({row: shown[row] for row in shown if row in MOVING}, output / f"{kind}.webp")
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report
 
