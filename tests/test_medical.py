@@ -22,7 +22,6 @@ import diffuseit
 from diffuseit.cli import job
 from diffuseit.images.io import read_text
 from diffuseit.images.medical.cut import Cut
-from diffuseit.images.medical.nifti import NiftiStack
 from diffuseit.images.recipe import Recipe
 from diffuseit.images.window import Window
 
@@ -66,7 +65,6 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
     monkeypatch.setattr(diffuseit, "translate", core.translate, raising=False)
     monkeypatch.setattr(job, "restore", core.restore)
-    monkeypatch.setattr(NiftiStack, "related", False)  # test_medical_together.py has them held together
     return core
 
 

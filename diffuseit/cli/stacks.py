@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .job import AnyPicture, Job
     from .output import Target
 
+_REACH = 1
+"""Slices on each side that a slice agrees with. With more, what moves from slice to slice is smeared."""
 _OnSlice = Callable[[int, str, "Step | None"], None]
 
 
@@ -46,8 +48,7 @@ _OnSlice = Callable[[int, str, "Step | None"], None]
 class StackOptions:
     """What medical files have options of their own for. `size` is "source" unless a user asks for another.
 
-    Where `masks` of a volume are 0, its levels survive exactly. `consensus` is `Cut.together`, by default that of a
-    film for slices that are related, and 0 for others.
+    Where `masks` of a volume are 0, its levels survive exactly. `consensus` is `Cut.together`.
     """
 
     cut: Cut = Cut()  # noqa: RUF009
@@ -55,7 +56,7 @@ class StackOptions:
     detail: float = 1.0
     keep_identity: bool = False
     masks: Stack | None = None
-    consensus: float | None = None
+    consensus: float = 0.0
     at_once: int | None = None
 
 
@@ -156,7 +157,6 @@ class _Maker:
     """The slices of one source, made by one recipe. What can go wrong is found before the first one."""
 
     def __init__(self, job: Job, source: Path, stack: Stack, target: Path, options: StackOptions) -> None:
-        from ..film import FilmSettings
         from ..images.recipe import FileRef
         from ..images.resize import Fit
 
@@ -165,11 +165,7 @@ class _Maker:
                 f"{stack.name}: results in DICOM and NIfTI cannot be signed, so leave out --sign"
             )
         self.stack, self.target = stack, target
-        together = options.consensus
-        if together is None:
-            together = FilmSettings().during if stack.related else 0.0
-        if len(stack) == 1:
-            together = 0.0
+        together = 0.0 if len(stack) == 1 else options.consensus
         self.cut = replace(stack.cut, together=together, at_once=options.at_once if together else None)
         self.recipe = replace(
             job.recipe,
@@ -240,7 +236,7 @@ class _Maker:
         missing = next((index for index in range(count) if parts.canvas(index) is None), None)
         if missing is None:
             return
-        settings = FilmSettings(during=cut.together, consensus=0.0)
+        settings = FilmSettings(during=cut.together, consensus=0.0, reach=_REACH)
         settings = settings if cut.at_once is None else replace(settings, window=cut.at_once)
         # What is finished before it matters as far as the slices hold together.
         first = max(0, missing - settings.reach)
@@ -264,7 +260,7 @@ class _Maker:
             self.job.models.ddpm,
             canvases(),
             preset.build(self.job.models, self.recipe.to, self.recipe.from_, style),
-            replace(preset.sampler, restart_above=None),
+            replace(preset.sampler, restart_above=None, shared_noise=True),
             self.recipe.seed,
             film=settings,
             link=lambda indices, frames: neighbors(len(frames), fit.canvas),

@@ -261,8 +261,8 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves, by default 1, or slices of a NIfTI volume while they "
-            "are made, by default 0.5. More flickers less, and is softer.",
+            help="How far frames are averaged along what moves, by default 1, or slices of a volume with those beside "
+            "them while they are made, by default 0. More flickers less, and is softer.",
         ),
     ] = None,
     at_once: Annotated[
@@ -373,7 +373,7 @@ def translate(
         size or "source",
         detail,
         keep_identity,
-        consensus=consensus,
+        consensus=consensus or 0.0,
         at_once=at_once,
     )
     if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:

@@ -20,7 +20,7 @@ class Cut:
 
     `plane` is that of the slices of a NIfTI volume, axial where it is None. `volume` is one of several, from 0 on. If
     `together` is not 0, slices are translated `at_once` (None: as many as a film's frames), and in each step the
-    predictions go so much (0 to 1) of the way to the mean of their neighbors. Otherwise all slices have the same noise.
+    predictions go so much (0 to 1) of the way to the mean of their neighbors. All slices have the same noise.
     """
 
     first: int = number(0, low=0, high=_MOST)

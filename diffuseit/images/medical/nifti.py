@@ -88,8 +88,6 @@ class NiftiStack(Stack):
     `cut` names one, for one that claims more than it holds, and for anything else that cannot be read.
     """
 
-    related = True
-
     def __init__(self, path: Path, choice: WindowChoice, cut: Cut = Cut()) -> None:  # noqa: B008
         self.path, self.cut = path, cut
         self.nibabel = library("NIfTI")

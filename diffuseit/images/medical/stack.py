@@ -38,12 +38,10 @@ class About:
 class Stack(ABC):
     """Slices of equal size. `window` holds the levels that become black to white in all; None for 8-bit colors.
 
-    `numbers` are the places of the slices in the file, from 0 on. `noun` is "slice" or "frame". Slices that are
-    `related` lie beside each other in space, and show nearly the same at the same pixel.
+    `numbers` are the places of the slices in the file, from 0 on. `noun` is "slice" or "frame".
     """
 
     noun = "slice"
-    related = False
     path: Path
     numbers: range
     size: tuple[int, int]
