@@ -17,7 +17,7 @@ from .comfy.events import show_text
 from .comfy.flow import flow_of
 from .images import to_core
 from .inputs import checked
-from .options import CORRESPONDENCES, MENU, options_output, previous_input
+from .options import MENU, options_output, previous_input
 from .types import DA3_GEOMETRY, OPTICAL_FLOW, Film, Options
 
 DEFAULTS = FilmSettings()
@@ -30,7 +30,7 @@ class Correspondences(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         reach, window = (bounds_of(FilmSettings, name) for name in ("reach", "window"))
         return io.Schema(
-            node_id=CORRESPONDENCES,
+            node_id="DiffuseITCorrespondences",
             display_name="DiffuseIT Correspondences",
             category=MENU,
             description="Holds the images of a batch together, as frames of a film or views of a scene: finds where "

@@ -77,6 +77,7 @@ def test_the_promised_workflows_are_there():
         "09 Guide SDXL",
         "10 Guide Flux",
         SEEDVR2,
+        "12 A film",
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfyui.prompts import SKIP, STEPS, changed, text_prompt
 from comfyui.server import Prompt, PromptError
+from comfyui.workflows import example
 from safetensors.torch import save_file
 
 from diffuseit.frames.base import Frame
@@ -77,6 +78,18 @@ def test_a_video_file_becomes_a_video_file_that_holds_together(server, film):
     together, alone = map(Video.open, results(server)[-2:])
     assert (together.count, together.size, together.rate) == (FRAMES, (128, 128), 10)
     assert flicker(together) < 0.7 * flicker(alone)
+
+
+def test_the_example_runs(server, film):
+    prompt = example("12 A film")
+    (node,) = (node for node, (kind, _) in prompt.items() if kind == "DiffuseITCorrespondences")
+    source = prompt[node][1]["image"]
+    flows = {
+        name: ("PanFlow", {"image": source, "x": x}) for name, x in (("forward", -2.0), ("backward", 2.0))
+    }
+    server.run(changed(prompt, node, **EXACT) | flows)
+    (made,) = (server.base / "output" / "DiffuseIT").glob("film*.mp4")
+    assert Video.open(made).count == FRAMES
 
 
 def test_the_run_is_shown_as_one(server, film):
