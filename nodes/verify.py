@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..diffuseit.errors import InputError
 from ..diffuseit.schema import printable
-from .comfy.folders import image_names, input_file
+from .comfy.folders import download_folder, image_names, input_file
 from .inputs import checked
 from .types import CATEGORY
 
@@ -83,6 +83,7 @@ class Verify(io.ComfyNode):
         from ..diffuseit.provenance.credential import local_root
         from ..diffuseit.provenance.library import available
         from ..diffuseit.provenance.verify import verify
+        from ..diffuseit.provenance.watermark import Decoder
         from ..diffuseit.provenance.words import lines
 
         path = input_file(file.strip())
@@ -91,7 +92,8 @@ class Verify(io.ComfyNode):
         source = input_file(source_file.strip()) if source_file.strip() else None
         if source is None and source_file.strip():
             raise InputError(_missing("source_file", source_file))
-        report = verify(path, source=source, roots=local_root() if available() else "")
+        roots = local_root() if available() else ""
+        report = verify(path, source=source, roots=roots, decoder=Decoder.if_here(download_folder()))
         text = "\n".join(lines(replace(report, file=printable(file.strip()))))
         holds = report.holds and (source is None or report.of_source is True)
         return io.NodeOutput(text, report.signature, holds, ui=ui.PreviewText(text))

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from diffuseit.cli import app
 from diffuseit.errors import InputError
+from diffuseit.images.io import read_mark
 from diffuseit.pocket.benchmark.run import ROWS, run_benchmark
 from diffuseit.pocket.benchmark.verdict import run_verdict
 from diffuseit.pocket.world.seeds import TUNING
@@ -66,4 +67,6 @@ def test_the_demo_writes_its_sheet(tmp_path):
     result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "demo.png").width > 4 * 256
+    assert read_mark(tmp_path / "summer-winter-source.png") == "algorithmicMedia"
+    assert read_mark(tmp_path / "summer-winter-translated.png") == "trainedAlgorithmicMedia"
     assert "lion" in result.stdout

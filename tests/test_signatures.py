@@ -93,7 +93,7 @@ def test_another_program_reads_the_same(folder, suffix):
 def test_a_flipped_bit_is_found(folder, suffix):
     file = signed(folder / f"a.{suffix}")
     content = bytearray(file.read_bytes())
-    content[content.index(PIXELS[suffix]) + 40] ^= 1
+    content[content.rindex(PIXELS[suffix]) + 40] ^= 1
     file.write_bytes(content)
     assert verify(file).signature == "tampered"
     assert "assertion.dataHash.mismatch" in verify(file).reasons

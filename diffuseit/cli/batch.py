@@ -21,7 +21,7 @@ from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
 from .options import is_folder
 from .output import is_medical, result_names, taken
-from .signing import unsigned
+from .signing import lacking
 from .stacks import StackOptions, translate_into
 from .texts import slug
 
@@ -50,12 +50,12 @@ class Work:
 class Outcome:
     """How many results were saved, and why others were not: a source and a reason, each once.
 
-    `unsigned` says which ones were saved without the signature that was asked for, and why.
+    `lacking` says which ones were saved without the signature or the watermark that was asked for, and why.
     """
 
     done: int = 0
     failed: int = 0
-    unsigned: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     failures: dict[tuple[Path, str], None] = field(default_factory=dict)
 
 
@@ -110,8 +110,8 @@ def translate_all(
                     each, job, labels, options, partial(read, job), _on_step(show, number, name)
                 )
                 outcome.done += 1
-                if (failure := unsigned(each.target, made.signature)) is not None:
-                    outcome.unsigned.append(failure)
+                if (failure := lacking(each.target, made.signature, made.hidden)) is not None:
+                    outcome.lacking.append(failure)
                 table = table and tabulated(each, beside, made.recipe, made.verdict)
             except FileExistsError:
                 pass

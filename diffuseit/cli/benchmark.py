@@ -193,6 +193,34 @@ def pocket(
     )
 
 
+@app.command()
+def marks(
+    n: Annotated[int, typer.Option("--n", min=1, metavar="N", help="Images in each format.")] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", parser=path, metavar="DIR", help="The folder for the figures."),
+    ] = None,
+    seeds: Annotated[
+        Literal["held-out", "tuning"], typer.Option(help="Scenes held out for measuring, or for tuning.")
+    ] = "held-out",
+) -> None:
+    """Measure what the marks of results survive: saving again, JPEG, resizing, screenshots.
+
+    It needs `pip install 'diffuseit[provenance]'`.
+    """
+    if output:
+        from ..images.io import check_writable_folder
+
+        check_writable_folder(output)
+    from ..provenance.library import library
+
+    library()
+    from ..pocket.benchmark.marks import run_marks
+    from ..pocket.world.seeds import HELD_OUT, TUNING
+
+    run_marks(n, output, seeds=HELD_OUT if seeds == "held-out" else TUNING, console=console.results)
+
+
 app.command()(protocols.flexit)
 app.command()(protocols.folders)
 app.command()(protocols.pie)

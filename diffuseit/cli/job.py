@@ -37,7 +37,7 @@ from ..images.sheet import labeled_grid
 from ..images.window import WindowChoice
 from . import console
 from .output import Target, variations_of
-from .signing import unsigned
+from .signing import Hidden, lacking
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ..models.bundle import Models
     from ..provenance.credential import Credential
     from ..provenance.sign import Signature
+    from ..provenance.watermark import Encoder
 
 AnyPicture = Picture | DeepPicture
 
@@ -57,6 +58,7 @@ class Made(NamedTuple):
     recipe: Recipe
     verdict: Verdict | None
     signature: Signature | None
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Job:
     """A recipe with the networks and images that it names. It makes any source into a result.
 
     A `marked` one says in its metadata that a trained model has changed it (`images/marks.py`). With a `credential`,
-    results are signed.
+    results are signed. With an `encoder`, images of 8 bits get a watermark.
     """
 
     recipe: Recipe
@@ -74,6 +76,7 @@ class Job:
     window: WindowChoice = "auto"
     marked: bool = True
     credential: Credential | None = None
+    encoder: Encoder | None = None
 
     def one(self, source: Path, picture: AnyPicture, target: Target) -> None:
         """Translate one image."""
@@ -82,11 +85,12 @@ class Job:
         with console.step_bar(source.name) as on_step:
             result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target.path)
-        signature = self._signature(source, text)
+        result, hidden = self._watermarked(result)
+        signature = self._signature(source, text, hidden)
         saved = target.save(result, text, self._mark_of(source), signature)
         facts = f"({result.width}x{result.height}, {time.monotonic() - began:.1f} s)"
         console.say(f"Saved {saved} {facts}{_said(verdict)}")
-        _end([(saved, signature)])
+        _end([(saved, signature, hidden)])
 
     def variations(self, source: Path, picture: AnyPicture, target: Target, count: int) -> None:
         """Translate one image with `count` seeds, from the recipe's on.
@@ -106,13 +110,14 @@ class Job:
         verdicts = self._verdicts(pictures, arguments)
         images = [self.finished(picture, fit, result[None]) for result in pictures]
         lines, mark = [], self._mark_of(source)
-        signatures: list[tuple[Path, Signature | None]] = []
+        signatures: list[tuple[Path, Signature | None, Hidden | None]] = []
         made = zip(targets, images, verdicts, found.seeds, found.scores.tolist(), strict=True)
         for each, image, verdict, seed, score in made:
             text = _document(replace(recipe, seed=seed), verdict, each.path)
-            signature = self._signature(source, text)
+            image, hidden = self._watermarked(image)
+            signature = self._signature(source, text, hidden)
             saved = each.save(image, text, mark, signature)
-            signatures.append((saved, signature))
+            signatures.append((saved, signature, hidden))
             lines.append(f"Saved {saved} (seed {seed}, losses {score:.4g}){_said(verdict)}")
         grid = labeled_grid(torch.cat([to_tensor(_seen(image)) for image in images]), labels(found))
         saved = sheet.save(grid, mark=mark)
@@ -128,9 +133,10 @@ class Job:
         recipe = self._with_source(source, picture, target)
         result, verdict = self.translated(picture, source.name, on_step)
         text = _document(recipe, verdict, target)
-        signature = self._signature(source, text)
+        result, hidden = self._watermarked(result)
+        signature = self._signature(source, text, hidden)
         save_picture(result, target, text, mark=self._mark_of(source), finish=signature, overwrite=False)
-        return Made(recipe, verdict, signature)
+        return Made(recipe, verdict, signature, hidden)
 
     def with_labels(self, labels: Labels, source: Path, size: Size, target: Path) -> list[Path]:
         """Write the labels of `source`, of `size` (height, width), for its result in `target`, and return them."""
@@ -141,13 +147,31 @@ class Job:
         """Return what the result says of its making, for programs that look for it."""
         return _mark_for(source) if self.marked else None
 
-    def _signature(self, source: Path, text: str) -> Signature | None:
+    def _watermarked(
+        self, image: Image.Image | DeepPicture
+    ) -> tuple[Image.Image | DeepPicture, Hidden | None]:
+        """Return the image with a watermark, if it is to have one, or why it has none."""
+        if self.encoder is None:
+            return image, None
+        from ..provenance.watermark import new_identifier
+
+        if isinstance(image, DeepPicture):
+            return image, Hidden(failure="images of more than 8 bits get none")
+        identifier = new_identifier()
+        try:
+            return self.encoder.mark(image, identifier), Hidden(identifier)
+        except Exception as error:  # the image took long to make, and is there
+            return image, Hidden(failure=in_words(error))
+
+    def _signature(self, source: Path, text: str, hidden: Hidden | None) -> Signature | None:
         """Return what signs a result with these settings, if it is to be signed."""
         if self.credential is None:
             return None
         from ..provenance.sign import Origin, Signature
 
-        return Signature(self.credential, Origin(_mark_for(source), source, text))
+        return Signature(
+            self.credential, Origin(_mark_for(source), source, text, hidden and hidden.identifier)
+        )
 
     def _with_source(self, source: Path, picture: AnyPicture, target: Path) -> Recipe:
         """The recipe of the result in `target`. Raise `InputError`, or say so, if the file cannot hold all levels."""
@@ -265,9 +289,9 @@ def _mark_for(source: Path) -> SourceType:
         return of_result(read_mark(source))
 
 
-def _end(signatures: Sequence[tuple[Path, Signature | None]]) -> None:
-    """End the command with exit code 1 if a saved result is not signed, and was to be."""
-    failures = [unsigned(*each) for each in signatures]
+def _end(signatures: Sequence[tuple[Path, Signature | None, Hidden | None]]) -> None:
+    """End the command with exit code 1 if a saved result lacks a signature or a watermark that it was to have."""
+    failures = [lacking(*each) for each in signatures]
     for failure in filter(None, failures):
         console.complain(failure)
     if any(failures):

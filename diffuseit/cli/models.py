@@ -43,6 +43,7 @@ _KINDS = {
     "vit": "Transformers",
     "clip": "CLIPs",
     "measure": "For measuring",
+    "watermark": "For watermarks",
 }
 
 

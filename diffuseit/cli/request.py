@@ -18,6 +18,7 @@ from .networks import Choice, check_texts, choose
 
 if TYPE_CHECKING:
     from ..provenance.credential import Credential
+    from ..provenance.watermark import Encoder
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,13 @@ class Request:
         """The texts to translate to; none if there is a style image."""
         return (self.to,) if isinstance(self.to, str) else tuple(self.to)
 
-    def jobs(self, folder: Path, credential: Credential | None = None) -> dict[str | None, Job]:
+    def jobs(
+        self, folder: Path, credential: Credential | None = None, encoder: Encoder | None = None
+    ) -> dict[str | None, Job]:
         """Load the networks, and return what makes results into `folder`, by text. That of None is the first one's.
 
-        Raise `InputError` or `ModelError` for what cannot be.
+        Results are signed with a `credential`, and get a watermark with an `encoder`. Raise `InputError` or
+        `ModelError` for what cannot be.
         """
         window = parse_window(self.window)
         with console.notes():
@@ -86,7 +90,7 @@ class Request:
             own=networks.own,
             style_window=getattr(style, "window", None),
         )
-        job = Job(recipe, networks.models, style, mask, window, self.mark, credential)
+        job = Job(recipe, networks.models, style, mask, window, self.mark, credential, encoder)
         return {None: job} | {
             text: replace(job, recipe=replace(recipe, to=text), models=networks.toward(text))
             for text in self.texts

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InputError
 from . import console
 
 if TYPE_CHECKING:
+    from ..images.deep import DeepPicture
+    from ..images.io import Picture
     from ..provenance.credential import Credential
     from ..provenance.sign import Signature
+    from ..provenance.watermark import Encoder
 
 
 def credential_for(
@@ -46,10 +49,35 @@ def credential_for(
     return found
 
 
-def unsigned(saved: Path, signature: Signature | None) -> str | None:
-    """Return why a saved result is not signed, if it was to be, and say what else is worth knowing."""
-    if signature is None:
+def encoder_for(watermark: bool, picture: Picture | DeepPicture | None) -> Encoder | None:
+    """Return what hides watermarks, if results are to have them.
+
+    Raise `ModelError` if something is missing, and `InputError` if the source has more than 8 bits.
+    """
+    if not watermark:
         return None
-    for line in signature.notes:
+    from ..images.deep import DeepPicture
+
+    if isinstance(picture, DeepPicture):
+        raise InputError("--watermark is for images of 8 bits: leave it out, or convert the source")
+    from ..provenance.watermark import Encoder
+
+    return Encoder.load()
+
+
+class Hidden(NamedTuple):
+    """The identifier of the watermark in a result, or why there is none."""
+
+    identifier: str | None = None
+    failure: str | None = None
+
+
+def lacking(saved: Path, signature: Signature | None, hidden: Hidden | None) -> str | None:
+    """Return why a saved result is not signed, or has no watermark, if it was to; and say what is worth knowing."""
+    for line in [] if signature is None else signature.notes:
         console.note(f"{saved}: {line}")
-    return None if signature.failure is None else f"{saved} is saved, but not signed: {signature.failure}"
+    if signature is not None and signature.failure is not None:
+        return f"{saved} is saved, but not signed: {signature.failure}"
+    if hidden is not None and hidden.failure is not None:
+        return f"{saved} is saved, but has no watermark: {hidden.failure}"
+    return None

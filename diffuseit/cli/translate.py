@@ -21,7 +21,7 @@ from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
 from . import console
 from .options import is_folder, path
-from .signing import credential_for
+from .signing import credential_for, encoder_for
 from .texts import texts_of
 
 if TYPE_CHECKING:
@@ -219,6 +219,14 @@ def translate(
     key: Annotated[
         Path | None, _results(parser=path, metavar="PEM", help="With --sign: the private key of --cert.")
     ] = None,
+    watermark: Annotated[
+        bool,
+        _results(
+            "--watermark",
+            help="Hide a watermark in the pixels (TrustMark), which survives more than metadata do. See `diffuseit "
+            "models list`.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         _results(
@@ -350,6 +358,8 @@ def translate(
         raise InputError("--engine ray is for a folder or several texts: leave it out for one result")
     if engine == "ray" and sign:
         raise InputError("--engine ray goes without --sign: a private key stays on its machine")
+    if engine == "ray" and watermark:
+        raise InputError("--engine ray goes without --watermark: leave it out")
     if workers is not None and engine != "ray":
         raise InputError("--workers goes with --engine ray: add it")
     if variations > 1 and with_labels is not None:
@@ -433,6 +443,9 @@ def translate(
     if mask is not None and kind_of(mask) == "NIfTI":
         options = replace(options, masks=open_masks(mask, stack))
     credential = credential_for(sign, cert, key, marked=mark, targets=results)
+    if watermark and (sequence is not None or any(is_medical(each, source) for each in results)):
+        raise InputError("--watermark is for images: films, DICOM, and NIfTI files get none")
+    encoder = encoder_for(watermark, picture)
     from ..images.marks import of_result
     from ..images.recipe import FileRef
     from .request import Request
@@ -459,7 +472,7 @@ def translate(
         window=window,
         mark=mark,
     )
-    jobs = request.jobs(folder, credential)
+    jobs = request.jobs(folder, credential, encoder)
     job = jobs[None] if cut is None else replace(jobs[None], recipe=replace(jobs[None].recipe, cut=cut))
     if sequence is not None:
         from ..film import FilmSettings
@@ -494,7 +507,7 @@ def translate(
         _say_batch(source, folder, len(work), outcome)
         if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
             console.say(f"Saved {sheet}")
-        if outcome.failed or outcome.unsigned:
+        if outcome.failed or outcome.lacking:
             raise typer.Exit(1)
     elif variations > 1:
         job.variations(source, picture, target, variations)
@@ -628,7 +641,7 @@ def _say_batch(source: Path, output: Path, count: int, outcome: Outcome) -> None
         console.note(f"{source} has {unread}")
     for picture, reason in outcome.failures:
         console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
-    for failure in outcome.unsigned:
+    for failure in outcome.lacking:
         console.complain(failure)
 
 

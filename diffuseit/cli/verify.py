@@ -38,23 +38,27 @@ def verify(
 ) -> None:
     """Say what the marks of images say: the signature, the kind of image, what it was made of, and the settings.
 
+    A watermark is looked for if `trustmark-q-decoder` of `diffuseit models` is there.
+
     The exit code is 0 if every FILE is signed and unchanged (and made of --source), 1 if one was changed after signing
     or is not shown to be made of --source, 2 if one cannot be read or c2pa-python is missing, else 3: one is unsigned.
     """
     from ..provenance.credential import local_root, read_roots
     from ..provenance.library import available
     from ..provenance.verify import verify as look_at
+    from ..provenance.watermark import Decoder
     from ..provenance.words import lines
 
     roots = ""
     if available():
         roots = local_root() + ("" if trust is None else read_roots(trust))
+    decoder = Decoder.if_here()
     found: list[dict[str, Any]] = []
     codes: set[int] = set()
     for file in files:
         try:
             with console.notes():
-                report = look_at(file, source=source, roots=roots)
+                report = look_at(file, source=source, roots=roots, decoder=decoder)
         except InputError as error:
             codes.add(UNREADABLE)
             found.append({"file": printable(str(file)), "error": str(error)})

@@ -36,6 +36,8 @@ def load_entry(entry: Entry, path: Path, **options: Any) -> Network:
     """Return the network of `entry` from the file at `path`, which may be a converted one."""
     if entry.kind == "measure":
         raise InputError(f"{entry.name} only measures results: `diffuseit evaluate` reads its file")
+    if entry.kind == "watermark":
+        raise InputError(f"{entry.name} is for watermarks: `diffuseit translate --watermark` reads its file")
     if entry.kind == "ddpm":
         from .ddpm_checkpoint import load_ddpm
 

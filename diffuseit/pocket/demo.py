@@ -12,6 +12,7 @@ from torch import Tensor
 from ..api import load_models
 from ..guidance.loop import Step
 from ..images.io import save_picture, to_pil
+from ..images.marks import SourceType, of_result
 from ..images.sheet import save_sheet
 from .benchmark.metrics import edge_f1, ssim
 from .benchmark.run import VARIANTS, translate_tasks
@@ -25,6 +26,9 @@ _SEEDS = HELD_OUT.start + (1 << 30)  # none of the benchmark's
 SHOWN = (("text", "landscape", "summer", "winter", 0), ("text", "animal", "lion", "leopard", 8),
          ("image", "landscape", "summer", "sunset", 16))  # fmt: skip
 """Method, domain, style of the source, style wanted, seed."""
+
+RENDER: SourceType = "algorithmicMedia"
+RENDERS = ("source", "ground truth")
 
 
 def run_demo(
@@ -47,9 +51,10 @@ def run_demo(
         table.add_row(label, *_compare(translated, plain, tasks, judge))
         for name, picture in zip(columns, (tasks.source, plain, translated, tasks.truth), strict=True):
             columns[name].append(picture)
-            save_picture(to_pil(picture), output / f"{old}-{new}-{name.lower().replace(' ', '-')}.png")
+            path = output / f"{old}-{new}-{name.lower().replace(' ', '-')}.png"
+            save_picture(to_pil(picture), path, mark=RENDER if name in RENDERS else of_result(RENDER))
         if method == "image":
-            save_picture(to_pil(tasks.style), output / f"{old}-{new}-style.png")
+            save_picture(to_pil(tasks.style), output / f"{old}-{new}-style.png", mark=RENDER)
     save_sheet(
         {name: torch.cat(pictures) for name, pictures in columns.items()}, output / "demo.png", scale=4
     )

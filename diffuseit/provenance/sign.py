@@ -24,12 +24,13 @@ class Origin:
     """What a manifest says of a result: the file it was made of, its kind, and its settings as JSON text.
 
     The manifest of the source, if it has one, becomes part of that of the result. Without a source, the result is said
-    to be created.
+    to be created. `watermark` is the identifier that its pixels hold.
     """
 
     mark: SourceType
     source: Path | None = None
     recipe: str | None = None
+    watermark: str | None = None
 
 
 @dataclass
@@ -102,10 +103,16 @@ def _builder(origin: Origin) -> Any:
     }
     if made:
         action["parameters"] = made
-    manifest = {
+    actions = [action]
+    manifest: dict[str, Any] = {
         "claim_generator_info": [agent],
-        "assertions": [{"label": "c2pa.actions.v2", "created": True, "data": {"actions": [action]}}],
+        "assertions": [{"label": "c2pa.actions.v2", "created": True, "data": {"actions": actions}}],
     }
+    if origin.watermark is not None:
+        from .watermark import binding
+
+        actions.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent})
+        manifest["assertions"].append({"created": True} | binding(origin.watermark))
     builder = c2pa.Builder(json.dumps(manifest), context())
     if origin.source is not None:
         # It puts the action c2pa.opened before ours.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, Literal
 
 from ..errors import InputError, ModelError
 from ..files.checksum import sha256_of
-from ..images.io import read_mark, read_text
+from ..images.io import read_mark, read_picture, read_text
 from ..images.marks import TERMS
 from ..schema import parse, printable
 from .library import RECIPE, SOURCE, context, library, media_type
+from .watermark import Decoder, bound
 
 State = Literal["trusted", "valid", "tampered", "expired", "damaged", "absent", "unchecked"]
 """What a signature is worth.
@@ -28,6 +30,9 @@ State = Literal["trusted", "valid", "tampered", "expired", "damaged", "absent", 
 """
 
 HOLDS = ("trusted", "valid")
+Watermark = Literal["unchecked", "absent", "present", "other"]
+"""Unchecked where TrustMark's decoder is missing; other: there is one, and not the one that the manifest declares."""
+
 MOST_INGREDIENTS = 20
 LONGEST = 300
 """Characters of a text from a manifest in a report."""
@@ -50,7 +55,8 @@ class Report:
 
     `reasons` are C2PA's codes of what is wrong with the signature. `source_type` is a term of IPTC's
     DigitalSourceType. `recipe` holds the settings of the result. `of_source` says whether the file was made of the
-    given source, None if that cannot be told. Only if the `signature` holds are these more than claims.
+    given source, None if that cannot be told. `watermark` is about its pixels, and `declared_watermark` the identifier
+    in its manifest. Only if the `signature` holds are these more than claims.
     """
 
     file: str
@@ -62,6 +68,8 @@ class Report:
     ingredients: tuple[Ingredient, ...] = ()
     of_source: bool | None = None
     recipe: Mapping[str, Any] | None = None
+    watermark: Watermark = "unchecked"
+    declared_watermark: str | None = None
 
     @property
     def holds(self) -> bool:
@@ -73,10 +81,13 @@ class Report:
         return asdict(self)
 
 
-def verify(path: Path, *, source: Path | None = None, roots: str = "") -> Report:
+def verify(
+    path: Path, *, source: Path | None = None, roots: str = "", decoder: Decoder | None = None
+) -> Report:
     """Return what is known of the image in `path`, and whether `source` is what it was made of.
 
-    `roots` are trusted root certificates (PEM). Raise `InputError` if a file cannot be read or is no image.
+    With a `decoder`, its pixels are searched for a watermark. `roots` are trusted root certificates (PEM). Raise
+    `InputError` if a file cannot be read or is no image.
     """
     mark, text = read_mark(path), read_text(path)
     name = printable(str(path))
@@ -86,6 +97,7 @@ def verify(path: Path, *, source: Path | None = None, roots: str = "") -> Report
     action = _action(manifest)
     parameters = _dict(action.get("parameters"))
     signature = _dict(manifest.get("signature_info"))
+    declared = bound(_list(manifest.get("assertions")))
     recipe = _recipe(parameters.get(RECIPE), name) or _recipe(text, name)
     return Report(
         file=name,
@@ -94,9 +106,11 @@ def verify(path: Path, *, source: Path | None = None, roots: str = "") -> Report
         signer=_text(signature.get("common_name")) or _text(signature.get("issuer")),
         made_with=_made_with(manifest),
         source_type=_term(action.get("digitalSourceType")) or mark,
-        ingredients=tuple(map(_ingredient, _list(manifest.get("ingredients")))),
+        ingredients=tuple(map(_ingredient, _list(manifest.get("ingredients"))[:MOST_INGREDIENTS])),
         of_source=None if source is None else _of_source(source, manifest, parameters, recipe),
         recipe=recipe,
+        watermark="unchecked" if decoder is None else _watermark(path, decoder, declared),
+        declared_watermark=declared,
     )
 
 
@@ -126,6 +140,8 @@ def _read(path: Path, roots: str) -> tuple[State, dict[str, Any], tuple[str, ...
         return "damaged", {}, (printable(what[:LONGEST]),)
     except OSError as error:
         raise InputError(f"{printable(str(path))} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # of json.loads
+        return "damaged", {}, (type(error).__name__,)
     codes = _codes(store.get("validation_results"))
     wrong = tuple(code for code in codes if code != _UNTRUSTED)
     if judged == "Trusted":
@@ -133,6 +149,15 @@ def _read(path: Path, roots: str) -> tuple[State, dict[str, Any], tuple[str, ...
     if judged == "Valid":
         return "valid", store, ()
     return "expired" if wrong == (_EXPIRED,) else "tampered", store, wrong
+
+
+def _watermark(path: Path, decoder: Decoder, declared: str | None) -> Watermark:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = decoder.read(read_picture(path).over())
+    if found is None:
+        return "absent"
+    return "other" if declared is not None and found != declared else "present"
 
 
 def _codes(results: object) -> list[str]:
@@ -215,4 +240,4 @@ def _dict(value: object) -> dict[str, Any]:
 
 
 def _list(value: object) -> list[Any]:
-    return value[:MOST_INGREDIENTS] if isinstance(value, list) else []
+    return value if isinstance(value, list) else []

@@ -8,6 +8,7 @@ from typing import Any
 from ..images.marks import MEANINGS
 from ..schema import shown
 from .verify import Report, State
+from .watermark import DECODER
 
 STATES: dict[State, str] = {
     "trusted": "signed and unchanged, by a signer who is trusted here",
@@ -17,6 +18,12 @@ STATES: dict[State, str] = {
     "damaged": "it has a signature that cannot be read",
     "absent": "not signed",
     "unchecked": "the signature is not checked",
+}
+
+WATERMARKS = {
+    "absent": "none found",
+    "present": "found (TrustMark)",
+    "other": "found, but not the one that the signature declares",
 }
 
 
@@ -33,6 +40,10 @@ def lines(report: Report) -> list[str]:
         found.append(f"  kind: {report.source_type}" + (f" ({meaning})" if meaning else ""))
     for each in report.ingredients:
         found.append(f"  {each.relationship or 'part'}: {each.title} ({STATES[each.signature]})")
+    if report.watermark != "unchecked":
+        found.append(f"  watermark: {WATERMARKS[report.watermark]}")
+    elif report.declared_watermark:
+        found.append(f"  watermark: declared; `diffuseit models download {DECODER}` to look for it")
     if report.recipe is not None:
         found.append(f"  settings: {_settings(report.recipe)}")
     if report.of_source is not None:

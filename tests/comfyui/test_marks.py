@@ -108,6 +108,19 @@ def test_verify_reads_files_of_both_folders(marking):
             verified(file=bad)
 
 
+def test_load_image_and_save_image_keep_pixels_alone(marking):
+    (file,), _ = translated(marking, filename_prefix="whole")
+    (marking.base / "input" / "signed.png").write_bytes(file.read_bytes())
+    graph = {
+        "source": ("LoadImage", {"image": "signed.png"}),
+        "other": ("SaveImage", {"images": ["source", 0], "filename_prefix": "again"}),
+    }
+    (place,) = marking.run(graph).outputs["other"]["images"]
+    again = marking.base / "output" / place["filename"]
+    assert read_mark(file) == EDITED and verify(file).holds
+    assert read_mark(again) is None and verify(again).signature == "absent"
+
+
 def test_what_a_signature_lacks_is_told_before_the_run(marking, signing):
     with pytest.raises(PromptError, match="turn on mark, or turn off sign"):
         translated(marking, mark=False)
