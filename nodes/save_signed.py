@@ -58,7 +58,7 @@ class SaveSignedImage(io.ComfyNode):
             category=CATEGORY,
             description="Saves images in the output folder with their workflow, says in the metadata that a trained "
             "model has made or changed them, and signs all of it (C2PA). Later changes of the file show. Signatures "
-            "need `pip install 'diffuseit[provenance]'`.",
+            "need `pip install c2pa-python`.",
             search_aliases=[
                 "save image",
                 "C2PA",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Ray reports its use to its makers unless this says no.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # What Ray Data says of its plans is for its own developers.
-os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
 
 _BLOCKS = 1000
 """Parts into which Ray cuts the list of work. The images of a part go to one worker, and again if that dies."""
