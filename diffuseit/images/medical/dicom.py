@@ -261,7 +261,8 @@ class DicomFrames(Stack):
             found = pixels.pixel_array(source, index=frame, **options)
             if self.photometric == "PALETTE COLOR":
                 found = pixels.apply_color_lut(found, self.header)[..., :3]
-                found = found if found.dtype == np.uint8 or found.max() > 255 else found.astype(np.uint8)
+                # Tables of 16 bits hold colors of 8 bits, in the high byte as a rule.
+                found = (found >> 8 if found.max() > 255 else found).astype(np.uint8)
         if found.shape != (*self.size, 3)[: 3 if self.is_color else 2]:
             raise InputError(f"{self.name} has pixels of another size than its header says: get it again")
         return found

@@ -184,6 +184,8 @@ def _identifiers(source: Any, result: Any, about: About, capture: bool, bits: in
     result.InstanceCreationDate = result.ContentDate = result.SeriesDate = now.strftime("%Y%m%d")
     result.InstanceCreationTime = result.ContentTime = result.SeriesTime = now.strftime("%H%M%S")
     result.TimezoneOffsetFromUTC = "+0000"
+    if not any(keyword in result for keyword in ("Laterality", "ImageLaterality", "BodyPartExamined")):
+        result.Laterality = ""
     if "InstanceNumber" not in result:
         result.InstanceNumber = 1
     if "Modality" not in result:
@@ -340,8 +342,7 @@ def _copy(source: Any, result: Any, keywords: Iterable[str]) -> None:
     """Copy the elements that are there and can be read; a stranger has written them."""
     for keyword in keywords:
         try:
-            # An empty laterality says that it is unknown, which is worse than none.
-            if keyword in source and not (keyword == "Laterality" and not source[keyword].value):
+            if keyword in source:
                 element = deepcopy(source[keyword])
                 probe = library("DICOM", "dataset").Dataset()
                 probe.add(element)
