@@ -96,6 +96,9 @@ WAYS: dict[str, Way] = {
 """Frames that are translated alone, with noise of their own and with the same noise; with the loss; with the consensus
 at the end, or in each step, or both (with the same noise, too); and by optical flow that is estimated."""
 
+OF_SLICES = {"same-near": Way(FilmSettings(consensus=0.0, reach=1), shared_noise=True)}
+"""Slices of a volume with the same noise that agree with those next to them in each step, as the command has them."""
+
 ROWS = ("source", "first", "truth", *WAYS)
 """The source; the translation of the first frame, repeated; the true film; and what is translated."""
 
@@ -116,7 +119,7 @@ def run_film(
 
     Raise `InputError` for rows that there are not.
     """
-    if lost := [row for row in rows if row not in ROWS]:
+    if lost := [row for row in rows if row not in (*ROWS, *OF_SLICES)]:
         raise InputError(f"no row is called {', '.join(lost)}: there are {', '.join(ROWS)}")
     console = console or Console()
     count = frames or FRAMES[kind]
@@ -328,7 +331,7 @@ class Translations:
         if row == "first":
             alone, seconds = self.made("alone")
             return alone[:1].expand_as(alone), seconds / len(alone)
-        way = WAYS[row]
+        way = (WAYS | OF_SLICES)[row]
         bare = replace(way, film=replace(way.film, consensus=0.0))
         if bare not in self._known:
             self._known[bare] = self._translated(bare)
