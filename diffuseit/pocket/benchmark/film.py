@@ -49,9 +49,10 @@ FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
 
-MOVING = ("source", "alone", "film", "film-estimated", "truth")
-"""Rows of the moving picture."""
+MOVING = ("source", "alone", "film-estimated", "truth")
+"""Rows of the moving picture, which shows the first `_MOVING_FRAMES` images of each sequence."""
 
+_MOVING_FRAMES = 8
 _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _TURN = 12  # frames after which a motion turns back
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
@@ -293,7 +294,7 @@ def save_moving(shown: dict[str, list[Tensor]], path: Path, scale: int = 2) -> N
     """Save an animation: the sequences one below the other, their rows side by side."""
     names = list(shown)
     images = []
-    for at in range(len(shown[names[0]][0])):
+    for at in range(min(len(shown[names[0]][0]), _MOVING_FRAMES)):
         tiles = torch.cat(
             [torch.cat([sequence[at] for sequence in shown[name]], dim=-2) for name in names], dim=-1
         )
