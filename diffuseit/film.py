@@ -6,7 +6,7 @@ in windows, so memory does not grow with its length.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -118,13 +118,14 @@ def translate_sequence(
     call; frames that are further than `FilmSettings.reach` before the first one without a result may be left out.
 
     A frame is yielded when the `reach` frames after it are translated. Where scenes are cut, the correspondences end.
-    `losses` hold for every frame, and `mask` [H, W] too. Frame i uses `seed + i`. The other arguments are those of
-    `translate_with`.
+    `losses` hold for every frame, and `mask` [H, W] too. Frame i uses `seed + i`. Frames do not restart, since they are
+    translated together. The other arguments are those of `translate_with`.
     Raise `InputError` without frames, for frames of several sizes, with the number of the frame, and for what
     `translate_with` refuses.
     """
+    settings = replace(settings, restart_above=None)
     if mask is not None:
-        mask = as_mask(mask)
+        mask = as_mask(mask).cpu()
     rest = iter(frames)
     buffer, emitted, cuts = _Buffer(first), first, set[int]()
     known: set[int] = set()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_film(run: "Run") -> None:
-    """Raise `InputError` for a run that has something for each image, or that would start images again."""
+    """Raise `InputError` for a run that has something for each image, or whose film is of other images."""
     assert run.film is not None
     count = len(run.source)
     several = [run.mask, run.colors, *(one.mask for one in run.losses)]
@@ -29,10 +29,6 @@ def check_film(run: "Run") -> None:
     if any(value is not None and len(value) > 1 for value in several):
         raise InputError(
             "options holds the images together: give one mask and one style image for all of them"
-        )
-    if run.settings.restart_above is not None:
-        raise InputError(
-            "options holds the images together, so none can start again: set 'restart_above' to 0"
         )
     links = run.film.correspondence
     if (own := max((*links.image, *links.other), default=0) + 1) != count:

@@ -117,6 +117,9 @@ def prepare(
     # The schedule refuses more steps than the network was trained on.
     ddpm.module.schedule(settings.steps)
     original_mask = None if mask is None else _mask(mask, source, "mask")
+    if film is not None:
+        # Images that are made together do not start again.
+        settings = replace(settings, restart_above=None)
     run = Run(
         ddpm,
         tuple(fitted(one, fitting, source) for one in chain),

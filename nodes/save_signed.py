@@ -16,6 +16,7 @@ from ..diffuseit.schema import printable
 from .before_run import Prompt, link_of, upstream
 from .comfy.folders import input_file
 from .comfy.saving import Names, metadata_allowed
+from .comfy.user_files import switch_setting
 from .images import to_core
 from .inputs import checked, why_not
 from .types import CATEGORY
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..diffuseit.provenance.credential import Credential
 
+MARK_SETTING = "DiffuseIT.Marks.Save"
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 AUTO = "auto"
 KINDS: dict[str, SourceType] = {
@@ -58,7 +60,7 @@ class SaveSignedImage(io.ComfyNode):
             category=CATEGORY,
             description="Saves images in the output folder with their workflow, says in the metadata that a trained "
             "model has made or changed them, and signs all of it (C2PA). Later changes of the file show. Signatures "
-            "need `pip install 'diffuseit[provenance]'`.",
+            "need `pip install c2pa-python`.",
             search_aliases=[
                 "save image",
                 "C2PA",
@@ -143,7 +145,8 @@ class SaveSignedImage(io.ComfyNode):
         pictures = _pictures(images)
         prompt, allowed = cls.hidden.prompt, metadata_allowed()
         source = _given(source_file) if source_file.strip() else source_of(prompt, str(cls.hidden.unique_id))
-        term = _term(kind, source) if mark and allowed else None
+        wanted = switch_setting(MARK_SETTING, True)
+        term = _term(kind, source) if mark and allowed and wanted else None
         graph = _graph(prompt, cls.hidden.extra_pnginfo) if allowed else {}
         suffix = SUFFIXES[format]
         credential, trouble = _credential() if sign and term else (None, None)
@@ -163,7 +166,7 @@ class SaveSignedImage(io.ComfyNode):
             state = "signed" if signature is not None and failure is None else "not signed"
             lines.append(f"{path.name}: {term or 'no mark'}, {state}")
             lines += [f"  {note}" for note in ([] if signature is None else signature.notes)]
-        lines += _notes(source, term, graph, suffix, allowed)
+        lines += _notes(source, term, graph, suffix, allowed, wanted)
         if unsigned:
             # The images are there, and whoever asked for signatures must not take them for signed.
             raise InputError("; ".join(unsigned[:3]))
@@ -262,11 +265,19 @@ def _graph(prompt: Prompt | None, extra: Mapping[str, Any] | None) -> dict[str, 
 
 
 def _notes(
-    source: Path | None, term: SourceType | None, graph: Mapping[str, str], suffix: str, allowed: bool
+    source: Path | None,
+    term: SourceType | None,
+    graph: Mapping[str, str],
+    suffix: str,
+    allowed: bool,
+    wanted: bool,
 ) -> list[str]:
     if not allowed:
         return ["ComfyUI runs with --disable-metadata: the files say nothing, and are not signed."]
-    notes = [] if source is None or term is None else [f"Source: {source.name}"]
+    notes = (
+        [] if wanted else ["Marks are turned off in the settings: the files have none, and are not signed."]
+    )
+    notes += [] if source is None or term is None else [f"Source: {source.name}"]
     if graph and not graph_options(suffix, graph):
         notes.append("The workflow is too long for a JPEG file: choose png or webp to keep it.")
     return notes

@@ -14,7 +14,9 @@ from diffuseit.correspondence import (
     consensus,
     from_flow,
     from_geometry,
+    link_estimated,
     neighbors,
+    scene_cuts,
     warp,
 )
 from diffuseit.errors import InputError
@@ -24,6 +26,10 @@ from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.losses import BoundLoss, ColorStatisticsLoss, CorrespondenceLoss, bind
 from diffuseit.losses.correspondence import correspondence_loss
 from diffuseit.models.base import Backbone
+from diffuseit.pocket.world.canvas import Motion
+from diffuseit.pocket.world.moving import shoot
+from diffuseit.pocket.world.render import sample_geometry
+from diffuseit.pocket.world.seeds import TUNING
 
 SIDE = 32
 
@@ -132,6 +138,27 @@ def test_a_run_with_agreement_gives_images_that_agree() -> None:
         return float(((warp(made, links) - made[list(links.image)]).abs() * links.certainty).mean())
 
     assert error(Agreement(links, reach=2)) < 0.2 * error(None)
+
+
+def test_estimated_flow_finds_a_pan_and_a_cut() -> None:
+    pytest.importorskip("cv2")
+    pan = torch.stack([3 * torch.arange(4).float(), torch.zeros(4)], dim=1)
+    still = torch.zeros(4)
+    scene, other = (sample_geometry("landscape", [TUNING.start + i]) for i in (5, 6))
+    before = shoot(scene, Motion(pan, still, still)).pictures(0, 1)
+    after = shoot(other, Motion(pan, still, still)).pictures(1, 1)
+    links = link_estimated(torch.cat([before, after]))
+    assert scene_cuts(links) == [4]
+    moved = links.position[0, 0] - torch.arange(64).float()
+    sure = links.certainty[0, 0] > 0.9
+    assert sure.float().mean() > 0.8
+    assert float((moved[sure] + 3).abs().median()) < 0.2
+
+
+def test_images_too_small_for_flow_are_refused() -> None:
+    pytest.importorskip("cv2")
+    with pytest.raises(InputError, match="8x8 pixels"):
+        link_estimated(torch.zeros(2, 3, 8, 8))
 
 
 def test_slices_correspond_pixel_by_pixel() -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from nodes_alone import import_node_module
 from PIL import Image
 
@@ -82,3 +83,21 @@ def test_verify_lists_images_of_both_folders_the_newest_first(monkeypatch, base)
     verify = module(monkeypatch, base, "verify")
     (file, _) = verify.Verify.define_schema().inputs
     assert list(file.options) == ["b.png", "a.png", "sub/c.png [output]"]
+
+
+def test_a_failure_to_sign_leaves_every_image_and_says_so(monkeypatch, base):
+    pytest.importorskip("c2pa")
+    monkeypatch.setenv("DIFFUSEIT_KEYS", str(base / "keys"))
+    save = module(monkeypatch, base, "save_signed")
+    settings = {"filename_prefix": "x", "format": "webp", "kind": "auto", "mark": True, "sign": True}
+    node = save.SaveSignedImage
+    good = node.execute(images=torch.rand(2, 8, 8, 4), source_file="a.png", **settings)
+    assert [place["filename"] for place in good.ui["images"]] == ["x_00001_.webp", "x_00002_.webp"]
+    assert good.args[0].count("compositeWithTrainedAlgorithmicMedia, signed") == 2
+    key = base / "keys" / "signing.pem"
+    key.write_text("no key")
+    with pytest.raises(ValueError, match=r"is saved, but not signed: .* holds no certificate"):
+        node.execute(images=torch.rand(2, 8, 8, 3), source_file="", **settings)
+    assert len(list((base / "output").glob("x_*.webp"))) == 4
+    assert "holds no certificate" in node.validate_inputs(mark=True, sign=True, source_file="")
+    assert node.validate_inputs(mark=True, sign=False, source_file="") is True

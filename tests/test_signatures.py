@@ -314,6 +314,6 @@ def test_without_the_library_the_rest_is_told(folder, monkeypatch):
     library.library.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "c2pa", None)
     result = run("verify", "a.png", code=2)
-    assert "pip install 'diffuseit[provenance]'" in result.stdout and EDITED in result.stdout
+    assert "pip install c2pa-python" in result.stdout and EDITED in result.stdout
     assert "pip install" in refused("--sign")
     library.library.cache_clear()

@@ -160,7 +160,7 @@ def test_what_is_missing_is_told_before_the_work(networks, command, monkeypatch)
     assert "diffuseit models download trustmark-q-encoder" in message
     (networks / "encoder_Q.onnx").write_text("a network")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'diffuseit[watermark]'" in command(*arguments, "photo.png", code=2).stderr
+    assert "pip install onnxruntime" in command(*arguments, "photo.png", code=2).stderr
     assert not Path("a.png").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from itertools import islice, takewhile
@@ -243,7 +243,7 @@ class FilmJob:
             job.models.ddpm,
             canvases(),
             preset.build(job.models, job.recipe.to, job.recipe.from_, style),
-            replace(preset.sampler, restart_above=None),
+            preset.sampler,
             job.recipe.seed,
             film=self.settings,
             link=self._link(fit),

@@ -107,7 +107,7 @@ class Job:
         with console.step_bar(source.name) as on_step:
             found = diffuseit.vary(count=count, on_step=on_step, **arguments)
         pictures = _as_kept(found.pictures, picture)
-        verdicts = self._verdicts(pictures, arguments)
+        verdicts = self.verdicts(pictures, arguments)
         images = [self.finished(picture, fit, result[None]) for result in pictures]
         lines, mark = [], self._mark_of(source)
         signatures: list[tuple[Path, Signature | None, Hidden | None]] = []
@@ -201,7 +201,7 @@ class Job:
             self.look_ahead(arguments["source"], name)
         result = diffuseit.translate(on_step=on_step, **arguments)
         pictures = _as_kept(result.pictures, picture)
-        (verdict,) = self._verdicts(pictures, arguments)
+        (verdict,) = self.verdicts(pictures, arguments)
         return self.finished(picture, fit, pictures), verdict
 
     def look_ahead(self, source: Tensor, name: str) -> None:
@@ -215,7 +215,7 @@ class Job:
             if far is not None and far[0]:
                 console.note(f"{name}: {WARNING}")
 
-    def _verdicts(self, results: Tensor, arguments: dict[str, Any]) -> list[Verdict] | list[None]:
+    def verdicts(self, results: Tensor, arguments: dict[str, Any]) -> list[Verdict] | list[None]:
         """The verdicts on results of one source, at the model's size; None if there is trouble, which is said."""
         try:
             from ..pocket.witnesses import verdicts_on_run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ from ..images.medical.stack import About, Stack
 from . import console
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..evaluation.verdict import Verdict
     from ..guidance.loop import Step
     from ..images.recipe import Recipe
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from .job import AnyPicture, Job
     from .output import Target
 
+_REACH = 1
+"""Slices on each side that a slice agrees with. With more, what moves from slice to slice is smeared."""
 _OnSlice = Callable[[int, str, "Step | None"], None]
 
 
@@ -44,7 +48,7 @@ _OnSlice = Callable[[int, str, "Step | None"], None]
 class StackOptions:
     """What medical files have options of their own for. `size` is "source" unless a user asks for another.
 
-    Where `masks` of a volume are 0, its levels survive exactly.
+    Where `masks` of a volume are 0, its levels survive exactly. `consensus` is `Cut.together`.
     """
 
     cut: Cut = Cut()  # noqa: RUF009
@@ -52,6 +56,8 @@ class StackOptions:
     detail: float = 1.0
     keep_identity: bool = False
     masks: Stack | None = None
+    consensus: float = 0.0
+    at_once: int | None = None
 
 
 @dataclass
@@ -111,7 +117,7 @@ def translate_stack(job: Job, source: Path, stack: Stack, target: Target, option
         saved = target.put(partial(maker.save, lambda _: pixels))
     else:
         with console.pictures_bar(len(stack)) as show:
-            parts, tally = maker.slices(show)
+            parts, tally = maker.made(show)
         with claim(target.path) as mine:
             if not mine or not parts.folder.exists():
                 console.say(f"{target.path} is written by another process")
@@ -141,7 +147,7 @@ def translate_into(
         if step is not None:
             on_step(step)
 
-    parts, _ = maker.slices(show)
+    parts, _ = maker.made(show, claimed_by_us=True)
     maker.save(parts.reader(maker.grid.size), target, overwrite=False)
     parts.remove()
     return maker.recipe, None
@@ -159,11 +165,13 @@ class _Maker:
                 f"{stack.name}: results in DICOM and NIfTI cannot be signed, so leave out --sign"
             )
         self.stack, self.target = stack, target
+        together = 0.0 if len(stack) == 1 else options.consensus
+        self.cut = replace(stack.cut, together=together, at_once=options.at_once if together else None)
         self.recipe = replace(
             job.recipe,
             source=FileRef.of(source, target.parent),
             window=stack.window,
-            cut=stack.cut,
+            cut=self.cut,
             size=options.size,
             detail=options.detail if options.size == "source" else 0.0,
         )
@@ -179,8 +187,19 @@ class _Maker:
         pixels, verdict = self._slice(0, on_step)
         return pixels, _Tally([] if verdict is None else [verdict])
 
-    def slices(self, show: _OnSlice) -> tuple[Parts, _Tally]:
+    def made(self, show: _OnSlice, claimed_by_us: bool = False) -> tuple[Parts, _Tally]:
         """Make the slices that are not there yet, and return the place where all are."""
+        if self.cut.together == 0:
+            return self._alone(show)
+        parts, tally = Parts(self.target, self.recipe.to_text()), _Tally([])
+        with nullcontext(True) if claimed_by_us else claim(self.target) as mine:
+            if not mine:
+                raise InputError(f"another process makes {self.target}: wait for it")
+            self._agree(parts, tally, show)
+        return parts, tally
+
+    def _alone(self, show: _OnSlice) -> tuple[Parts, _Tally]:
+        """Each slice for itself. Several processes may do this."""
         parts, tally = Parts(self.target, self.recipe.to_text()), _Tally([])
         queue = claimed(range(len(self.stack)), parts.file, _say_waiting)
         with closing(queue):
@@ -206,17 +225,82 @@ class _Maker:
         except OSError as error:
             raise InputError(f"{target} cannot be written: {reason(error)}") from None
 
+    def _agree(self, parts: Parts, tally: _Tally, show: _OnSlice) -> None:
+        """The slices in order, some at a time, with predictions that go to the mean of their neighbors."""
+        import torch
+
+        from ..correspondence import neighbors
+        from ..film import FilmSettings, translate_sequence
+
+        count, preset, cut = len(self.stack), self.recipe.preset, self.cut
+        missing = next((index for index in range(count) if parts.canvas(index) is None), None)
+        if missing is None:
+            return
+        settings = FilmSettings(during=cut.together, consensus=0.0, reach=_REACH)
+        settings = settings if cut.at_once is None else replace(settings, window=cut.at_once)
+        # What is finished before it matters as far as the slices hold together.
+        first = max(0, missing - settings.reach)
+        picture = _picture(self.stack.picture(first))
+        fit = self.job.fit_of(picture, self._name)
+        arguments = self.job.arguments(picture, fit)
+        self.job.look_ahead(arguments["source"], self._name)
+        style = arguments["style"]
+
+        def canvases() -> Iterator[Tensor]:
+            for index in range(first, count):
+                yield fit.apply(_picture(self.stack.picture(index)).tensor("white"))[0]
+
+        def finished(index: int) -> Tensor | None:
+            found = parts.canvas(index)
+            return None if found is None else torch.from_numpy(found)
+
+        done = missing
+        show(done, self._name, None)
+        results = translate_sequence(
+            self.job.models.ddpm,
+            canvases(),
+            preset.build(self.job.models, self.recipe.to, self.recipe.from_, style),
+            replace(preset.sampler, restart_above=None, shared_noise=True),
+            self.recipe.seed,
+            film=settings,
+            link=lambda indices, frames: neighbors(len(frames), fit.canvas),
+            first=first,
+            finished=finished,
+            mask=arguments["mask"],
+            colors=style if preset.color_match else None,
+            on_step=lambda step: show(done, self._name, step),
+        )
+        for result in results:
+            picture, job = self._prepared(result.index)
+            canvas = result.picture[None]
+            if job is None:
+                parts.save(result.index, _levels(picture))
+            else:
+                about = {"source": fit.apply(picture.tensor("white")), "style": style}
+                tally.verdicts += [verdict for verdict in job.verdicts(canvas, about) if verdict is not None]
+                parts.save(result.index, _levels(job.finished(picture, fit, canvas)))
+            parts.keep_canvas(result.index, canvas[0].numpy())
+            done = result.index + 1
+            show(done, self._name, None)
+
     def _slice(self, index: int, on_step: Callable[[Step], None]) -> tuple[np.ndarray, Verdict | None]:
-        picture, job = _picture(self.stack.picture(index)), self.job
-        if self._options.masks is not None:
-            masked = _picture(self._options.masks.picture(index))
-            assert isinstance(picture, DeepPicture) and isinstance(masked, DeepPicture)
-            if not (masked.levels > 0).any() and self.recipe.size == "source":
-                return picture.levels, None
-            white = Image.fromarray((masked.levels > 0).astype(np.uint8) * 255)
-            job = replace(job, mask=Picture(white.convert("RGB")))
+        picture, job = self._prepared(index)
+        if job is None:
+            return _levels(picture), None
         made, verdict = job.translated(picture, self._name, on_step, first=index == 0)
-        return made.levels if isinstance(made, DeepPicture) else np.asarray(made.convert("RGB")), verdict
+        return _levels(made), verdict
+
+    def _prepared(self, index: int) -> tuple[AnyPicture, Job | None]:
+        """A slice, and what translates it; None if it is protected as a whole."""
+        picture = _picture(self.stack.picture(index))
+        if self._options.masks is None:
+            return picture, self.job
+        masked = self._options.masks.picture(index)
+        assert isinstance(masked, DeepPicture)
+        if not (masked.levels > 0).any() and self.recipe.size == "source":
+            return picture, None
+        white = Image.fromarray((masked.levels > 0).astype(np.uint8) * 255)
+        return picture, replace(self.job, mask=Picture(white.convert("RGB")))
 
     def _about(self, settings: str) -> About:
         from ..images.recipe import own_version
@@ -229,6 +313,13 @@ class _Maker:
 
 def _picture(found: Image.Image | DeepPicture) -> AnyPicture:
     return found if isinstance(found, DeepPicture) else Picture(found)
+
+
+def _levels(made: Image.Image | DeepPicture | Picture) -> np.ndarray:
+    """Levels, or colors of 8 bits."""
+    if isinstance(made, DeepPicture):
+        return made.levels
+    return np.asarray((made.rgb if isinstance(made, Picture) else made).convert("RGB"))
 
 
 def _say_waiting(count: int) -> None:

@@ -261,7 +261,8 @@ def translate(
             min=0,
             max=1,
             metavar="X",
-            help="How far frames are averaged along what moves, by default 1. More flickers less, and is softer.",
+            help="How far frames are averaged along what moves, by default 1, or slices of a volume with those beside "
+            "them while they are made, by default 0. More flickers less, and is softer.",
         ),
     ] = None,
     at_once: Annotated[
@@ -270,7 +271,7 @@ def translate(
             min=1,
             max=1000,
             metavar="N",
-            help="Frames translated together. Fewer need less memory. By default 8.",
+            help="Frames translated together, or slices with --consensus. Fewer need less memory. By default 8.",
         ),
     ] = None,
     slices: Annotated[
@@ -366,14 +367,22 @@ def translate(
         raise InputError("--variations goes without --with-labels: give each seed a run of its own")
     chosen_window = parse_window(window)
     picture = labels = stack = cut = None
-    options = StackOptions(Cut.parse(slices, axis, volume), size or "source", detail, keep_identity)
+    is_stack = not is_folder(source) and kind_of(source) is not None
+    options = StackOptions(
+        Cut.parse(slices, axis, volume),
+        size or "source",
+        detail,
+        keep_identity,
+        consensus=consensus or 0.0,
+        at_once=at_once,
+    )
     if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:
         raise InputError(f"--slices, --axis, and --volume are for DICOM and NIfTI files: {source} is none")
     some = None if frames is None else Range.parse(frames)
     sequence = find_sequence(source, as_, some, fps, output)
-    if sequence is None and (consensus is not None or at_once is not None):
+    if sequence is None and not is_stack and (consensus is not None or at_once is not None):
         name = "--at-once" if consensus is None else "--consensus"
-        raise InputError(f"{name} is for films and views: {source} is none")
+        raise InputError(f"{name} is for films, views, and volumes: {source} is none")
     results: list[Path] = []
     if sequence is not None:
         contradictions = {
@@ -579,7 +588,10 @@ def _translate_again(
     mask = _found(made, "mask", recipe.mask, mask)
     target.check_is_none_of({"style image": style, "mask": mask})
     stack = None
-    options = StackOptions(recipe.cut or Cut(), recipe.size, recipe.detail, keep_identity)
+    cut = recipe.cut or Cut()
+    options = StackOptions(
+        cut, recipe.size, recipe.detail, keep_identity, consensus=cut.together, at_once=cut.at_once
+    )
     if kind_of(source) is not None:
         stack = open_source(source, recipe.window or "auto", options)
         if not is_medical(target.path, source):

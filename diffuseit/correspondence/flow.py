@@ -19,7 +19,10 @@ RELATIVE, ABSOLUTE = 0.01, 0.5
 SIMILAR = 0.1
 """The mean difference of colors, of a range of 2, at which an estimated correspondence counts half."""
 
-CUT_BELOW = 0.25
+LEAST_SIDE = 12
+"""Pixels of the longer side, below which OpenCV finds no flow."""
+
+CUT_BELOW = 0.35
 """A new scene begins where the mean certainty of the pixels of two images is below this."""
 
 
@@ -61,8 +64,13 @@ def estimate_flow(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Return the flow of images [N, 3, H, W] in [-1, 1], forward and backward, each [N - 1, 2, H, W] on the CPU.
 
     It is estimated by dense inverse search (Kroeger et al. 2016), as OpenCV has it, with its preset "medium".
-    Raise `ModelError` without OpenCV (`diffuseit[film]`).
+    Raise `ModelError` without OpenCV (`diffuseit[film]`), and `InputError` for images below `LEAST_SIDE`.
     """
+    if max(frames.shape[-2:]) < LEAST_SIDE:
+        raise InputError(
+            f"the images have {frames.shape[-1]}x{frames.shape[-2]} pixels: "
+            f"optical flow needs a side of {LEAST_SIDE} or more"
+        )
     cv2 = _opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(0)

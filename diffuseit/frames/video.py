@@ -98,10 +98,8 @@ class Video:
             stream = _video_of(container, name)
             context = stream.codec_context
             _check_size(context.width, context.height, name)
-            claimed, sound = (
-                int(stream.frames),
-                tuple(each.codec_context.name for each in container.streams.audio),
-            )
+            claimed = int(stream.frames)
+            sound = tuple(each.codec_context.name for each in _sounds_of(container))
             rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
             found = 0
             for packet in container.demux(stream):
@@ -119,6 +117,8 @@ class Video:
             bits = max((part.bits for part in frame.format.components), default=_BITS)
             aspect = Fraction(stream.codec_context.sample_aspect_ratio or 1) or Fraction(1)
             notes = []
+            if len(sound) < len(container.streams.audio):
+                notes.append(f"{name} has sound of a kind that is not known, which is left out")
             if claimed > found:
                 notes.append(f"{name} is cut off: {found} of its {claimed} frames are there")
             if bits > _BITS:
@@ -275,11 +275,11 @@ class _Sound:
 
     def __init__(self, source: Any, output: Any):
         self._outputs = {}
-        for stream in source.streams.audio:
+        for stream in _sounds_of(source):
             added = self._outputs[stream.index] = output.add_stream_from_template(stream)
             if language := stream.metadata.get("language"):
                 added.metadata["language"] = language
-        self._packets = source.demux(*source.streams.audio)
+        self._packets = source.demux(*_sounds_of(source))
         self._output = output
         self._waiting: Any = None
 
@@ -404,6 +404,11 @@ def _video_of(container: Any, name: str) -> Any:
         ):
             return stream
     raise InputError(f"{name} has no frames: give a video file with pictures")
+
+
+def _sounds_of(container: Any) -> list[Any]:
+    """The streams with sound of a kind that is known."""
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
 
 
 def _check_size(width: int, height: int, name: str) -> None:

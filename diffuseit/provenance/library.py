@@ -49,7 +49,7 @@ def library() -> Any:
         import c2pa
     except (ImportError, OSError) as error:
         raise ModelError(
-            f"Signatures need the package c2pa-python: run `pip install 'diffuseit[provenance]'` ({error})"
+            f"Signatures need the package c2pa-python: run `pip install c2pa-python` ({error})"
         ) from None
     return c2pa
 

@@ -138,7 +138,7 @@ def _session(path: Path, inputs: set[str], outputs: set[str]) -> Any:
         import onnxruntime
     except (ImportError, OSError) as error:
         raise ModelError(
-            f"Watermarks need the package onnxruntime: run `pip install 'diffuseit[watermark]'` ({error})"
+            f"Watermarks need the package onnxruntime: run `pip install onnxruntime` ({error})"
         ) from None
     # The packages for Windows report to Microsoft by default.
     getattr(onnxruntime, "disable_telemetry_events", lambda: None)()

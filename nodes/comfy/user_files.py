@@ -26,6 +26,12 @@ def read_object(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def switch_setting(name: str, default: bool) -> bool:
+    """Return a switch of ComfyUI's settings; `default` if it is not there, or is no switch."""
+    value = read_object(user_file("comfy.settings.json")).get(name)
+    return value if isinstance(value, bool) else default
+
+
 def number_setting(name: str, default: float, low: float, high: float) -> float:
     """Return a number of ComfyUI's settings; `default` if it is not there, or not a number from `low` to `high`."""
     value = read_object(user_file("comfy.settings.json")).get(name)

@@ -151,3 +151,14 @@ def test_without_metadata_nothing_is_said(signing, start):
     assert Image.open(io.BytesIO(file.read_bytes())).info.keys() <= {"gamma", "srgb"}
     assert np.asarray(Image.open(file)).std() > 1
     assert not Path(signing / "none").exists()
+
+
+def test_a_setting_turns_the_marks_off(marking):
+    marking.post("/settings/DiffuseIT.Marks.Save", False)
+    try:
+        (file,), report = translated(marking)
+    finally:
+        marking.post("/settings/DiffuseIT.Marks.Save", True)
+    assert "turned off in the settings" in report
+    assert read_mark(file) is None and verify(file).signature == "absent"
+    assert "workflow" in Image.open(file).info

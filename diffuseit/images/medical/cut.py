@@ -1,4 +1,4 @@
-"""Which slices of a volume, or frames of a file, are translated."""
+"""Which slices of a volume, or frames of a file, are translated, and whether they are held together."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ _MOST = 10**9
 class Cut:
     """Slices from `first` up to, but not including, `end`, counted from 0; to the last one where `end` is None.
 
-    `plane` is that of the slices of a NIfTI volume, axial where it is None. `volume` is one of several, from 0 on.
+    `plane` is that of the slices of a NIfTI volume, axial where it is None. `volume` is one of several, from 0 on. If
+    `together` is not 0, slices are translated `at_once` (None: as many as a film's frames), and in each step the
+    predictions go so much (0 to 1) of the way to the mean of their neighbors. All slices have the same noise.
     """
 
     first: int = number(0, low=0, high=_MOST)
     end: int | None = number(None, low=1, high=_MOST)
     plane: Plane | None = None
     volume: int | None = number(None, low=0, high=_MOST)
+    together: float = number(0.0, low=0.0, high=1.0)
+    at_once: int | None = number(None, low=1, high=1000)
 
     def __post_init__(self) -> None:
         check(self)

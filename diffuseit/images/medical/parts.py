@@ -61,6 +61,24 @@ class Parts:
             raise InputError(f"{self.file(index)} is no slice of {size[1]}x{size[0]} pixels: remove it")
         return pixels
 
+    def keep_canvas(self, index: int, canvas: np.ndarray) -> None:
+        """Keep a slice [3, H, W] as the model made it: others are held together with it."""
+        with atomic_path(self._canvas(index)) as new, new.open("wb") as file:
+            np.save(file, canvas, allow_pickle=False)
+
+    def canvas(self, index: int) -> np.ndarray | None:
+        """Return what `keep_canvas` got; None if the slice is not there, or cannot be read."""
+        if not self.file(index).is_file():
+            return None
+        try:
+            found = np.load(self._canvas(index), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return found if found.ndim == 3 and found.dtype == np.float32 else None
+
+    def _canvas(self, index: int) -> Path:
+        return self.folder / f"{index:05d}-canvas.npy"
+
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

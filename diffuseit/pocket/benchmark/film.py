@@ -53,6 +53,7 @@ MOVING = ("source", "alone", "film", "film-estimated", "truth")
 """Rows of the moving picture."""
 
 _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
+_TURN = 12  # frames after which a motion turns back
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
 _BLOCK = 7  # pixels of the side of a block that is matched
 _FLAT = 0.03  # the deviation of luminance in [0, 1] in a block, below which there is nothing to match
@@ -95,6 +96,9 @@ WAYS: dict[str, Way] = {
 """Frames that are translated alone, with noise of their own and with the same noise; with the loss; with the consensus
 at the end, or in each step, or both (with the same noise, too); and by optical flow that is estimated."""
 
+OF_SLICES = {"same-near": Way(FilmSettings(consensus=0.0, reach=1), shared_noise=True)}
+"""Slices of a volume with the same noise that agree with those next to them in each step, as the command has them."""
+
 ROWS = ("source", "first", "truth", *WAYS)
 """The source; the translation of the first frame, repeated; the true film; and what is translated."""
 
@@ -115,7 +119,7 @@ def run_film(
 
     Raise `InputError` for rows that there are not.
     """
-    if lost := [row for row in rows if row not in ROWS]:
+    if lost := [row for row in rows if row not in (*ROWS, *OF_SLICES)]:
         raise InputError(f"no row is called {', '.join(lost)}: there are {', '.join(ROWS)}")
     console = console or Console()
     count = frames or FRAMES[kind]
@@ -177,13 +181,16 @@ def film_motion(seed: int, index: int, count: int) -> Motion:
     Things drift in the last two.
     """
     draws = uniforms(torch.tensor([seed + _MOTION_STREAM]), 6)[0].tolist()
-    time_ = torch.arange(count, device="cpu").float() - (count - 1) / 2
+    shot = min(count, _TURN)
+    # Long films go there and back again, so that the camera does not leave the world.
+    steps = torch.arange(count, device="cpu") % max(2 * (shot - 1), 1)
+    time_ = (shot - 1 - (steps - (shot - 1)).abs()).float() - (shot - 1) / 2
     still = torch.zeros(count, 2, device="cpu")
     right, forth = (1.0 if draw < 0.5 else -1.0 for draw in (draws[0], draws[3]))
     drift = (0.4 + 0.6 * draws[5]) * time_
     match index // 2 % 3:
         case 0:
-            pan = right * (1 + (draws[1] > 0.5)) * (time_ - time_[0] - count // 2)
+            pan = right * (1 + (draws[1] > 0.5)) * (time_ - time_[0] - shot // 2)
             return Motion(torch.stack([pan, 0 * pan], dim=1), 0 * time_, 0 * time_)
         case 1:
             pan = torch.stack(
@@ -324,7 +331,7 @@ class Translations:
         if row == "first":
             alone, seconds = self.made("alone")
             return alone[:1].expand_as(alone), seconds / len(alone)
-        way = WAYS[row]
+        way = (WAYS | OF_SLICES)[row]
         bare = replace(way, film=replace(way.film, consensus=0.0))
         if bare not in self._known:
             self._known[bare] = self._translated(bare)

@@ -18,7 +18,19 @@ from . import metrics
 from .film import SHOWN, Figures, Translations, networks
 from .tasks import draw_specs
 
-ROWS = ("source", "first", "truth", "alone", "same", "same-loss", "after", "during", "film", "same-film")
+ROWS = (
+    "source",
+    "first",
+    "truth",
+    "alone",
+    "same",
+    "same-loss",
+    "after",
+    "during",
+    "same-near",
+    "film",
+    "same-film",
+)
 
 _SWEPT = {"landscape": (0, 1, 4, 5), "animal": (6, 7, 8, 9)}
 """Columns of a geometry's parameters: the sun and a cloud; the floor, and the place and the size of an animal."""

@@ -5,6 +5,7 @@ import { app } from "../../../../scripts/app.js";
 const SHOW = "DiffuseIT.Live.Show";
 const LOG_SCALE = "DiffuseIT.Live.LogScale";
 const THROTTLE = "DiffuseIT.Live.Throttle"; // nodes/live.py reads it
+const MARKS = "DiffuseIT.Marks.Save"; // nodes/save_signed.py reads it
 
 /** @type {Set<() => void>} */
 const listeners = new Set();
@@ -25,6 +26,15 @@ export function onSettingsChange(listener) {
 
 /** For `app.registerExtension`. ComfyUI shows the last entry first. */
 export const SETTINGS = [
+  {
+    id: MARKS,
+    category: ["DiffuseIT", "Saved images", "Marks"],
+    name: "Marks in saved images",
+    tooltip:
+      "Off: DiffuseIT Save Signed Image writes no mark and no signature, whatever its widgets say. The workflow stays.",
+    type: "boolean",
+    defaultValue: true,
+  },
   {
     id: THROTTLE,
     category: ["DiffuseIT", "Runs", "Throttle"],
