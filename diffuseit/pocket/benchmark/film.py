@@ -150,7 +150,8 @@ def run_film(
         with atomic_path(output / f"{kind}.md") as path:
             path.write_text(text)
         save_sheet({row: _picked(parts) for row, parts in shown.items()}, output / f"{kind}.png", scale=2)
-        save_moving({row: shown[row] for row in shown if row in MOVING}, output / f"{kind}.webp")
+        moving = {row: shown[row] for row in shown if row in MOVING}
+        save_moving(moving or shown, output / f"{kind}.webp")
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report
 
