@@ -49,9 +49,10 @@ FRAMES = {"film": 12, "views": 5, "volume": 8}
 SHOWN = 3
 """Sequences in the sheet and in the moving picture."""
 
-MOVING = ("source", "alone", "film", "film-estimated", "truth")
-"""Rows of the moving picture."""
+MOVING = ("source", "alone", "film-estimated", "truth")
+"""Rows of the moving picture, which shows the first `_MOVING_FRAMES` images of each sequence."""
 
+_MOVING_FRAMES = 8
 _MOTION_STREAM = 1 << 60  # so that motions have nothing to do with the scenes
 _TURN = 12  # frames after which a motion turns back
 _BASELINE = 3.0  # pixels that the nearest things move from one view to the next
@@ -149,7 +150,8 @@ def run_film(
         with atomic_path(output / f"{kind}.md") as path:
             path.write_text(text)
         save_sheet({row: _picked(parts) for row, parts in shown.items()}, output / f"{kind}.png", scale=2)
-        save_moving({row: shown[row] for row in shown if row in MOVING}, output / f"{kind}.webp")
+        moving = {row: shown[row] for row in shown if row in MOVING}
+        save_moving(moving or shown, output / f"{kind}.webp")
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report
 
@@ -293,7 +295,7 @@ def save_moving(shown: dict[str, list[Tensor]], path: Path, scale: int = 2) -> N
     """Save an animation: the sequences one below the other, their rows side by side."""
     names = list(shown)
     images = []
-    for at in range(len(shown[names[0]][0])):
+    for at in range(min(len(shown[names[0]][0]), _MOVING_FRAMES)):
         tiles = torch.cat(
             [torch.cat([sequence[at] for sequence in shown[name]], dim=-2) for name in names], dim=-1
         )
