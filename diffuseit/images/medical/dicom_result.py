@@ -184,8 +184,11 @@ def _identifiers(source: Any, result: Any, about: About, capture: bool, bits: in
     result.InstanceCreationDate = result.ContentDate = result.SeriesDate = now.strftime("%Y%m%d")
     result.InstanceCreationTime = result.ContentTime = result.SeriesTime = now.strftime("%H%M%S")
     result.TimezoneOffsetFromUTC = "+0000"
+    # Empty where nobody knows the part of the body, and not there where it is no paired one.
     if not any(keyword in result for keyword in ("Laterality", "ImageLaterality", "BodyPartExamined")):
         result.Laterality = ""
+    elif result.get("BodyPartExamined") and not result.get("Laterality"):
+        result.pop("Laterality", None)
     if "InstanceNumber" not in result:
         result.InstanceNumber = 1
     if "Modality" not in result:
