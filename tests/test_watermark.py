@@ -118,7 +118,7 @@ def test_an_identifier_is_hidden_and_read_again(networks, size):
     marked = watermark.Encoder.load().mark(image, identifier)
     decoder = watermark.Decoder.load()
     assert marked.size == size and decoder.read(marked) == identifier
-    assert np.abs(np.asarray(marked).astype(int) - np.asarray(image)).max() <= 12
+    assert np.abs(np.asarray(marked).astype(int) - np.asarray(image)).max() <= 16  # 10 of 255, and what resizing adds
     assert decoder.read(marked.resize((size[0] // 2, size[1] // 2))) == identifier
     assert decoder.read(image) is None
 
@@ -157,7 +157,7 @@ def test_what_is_missing_is_told_before_the_work(networks, command, monkeypatch)
     assert "images of 8 bits" in command(*arguments, "deep.png", code=2).stderr
     (networks / "encoder_Q.onnx").unlink()
     message = command(*arguments, "photo.png", code=2).stderr
-    assert "diffuseit models download trustmark-q-encoder" in message
+    assert "diffuseit models download trustmark-hide" in message
     (networks / "encoder_Q.onnx").write_text("a network")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "pip install onnxruntime" in command(*arguments, "photo.png", code=2).stderr

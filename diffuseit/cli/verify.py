@@ -38,7 +38,7 @@ def verify(
 ) -> None:
     """Say what the marks of images say: the signature, the kind of image, what it was made of, and the settings.
 
-    A watermark is looked for if `trustmark-q-decoder` of `diffuseit models` is there.
+    A watermark is looked for if `trustmark-read` of `diffuseit models` is there.
 
     The exit code is 0 if every FILE is signed and unchanged (and made of --source), 1 if one was changed after signing
     or is not shown to be made of --source, 2 if one cannot be read or c2pa-python is missing, else 3: one is unsigned.

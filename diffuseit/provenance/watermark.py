@@ -22,7 +22,7 @@ from ..models.hub.catalog import entry_named, find_model, require_models
 from ..schema import printable
 from . import bch
 
-ENCODER, DECODER = "trustmark-q-encoder", "trustmark-q-decoder"
+ENCODER, DECODER = "trustmark-hide", "trustmark-read"
 """Their names in the catalog."""
 
 ALGORITHM = "com.adobe.trustmark.Q"
