@@ -114,12 +114,12 @@ CHECK = "00011001010110111101001101100001000"
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (700, 300), (100, 900)])
 def test_an_identifier_is_hidden_and_read_again(networks, size):
     image = Image.new("RGB", size, (120, 130, 110))
-    identifier = watermark.new_identifier()
+    # A given one: the mean of the bits, which is taken off the pattern, decides how much levels change.
+    identifier = WORD
     marked = watermark.Encoder.load().mark(image, identifier)
     decoder = watermark.Decoder.load()
     assert marked.size == size and decoder.read(marked) == identifier
-    # The stand-in changes levels by 10, and resizing adds to that.
-    assert np.abs(np.asarray(marked).astype(int) - np.asarray(image)).max() <= 16
+    assert np.abs(np.asarray(marked).astype(int) - np.asarray(image)).max() <= 12
     assert decoder.read(marked.resize((size[0] // 2, size[1] // 2))) == identifier
     assert decoder.read(image) is None
 
