@@ -28,7 +28,7 @@ class Correspondences(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        reach, window = (bounds_of(FilmSettings, name) for name in ("reach", "window"))
+        bounds = {name: bounds_of(FilmSettings, name) for name in ("during", "consensus", "reach", "window")}
         return io.Schema(
             node_id="DiffuseITCorrespondences",
             display_name="DiffuseIT Correspondences",
@@ -54,8 +54,8 @@ class Correspondences(io.ComfyNode):
                 io.Float.Input(
                     "during",
                     default=DEFAULTS.during,
-                    min=0.0,
-                    max=1.0,
+                    min=bounds["during"].low,
+                    max=bounds["during"].high,
                     step=0.05,
                     round=0.001,
                     tooltip="How far the images agree in each step. Up: less flicker, and details that hold. 0: off.",
@@ -63,8 +63,8 @@ class Correspondences(io.ComfyNode):
                 io.Float.Input(
                     "consensus",
                     default=DEFAULTS.consensus,
-                    min=0.0,
-                    max=1.0,
+                    min=bounds["consensus"].low,
+                    max=bounds["consensus"].high,
                     step=0.05,
                     round=0.001,
                     tooltip="How far the finished images are averaged along what moves. Up: less flicker, softer. "
@@ -73,16 +73,16 @@ class Correspondences(io.ComfyNode):
                 io.Int.Input(
                     "reach",
                     default=DEFAULTS.reach,
-                    min=int(reach.low),
-                    max=int(reach.high),
+                    min=int(bounds["reach"].low),
+                    max=int(bounds["reach"].high),
                     tooltip="How many images before and after an image count. Up: steadier over a longer time, "
                     "softer.",
                 ),
                 io.Int.Input(
                     "window",
                     default=DEFAULTS.window,
-                    min=int(window.low),
-                    max=int(window.high),
+                    min=int(bounds["window"].low),
+                    max=int(bounds["window"].high),
                     tooltip="How many images are translated together. Up: more memory, hardly another result.",
                 ),
                 OPTICAL_FLOW.Input(

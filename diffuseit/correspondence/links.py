@@ -53,6 +53,9 @@ class Correspondence:
 
     def to(self, like: Tensor) -> "Correspondence":
         """Return the correspondences with the device and dtype of a tensor."""
+        # Each step asks for this, and a new one would check all values again.
+        if self.position.device == like.device and self.position.dtype == like.dtype:
+            return self
         return Correspondence(self.image, self.other, self.position.to(like), self.certainty.to(like))
 
     def keep(self, wanted: Callable[[int, int], bool]) -> "Correspondence":

@@ -30,6 +30,7 @@ from .compute import Cost, Passes, costs, counted, multiply_adds
 from .contenders import KINDS, Contender, Kind, contenders, reference
 from .metrics import edge_f1, ssim
 from .pareto import save_pareto
+from .report import save_report
 from .run import BATCH, measure, references, translate_tasks
 from .tasks import Tasks, build_tasks, draw_specs
 
@@ -245,10 +246,7 @@ def _sha256_of_row(row: dict[str, Any]) -> str:
 
 
 def _save(output: Path, report: dict[str, Any], text: str, pictures: dict[str, Tensor], tasks: Tasks) -> None:
-    with atomic_path(output / "methods.json") as path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
-    with atomic_path(output / "methods.md") as path:
-        path.write_text(text)
+    save_report(output, "methods", report, text)
     for kind in KINDS:
         rows = [row for row in report["rows"] if row["kind"] == kind]
         if rows:

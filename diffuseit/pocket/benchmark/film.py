@@ -4,7 +4,6 @@ The exact correspondences are known from the renderer, and none of the figures u
 proves nothing: a film that repeats its first frame has nearly none. It is read beside the SSIM to the true film.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +36,7 @@ from ..world.render import sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
 from . import metrics
 from .processes import each
+from .report import save_report
 from .tasks import Spec, draw_specs, prompt
 
 Kind = Literal["film", "views", "volume"]
@@ -144,11 +144,7 @@ def run_film(
     text = markdown(report)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        with atomic_path(output / f"{kind}.json") as path:
-            path.write_text(json.dumps(report, indent=1) + "\n")
-        with atomic_path(output / f"{kind}.md") as path:
-            path.write_text(text)
+        save_report(output, kind, report, text)
         save_sheet({row: _picked(parts) for row, parts in shown.items()}, output / f"{kind}.png", scale=2)
         moving = {row: shown[row] for row in shown if row in MOVING}
         save_moving(moving or shown, output / f"{kind}.webp")

@@ -5,7 +5,6 @@ to make do, and tested on renders of B that it has not seen. The recovered gap i
 labeled images of B a training set gets: (mIoU - mIoU of A) / (mIoU of B - mIoU of A).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...evaluation.registration import register
-from ...files.atomic import atomic_path
 from ...images.color import match_colors_batch
 from ...images.sheet import save_sheet
 from ...presets import IMAGE_DEFAULT, PRESETS, TEXT_DEFAULT
@@ -28,6 +26,7 @@ from ..world.render import DOMAINS, SEGMENTS, STYLES, render, sample_geometry, s
 from ..world.seeds import HELD_OUT, TUNING
 from .metrics import Interval
 from .processes import each
+from .report import save_report
 from .run import BATCH, translate_tasks
 from .segmenter import confusion, mean_iou, train_segmenter
 from .tasks import Spec, Tasks, build_tasks
@@ -111,10 +110,7 @@ def run_labels(
     text = markdown(report)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in (("labels.json", json.dumps(report, indent=1) + "\n"), ("labels.md", text)):
-            with atomic_path(output / name) as path:
-                path.write_text(content)
+        save_report(output, "labels", report, text)
         columns = [row for row in wanted if row != "jitter"]
         save_sheet(dict(zip(columns, torch.stack(shown, 1), strict=True)), output / "labels.png")
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,6 @@ The pocket U-Net has seen whole scenes at 64x64 only, so rows in which it sees t
 worst here.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from rich.console import Console
 from torch import Tensor
 
 from ...errors import InputError
-from ...files.atomic import atomic_path
 from ...images.full_size import fit_of, restore
 from ...images.resize import resize
 from ...images.sheet import save_sheet
@@ -27,6 +25,7 @@ from ..models import pocket_judge, pocket_models
 from ..world.render import SIZE, View
 from ..world.seeds import HELD_OUT, TUNING
 from .metrics import wilson_interval
+from .report import save_report
 from .run import BATCH, against_truth, translate_tasks, with_interval
 from .tasks import Tasks, build_tasks, draw_specs, render_specs
 
@@ -100,12 +99,8 @@ def run_large(
     text = markdown(report)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         name = f"large_{view.size}"
-        with atomic_path(output / f"{name}.json") as path:
-            path.write_text(json.dumps(report, indent=1) + "\n")
-        with atomic_path(output / f"{name}.md") as path:
-            path.write_text(text)
+        save_report(output, name, report, text)
         columns = {"source": source[:SHOWN], **shown, "truth": truth[:SHOWN]}
         save_sheet(columns, output / f"{name}.png", scale=1)
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)

@@ -33,6 +33,7 @@ from ...schema import to_json
 from ..latent import PocketLatent, flow_sigmas, pocket_latent
 from ..models import pocket_judge, pocket_models
 from ..world.seeds import HELD_OUT, TUNING
+from .report import save_report
 from .run import BATCH, measure, references, translate_tasks, with_interval
 from .tasks import Tasks, build_tasks, draw_specs
 
@@ -237,10 +238,7 @@ def run_latent(
     text = markdown(report)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
-        with atomic_path(output / "latent.json") as path:
-            path.write_text(json.dumps(report, indent=1) + "\n")
-        with atomic_path(output / "latent.md") as path:
-            path.write_text(text)
+        save_report(output, "latent", report, text)
         save_sheet({**shown, "ground truth": tasks.truth[:SHOWN]}, output / "latent.png", scale=2)
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report

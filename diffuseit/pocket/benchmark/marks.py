@@ -18,7 +18,6 @@ from PIL import Image, PngImagePlugin
 from rich.console import Console
 
 from ...errors import InputError, ModelError
-from ...files.atomic import atomic_path
 from ...images import marks
 from ...images.io import read_mark, read_picture, read_text, save_picture, to_pil
 from ...images.metadata import file_options
@@ -28,6 +27,7 @@ from ...provenance.verify import verify
 from ...provenance.watermark import Decoder, Encoder, new_identifier
 from ..world.render import STYLES, render, sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
+from .report import save_report
 
 FORMATS = (".png", ".jpg", ".webp")
 SCALE = 4
@@ -74,10 +74,7 @@ def run_marks(
     text = markdown(report)
     console.print(text, highlight=False, markup=False)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in (("marks.json", json.dumps(report, indent=1) + "\n"), ("marks.md", text)):
-            with atomic_path(output / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        save_report(output, "marks", report, text)
     return report
 
 

@@ -6,7 +6,6 @@ anything. All of these count as failed. Whether a result within a domain failed 
 that the verdict asks: of the source's geometry in all styles, the nearest must be that in the target style.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from ...evaluation.measure import Wanted
 from ...evaluation.outlook import too_far
 from ...evaluation.statistics import wilson_interval
 from ...evaluation.verdict import verdict
-from ...files.atomic import atomic_path
 from ...images.sheet import save_sheet
 from ...presets import PRESETS, at_strength
 from ..models import pocket_models
@@ -30,6 +28,7 @@ from ..witnesses import pocket_target, pocket_witnesses
 from ..world.render import DOMAINS, STYLES, render, sample_geometry
 from ..world.seeds import HELD_OUT, TUNING
 from .metrics import mae
+from .report import save_report
 from .run import BATCH, SHEET_ROWS, translate_tasks
 from .tasks import Spec, Tasks, build_tasks, draw_specs, prompt
 
@@ -86,10 +85,7 @@ def run_verdict(
     text = markdown(report)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in (("verdict.json", json.dumps(report, indent=1) + "\n"), ("verdict.md", text)):
-            with atomic_path(output / name) as path:
-                path.write_text(content)
+        save_report(output, "verdict", report, text)
         save_sheet(shown, output / "verdict.png")
         console.print(f"Saved {output}", markup=False, highlight=False, soft_wrap=True)
     return report
