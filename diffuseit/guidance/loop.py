@@ -104,12 +104,11 @@ def sample(
     """Translate `source` [B, 3, H, W] in [-1, 1]; the last step's `pred_xstart` is the result.
 
     Image i of the batch at `seed` equals a single run at `seed + i` (with `shared_noise`, at `seed`, as long as no loss
-    joins the images). `rng` replaces the seeded one. `x_start`, in the
-    backbone's space, replaces the first x_t that would be drawn. Where `mask`
-    [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back in every step (Avrahami et al. 2022,
-    arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps (0: never) `Step.shares` are
-    measured, which leaves the image as it is. `allow_unguided` permits an empty `losses`, which is SDEdit.
-    In each step, `agree` replaces the predictions of the batch before the losses see them.
+    joins the images). `rng` replaces the seeded one. `x_start`, in the backbone's space, replaces the first x_t that
+    would be drawn. Where `mask` [1 or B, 1, H, W] in [0, 1] is 0, the source survives exactly; it is put back in every
+    step (Avrahami et al. 2022, arXiv 2111.14818). `options` say how the machine is used. Every `measure_every` steps
+    (0: never) `Step.shares` are measured, which leaves the image as it is. `allow_unguided` permits an empty `losses`,
+    which is SDEdit. In each step, `agree` replaces the predictions of the batch before the losses see them.
 
     Raise `InputError` before heavy work if the run cannot work, and `DivergedError` if a value is not finite.
     """

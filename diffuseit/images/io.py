@@ -267,10 +267,9 @@ def save_picture(
     PNG and TIFF files hold all levels of a picture of more than 8 bits (`DeepPicture.save`), others its window.
 
     `text` (ASCII) or `graph`, and `mark` go into the file's metadata where the format can hold them (`file_options`).
-    Transparency
-    is kept where the format has it, else the image is laid on white. `finish` gets the finished file and the extension
-    (lower case), before the file gets its name. Raise `InputError` if the file cannot be written,
-    and `FileExistsError` if `overwrite` is false and it exists.
+    Transparency is kept where the format has it, else the image is laid on white. `finish` gets the finished file and
+    the extension (lower case), before the file gets its name. Raise `InputError` if the file cannot be written, and
+    `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
     check_writable(path)
