@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
 from itertools import islice, takewhile
@@ -24,13 +24,14 @@ from ..frames.unfinished import Unfinished
 from ..frames.video import DEFAULT_RATE, SUFFIXES, WRITTEN, Video, check_video, save_video
 from ..frames.views import Views
 from ..images import marks
-from ..images.choices import Folder
 from ..images.io import Picture, check_writable_folder, read_mark, save_picture
 from ..images.medical.kinds import kind_of
 from ..schema import to_json
 from . import console
+from .command import Command
 from .options import is_folder
 from .output import folder_for, result_names, taken, target_for
+from .signing import credential_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,13 +44,51 @@ if TYPE_CHECKING:
 AnySequence = Animation | Video | FrameFolder | Views
 
 
-def find_sequence(
-    source: Path, kind: Folder | None, frames: Range | None, fps: float | None, output: Path | None
-) -> AnySequence | None:
-    """Return the frames in `source`, None if it is an image, or a folder of images that are to be translated alone.
+def translate_film(command: Command, sequence: AnySequence) -> None:
+    """Translate the frames of a sequence. Raise `InputError` for what cannot be."""
+    source = command.source
+    contradictions = {
+        "--variations": command.variations > 1,
+        "--with-labels": command.with_labels is not None,
+        "--shard": command.part.of > 1,
+        "--window": command.window != "auto",
+        "--sign": command.signing.sign,
+        "several texts": command.in_styles,
+        "--engine ray": command.engine == "ray",
+        "--watermark": command.watermark,
+        "a mask in NIfTI": command.mask is not None and kind_of(command.mask) == "NIfTI",
+    }
+    if refused := [name for name, there in contradictions.items() if there]:
+        raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
+    numbers = (command.film.frames or Range()).within(sequence.count, str(source))
+    target = target_of(sequence, source, command.output)
+    credential_for(command.signing, [])
+
+    job = command.request(command.size or "source").jobs(target.path.parent)[None]
+
+    from ..film import FilmSettings
+    from ..images.recipe import FileRef
+
+    if not is_folder(source):
+        job = replace(job, recipe=replace(job.recipe, source=FileRef.of(source, target.path.parent)))
+    settings, (*_, consensus, at_once) = FilmSettings(), command.film
+    settings = replace(
+        settings,
+        during=settings.during * (1 if consensus is None else consensus),
+        consensus=settings.consensus if consensus is None else consensus,
+        window=settings.window if at_once is None else at_once,
+    )
+    film = FilmJob(job, sequence, numbers, target, settings)
+    film.check()
+    film.run()
+
+
+def find_sequence(command: Command) -> AnySequence | None:
+    """Return the frames in SOURCE, None if it is an image, or a folder of images that are to be translated alone.
 
     Raise `InputError` for frames that cannot be used, and for options of the command line that contradict them.
     """
+    source, (kind, frames, fps, *_) = command.source, command.film
     rate = DEFAULT_RATE if fps is None else Fraction(fps).limit_denominator(1001)
     found: AnySequence | None = None
     if kind == "images":
@@ -65,7 +104,7 @@ def find_sequence(
         raise InputError(f"{source} is no folder: --as views takes one with images and their poses")
     elif source.suffix.lower() in SUFFIXES:
         found = Video.open(source)
-    elif kind_of(source) is None and _moves(source, output):
+    elif kind_of(source) is None and _moves(source, command.output):
         found = Animation.open(source)
     if found is None and (kind == "film" or frames is not None):
         raise InputError(f"{source} is one image: --frames and --as film take a film, or a folder of frames")
