@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -149,7 +150,7 @@ class Correspondences(io.ComfyNode):
                     given_flow(flow_backward, "flow_backward", images),
                 )
             elif optical_flow is not None:
-                found = from_flow(*flow_of(optical_flow, images))
+                found = link_estimated(images, partial(flow_of, optical_flow))
             else:
                 found = estimated(images)
         if cuts := scene_cuts(found):
