@@ -95,8 +95,8 @@ class Correspondences(io.ComfyNode):
                 io.Image.Input(
                     "flow_forward",
                     optional=True,
-                    tooltip="The flow itself, from 3D software: how many pixels each pixel moves to the next image, to "
-                    "the right (red) and down (green). Needs flow_backward too.",
+                    tooltip="The flow itself, from DiffuseIT Load Flow: how many pixels each pixel moves to the next "
+                    "image, to the right (red) and down (green). Needs flow_backward too.",
                 ),
                 io.Image.Input(
                     "flow_backward",
