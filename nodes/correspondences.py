@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,8 +95,8 @@ class Correspondences(io.ComfyNode):
                 io.Image.Input(
                     "flow_forward",
                     optional=True,
-                    tooltip="The flow itself, from 3D software: how many pixels each pixel moves to the next image, to "
-                    "the right (red) and down (green). Needs flow_backward too.",
+                    tooltip="The flow itself, from DiffuseIT Load Flow: how many pixels each pixel moves to the next "
+                    "image, to the right (red) and down (green). Needs flow_backward too.",
                 ),
                 io.Image.Input(
                     "flow_backward",
@@ -149,7 +150,7 @@ class Correspondences(io.ComfyNode):
                     given_flow(flow_backward, "flow_backward", images),
                 )
             elif optical_flow is not None:
-                found = from_flow(*flow_of(optical_flow, images))
+                found = link_estimated(images, partial(flow_of, optical_flow))
             else:
                 found = estimated(images)
         if cuts := scene_cuts(found):

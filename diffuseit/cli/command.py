@@ -29,6 +29,7 @@ class FilmOptions(NamedTuple):
     fps: float | None = None
     consensus: float | None = None
     at_once: int | None = None
+    flow: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Command:
 
     def check_still(self) -> None:
         """Raise `InputError` for options of sequences, for a SOURCE that is no sequence and no volume."""
+        if self.film.flow is not None:
+            raise InputError(f"--flow is for films and views: {self.source} is none")
         if not is_folder(self.source) and kind_of(self.source) is not None:
             return
         for name, given in (("--consensus", self.film.consensus), ("--at-once", self.film.at_once)):

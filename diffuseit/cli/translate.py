@@ -266,6 +266,14 @@ def translate(
             help="Frames translated together, or slices with --consensus. Fewer need less memory. By default 8.",
         ),
     ] = None,
+    flow: Annotated[
+        str | None,
+        _film(
+            metavar="dis|raft|DIR",
+            help="How it is known what moves: estimated by OpenCV (dis, the default) or by the network RAFT, or from "
+            "files of 3D software (.flo, or OpenEXR with Blender's Vector pass). Views with depth maps need none.",
+        ),
+    ] = None,
     slices: Annotated[
         str | None,
         _medical(
@@ -395,7 +403,7 @@ def translate(
         watermark=watermark,
         engine=engine,
         workers=workers,
-        film=FilmOptions(as_, None if frames is None else Range.parse(frames), fps, consensus, at_once),
+        film=FilmOptions(as_, None if frames is None else Range.parse(frames), fps, consensus, at_once, flow),
         cut=Cut.parse(slices, axis, volume),
         keep_identity=keep_identity,
         request=request,

@@ -1,4 +1,4 @@
-"""OpenEXR files to arrays, one for each channel, through the OpenEXR library (the extra `diffuseit[scientific]`)."""
+"""OpenEXR files to arrays and back, one for each channel, through the library OpenEXR (`diffuseit[scientific]`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -58,6 +58,11 @@ class _Box:
             slice(self.top - canvas.top, self.bottom - canvas.top),
             slice(self.left - canvas.left, self.right - canvas.left),
         )
+
+
+def is_exr(path: Path) -> bool:
+    """Whether the name is that of an OpenEXR file."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def is_there() -> bool:
@@ -114,6 +119,30 @@ def read_exr(path: Path) -> dict[str, np.ndarray]:
     return channels
 
 
+def exr_attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes in the header of the first part, as the library gives them: texts, numbers, and tuples.
+
+    Raise `InputError` as `read_exr` does.
+    """
+    return dict(_parts(path)[0].header)
+
+
+def write_exr(path: Path, channels: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
+    """Write channels [H, W] of float16 or float32 by name, compressed without loss (ZIP).
+
+    Attributes are numbers, tuples of numbers, and texts. Raise `OSError` if the file cannot be written.
+    """
+    library = _library()
+    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
+    with _quiet():
+        try:
+            library.File(header, {name: np.ascontiguousarray(each) for name, each in channels.items()}).write(
+                str(path)
+            )
+        except Exception as error:
+            raise OSError(f"the library OpenEXR fails: {shown(str(error), 100)}") from None
+
+
 @dataclass(frozen=True)
 class _Part:
     """What the header says of a part of flat pixels. `number` counts from 0."""
@@ -123,6 +152,7 @@ class _Part:
     channels: tuple[str, ...]
     data: _Box
     display: _Box
+    header: Mapping[str, Any]
 
 
 def _parts(path: Path) -> list[_Part]:
@@ -158,7 +188,7 @@ def _parts(path: Path) -> list[_Part]:
                 )
         if min(data.common(display).size) <= 0:
             raise InputError(f"{name} has no pixels in its display window: save it again")
-        parts.append(_Part(number, part, names, data, display))
+        parts.append(_Part(number, part, names, data, display, header))
     if not parts:
         raise InputError(f"{name} has deep pixels alone, which are not read: flatten it, and save it again")
     if len(parts) < len(headers):
