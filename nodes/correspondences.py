@@ -95,8 +95,8 @@ class Correspondences(io.ComfyNode):
                 io.Image.Input(
                     "flow_forward",
                     optional=True,
-                    tooltip="The flow itself, from 3D software: how many pixels each pixel moves to the next image, to "
-                    "the right (red) and down (green). Needs flow_backward too.",
+                    tooltip="The flow itself, from DiffuseIT Load Flow: how many pixels each pixel moves to the next "
+                    "image, to the right (red) and down (green). Needs flow_backward too.",
                 ),
                 io.Image.Input(
                     "flow_backward",
@@ -164,8 +164,11 @@ def estimated(images: Tensor) -> Correspondence:
     """Return the correspondences by OpenCV's flow. Raise `InputError` without OpenCV."""
     try:
         return link_estimated(images)
-    except ModelError as error:
-        raise InputError(f"{error}, or connect Load Optical Flow Model to optical_flow") from None
+    except ModelError:
+        raise InputError(
+            "optical flow needs OpenCV: install the package opencv-python-headless in ComfyUI's Python, or connect "
+            "Load Optical Flow Model to optical_flow"
+        ) from None
 
 
 def given_flow(image: Tensor | None, name: str, images: Tensor) -> Tensor:
