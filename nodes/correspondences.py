@@ -164,8 +164,11 @@ def estimated(images: Tensor) -> Correspondence:
     """Return the correspondences by OpenCV's flow. Raise `InputError` without OpenCV."""
     try:
         return link_estimated(images)
-    except ModelError as error:
-        raise InputError(f"{error}, or connect Load Optical Flow Model to optical_flow") from None
+    except ModelError:
+        raise InputError(
+            "optical flow needs OpenCV: install the package opencv-python-headless in ComfyUI's Python, or connect "
+            "Load Optical Flow Model to optical_flow"
+        ) from None
 
 
 def given_flow(image: Tensor | None, name: str, images: Tensor) -> Tensor:
