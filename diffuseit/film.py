@@ -7,6 +7,7 @@ in windows, so memory does not grow with its length.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 import torch
@@ -22,6 +23,7 @@ from .correspondence import (
     scene_cuts,
 )
 from .correspondence.links import joined
+from .correspondence.raft import Estimator, network_flow
 from .correspondence.warp import check_images
 from .errors import InputError
 from .guidance.loop import Agree, Step
@@ -42,6 +44,12 @@ indices are those of the frames in the sequence."""
 def link_by_flow(indices: range, frames: Tensor) -> Correspondence:
     """Return the correspondences of neighbors by estimated optical flow."""
     return link_estimated(frames)
+
+
+def link_by_network(estimate: Estimator, device: torch.device) -> Link:
+    """Return the `link` by the flow of a network such as RAFT (`correspondence.raft.load_raft`) on `device`."""
+    flow = partial(network_flow, estimate, device=device)
+    return lambda indices, frames: link_estimated(frames, flow)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ MODULES = (
     "schedule",
     "options",
     "correspondences",
+    "load_flow",
     "preset",
     "save_preset",
     "sampler",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,8 +95,8 @@ class Correspondences(io.ComfyNode):
                 io.Image.Input(
                     "flow_forward",
                     optional=True,
-                    tooltip="The flow itself, from 3D software: how many pixels each pixel moves to the next image, to "
-                    "the right (red) and down (green). Needs flow_backward too.",
+                    tooltip="The flow itself, from DiffuseIT Load Flow: how many pixels each pixel moves to the next "
+                    "image, to the right (red) and down (green). Needs flow_backward too.",
                 ),
                 io.Image.Input(
                     "flow_backward",
@@ -149,7 +150,7 @@ class Correspondences(io.ComfyNode):
                     given_flow(flow_backward, "flow_backward", images),
                 )
             elif optical_flow is not None:
-                found = from_flow(*flow_of(optical_flow, images))
+                found = link_estimated(images, partial(flow_of, optical_flow))
             else:
                 found = estimated(images)
         if cuts := scene_cuts(found):
@@ -163,8 +164,11 @@ def estimated(images: Tensor) -> Correspondence:
     """Return the correspondences by OpenCV's flow. Raise `InputError` without OpenCV."""
     try:
         return link_estimated(images)
-    except ModelError as error:
-        raise InputError(f"{error}, or connect Load Optical Flow Model to optical_flow") from None
+    except ModelError:
+        raise InputError(
+            "optical flow needs OpenCV: install the package opencv-python-headless in ComfyUI's Python, or connect "
+            "Load Optical Flow Model to optical_flow"
+        ) from None
 
 
 def given_flow(image: Tensor | None, name: str, images: Tensor) -> Tensor:

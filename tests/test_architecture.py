@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "files": ("errors",),
     "shards": ("errors", "schema"),
     "models": ("errors", "schema", "files"),
-    "correspondence": ("errors", "schema"),
+    "correspondence": ("errors", "schema", "models"),
     "losses": ("errors", "schema", "models", "correspondence"),
     "methods": ("errors", "schema", "models", "losses.base"),
     "performance": ("errors", "schema", "models", "losses"),

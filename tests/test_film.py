@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,13 +20,16 @@ from diffuseit.correspondence import (
     scene_cuts,
     warp,
 )
-from diffuseit.errors import InputError
-from diffuseit.film import FilmSettings, Frame, translate_sequence
+from diffuseit.correspondence.links import grid
+from diffuseit.correspondence.raft import load_raft
+from diffuseit.errors import InputError, ModelError
+from diffuseit.film import FilmSettings, Frame, link_by_network, translate_sequence
 from diffuseit.guidance.loop import sample
 from diffuseit.guidance.settings import SamplerSettings
 from diffuseit.losses import BoundLoss, ColorStatisticsLoss, CorrespondenceLoss, bind
 from diffuseit.losses.correspondence import correspondence_loss
 from diffuseit.models.base import Backbone
+from diffuseit.models.hub.catalog import entry_named
 from diffuseit.pocket.world.canvas import Motion
 from diffuseit.pocket.world.moving import shoot
 from diffuseit.pocket.world.render import sample_geometry
@@ -159,6 +163,49 @@ def test_images_too_small_for_flow_are_refused() -> None:
     pytest.importorskip("cv2")
     with pytest.raises(InputError, match="8x8 pixels"):
         link_estimated(torch.zeros(2, 3, 8, 8))
+
+
+def test_the_flow_of_a_network_is_in_pixels_of_the_images_and_doubted_where_colors_differ() -> None:
+    sizes = set()
+
+    def pan(before: Tensor, after: Tensor) -> list[Tensor]:
+        """A flow of 1/16 of the width, to the right from the darker image and to the left from the lighter one."""
+        sizes.add(after.shape[-2:])
+        flow = torch.zeros(1, 2, *before.shape[-2:])
+        flow[:, 0] = before.shape[-1] / (16 if float(before.mean()) < float(after.mean()) else -16)
+        return [torch.full_like(flow, 99.0), flow]
+
+    frames = torch.cat([torch.full((1, 3, 20, 48), value) for value in (-0.02, 0.0, 1.0)])
+    links = link_by_network(pan, torch.device("cpu"))(range(3), frames)
+    assert sizes == {(128, 128)}
+    assert links.pairs == [(0, 1), (1, 2), (1, 0), (2, 1)]
+    moved = links.position - grid((20, 48))
+    assert moved[:, 0, 5, 5].tolist() == pytest.approx([3, 3, -3, -3])
+    assert float(moved[:, 1].abs().max()) == 0
+    assert float(links.certainty[0, 0, :, :40].min()) > 0.9
+    assert float(links.certainty[1].max()) < 0.1
+
+
+def test_a_file_of_another_network_is_no_raft(tmp_path: Path) -> None:
+    torch.save({"fnet.convnormrelu.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(ModelError, match=r"other\.pth is not torchvision's raft_large: .* missing"):
+        load_raft(tmp_path / "other.pth")
+
+
+def test_the_weights_of_torchvision_give_its_flow(tmp_path: Path) -> None:
+    from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
+
+    torch.manual_seed(0)
+    model = raft_large(weights=None).eval()
+    torch.save(model.state_dict(), tmp_path / "raft.pth")
+    loaded = load_raft(tmp_path / "raft.pth")
+    same = zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    entry = entry_named("raft-large")
+    assert entry.url == Raft_Large_Weights.C_T_SKHT_V2.url
+    assert entry.file == entry.url.rpartition("/")[2] and entry.file.endswith(f"-{entry.sha256}.pth")
+    assert entry.parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_slices_correspond_pixel_by_pixel() -> None:

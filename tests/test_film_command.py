@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from flow_files import save_both_ways
 from PIL import Image
 from standin import MODELS
 from test_frames import SIZE, colmap, film, frames_of, milliseconds, picture, sound_of
@@ -21,6 +22,7 @@ from diffuseit.film import Frame
 from diffuseit.frames.animation import Animation, save_animation
 from diffuseit.frames.video import Video
 from diffuseit.images.io import read_text
+from diffuseit.models.hub.catalog import entry_named
 from diffuseit.presets import Preset
 
 
@@ -178,6 +180,62 @@ def test_views_keep_their_names_and_poses(calls: list[SimpleNamespace]):
 def test_a_folder_with_poses_may_still_be_single_images():
     (colmap(Path("scene"), ["1 0 0 0 0 0 0"]) / "images" / "0.png").rename("scene/0.png")
     assert "no images" not in run("scene", "--to", "snow", "--as", "images").stderr
+
+
+def test_a_film_by_the_flow_of_files(calls: list[SimpleNamespace]):
+    save_animation(frames_of([0.1] * 4), Path("film.png"))
+    motion = torch.zeros(3, 2, *SIZE[::-1])
+    motion[:, 0] = 4
+    save_both_ways(Path("flow"), motion, -motion)
+    good("film.png", "--to", "snow", "--flow", "flow", "-o", "out.png")
+    width = calls[0].size[1]
+    link = calls[0].link(range(1, 4), torch.zeros(3, 3, *calls[0].size))
+    assert link.position[link.pairs.index((0, 1)), 0, 24, 30].item() == pytest.approx(30 + 4 * width / 48)
+    assert link.position[link.pairs.index((2, 1)), 0, 24, 30].item() == pytest.approx(30 - 4 * width / 48)
+    text = json.loads(read_text(Path("out.png")) or "")
+    assert text["film"]["flow"] == "files"
+
+
+def test_other_flow_is_another_film():
+    film(Path("film.mp4"), 12)
+    save_both_ways(Path("flow"), *torch.zeros(2, 11, 2, *SIZE[::-1]))
+    STOP_AT.append(7)
+    run("film.mp4", "--to", "snow", "-o", "out.mp4")
+    assert "other settings" in refused("film.mp4", "--to", "snow", "-o", "out.mp4", "--flow", "flow")
+
+
+def test_flow_that_cannot_be_used_is_said_before_networks_are_loaded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(diffuseit, "load_models", lambda name: pytest.fail("loaded"), raising=False)
+    monkeypatch.setenv("DIFFUSEIT_MODELS", str(Path("models").absolute()))
+    film(Path("film.mp4"))
+    picture(0).save("one.png")
+    save_both_ways(Path("flow"), *torch.zeros(2, 4, 2, *SIZE[::-1]))
+    save_both_ways(Path("small"), *torch.zeros(2, 11, 2, 8, 8))
+    Path("empty").mkdir()
+    for given, why in {
+        "flow": "has 4 files for each direction, and there are 12 frames",
+        "small": "for 8x8 pixels, and the frames have 48x32",
+        "empty": "empty has no flow",
+        "nowhere": "give dis, raft, or a folder",
+        "raft": "run `diffuseit models download raft-large`",
+    }.items():
+        assert why in refused("film.mp4", "--to", "snow", "--flow", given)
+    assert "films and views" in refused("one.png", "--to", "snow", "--flow", "dis")
+
+
+def test_the_flow_of_raft(calls: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from torchvision.models.optical_flow import raft_large
+
+    models = tmp_path / "models"
+    models.mkdir()
+    monkeypatch.setenv("DIFFUSEIT_MODELS", str(models))
+    # Random weights: what they find is nothing, and the run shows that it gets there.
+    torch.save(raft_large(weights=None).state_dict(), models / entry_named("raft-large").file)
+    save_animation(frames_of([0.1, 0.1]), Path("film.png"))
+    good("film.png", "--to", "snow", "--flow", "raft", "-o", "out.png")
+    frames = torch.zeros(2, 3, *calls[0].size)
+    assert calls[0].link(range(2), frames).pairs == [(0, 1), (1, 0)]
+    assert json.loads(read_text(Path("out.png")) or "")["film"]["flow"] == "raft"
 
 
 def test_what_a_film_says_of_its_making():

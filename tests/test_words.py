@@ -88,6 +88,7 @@ def test_every_node_shows_what_one_of_its_inputs_does(schemas):
     # no picture depends on how files are got and kept
     undrawn = {
         "DiffuseITDownloadModels",
+        "DiffuseITLoadFlow",
         "DiffuseITLoadModels",
         "DiffuseITLoadPocketLatent",
         "DiffuseITSavePreset",

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import DiffuseITError
-from . import benchmark, console, evaluate, gallery, inspect, models, translate, verify
+from . import benchmark, console, evaluate, gallery, inspect, models, presets, translate, verify
 
 # click's. Newer versions of typer have a copy of click, under no public name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -56,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(translate.translate)
-app.command()(translate.presets)
+app.command()(presets.presets)
 app.command()(evaluate.evaluate)
 app.command()(verify.verify)
 app.command()(benchmark.demo)

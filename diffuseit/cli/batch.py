@@ -14,13 +14,12 @@ from ..errors import InputError, in_words
 from ..files.claim import ABANDONED_AFTER, claimed
 from ..images.deep import DeepPicture
 from ..images.folder import images_in
-from ..images.io import check_writable, read_levels, read_source, read_text, save_picture
+from ..images.io import OPTIONS, check_writable, read_levels, read_source, read_text, save_picture
 from ..images.labels import Labels
-from ..images.medical.kinds import result_suffix
 from ..images.thumbnails import Tile, grid, thumbnail
 from . import console
 from .options import is_folder
-from .output import is_medical, result_names, taken
+from .output import is_medical, result_names, result_suffix, taken, written_from
 from .signing import lacking
 from .stacks import StackOptions, translate_into
 from .texts import slug
@@ -62,8 +61,8 @@ class Outcome:
 def work_in(source: Path, output: Path, texts: Sequence[str], in_styles: bool) -> list[Work]:
     """Return the results of a folder, or of one image, in the order of their making.
 
-    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`. Those of medical files are of their
-    own kind.
+    They are NAME.png, or NAME--STYLE.png for each text if they are `in_styles`. Those of medical files and of OpenEXR
+    are of their own kind.
     """
     sources = images_in(source, volumes=True) if is_folder(source) else [source]
     if not in_styles:
@@ -138,7 +137,7 @@ def make(
         from .job import Made
 
         return Made(*translate_into(job, work.source, work.target, options, on_step), None), []
-    check_writable(work.target)
+    check_writable(work.target, (*OPTIONS, *written_from(work.source)))
     picture = read(work.source)
     beside = [] if labels is None else job.with_labels(labels, work.source, picture.size, work.target)
     return job.into(work.source, picture, work.target, on_step), beside

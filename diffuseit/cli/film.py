@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
 from itertools import islice, takewhile
@@ -24,18 +24,19 @@ from ..frames.unfinished import Unfinished
 from ..frames.video import DEFAULT_RATE, SUFFIXES, WRITTEN, Video, check_video, save_video
 from ..frames.views import Views
 from ..images import marks
-from ..images.choices import Folder
 from ..images.io import Picture, check_writable_folder, read_mark, save_picture
 from ..images.medical.kinds import kind_of
 from ..schema import to_json
 from . import console
+from .command import Command
+from .flow import Flow, flow_for
 from .options import is_folder
 from .output import folder_for, result_names, taken, target_for
+from .signing import credential_for
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..correspondence import Correspondence
     from ..film import FilmSettings
     from ..images.resize import Fit
     from .job import Job
@@ -43,13 +44,52 @@ if TYPE_CHECKING:
 AnySequence = Animation | Video | FrameFolder | Views
 
 
-def find_sequence(
-    source: Path, kind: Folder | None, frames: Range | None, fps: float | None, output: Path | None
-) -> AnySequence | None:
-    """Return the frames in `source`, None if it is an image, or a folder of images that are to be translated alone.
+def translate_film(command: Command, sequence: AnySequence) -> None:
+    """Translate the frames of a sequence. Raise `InputError` for what cannot be."""
+    source = command.source
+    contradictions = {
+        "--variations": command.variations > 1,
+        "--with-labels": command.with_labels is not None,
+        "--shard": command.part.of > 1,
+        "--window": command.window != "auto",
+        "--sign": command.signing.sign,
+        "several texts": command.in_styles,
+        "--engine ray": command.engine == "ray",
+        "--watermark": command.watermark,
+        "a mask in NIfTI": command.mask is not None and kind_of(command.mask) == "NIfTI",
+    }
+    if refused := [name for name, there in contradictions.items() if there]:
+        raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
+    numbers = (command.film.frames or Range()).within(sequence.count, str(source))
+    target = target_of(sequence, source, command.output)
+    credential_for(command.signing, [])
+    flow = flow_for(command.film.flow, sequence)
+
+    job = command.request(command.size or "source").jobs(target.path.parent)[None]
+
+    from ..film import FilmSettings
+    from ..images.recipe import FileRef
+
+    if not is_folder(source):
+        job = replace(job, recipe=replace(job.recipe, source=FileRef.of(source, target.path.parent)))
+    settings, consensus, at_once = FilmSettings(), command.film.consensus, command.film.at_once
+    settings = replace(
+        settings,
+        during=settings.during * (1 if consensus is None else consensus),
+        consensus=settings.consensus if consensus is None else consensus,
+        window=settings.window if at_once is None else at_once,
+    )
+    film = FilmJob(job, sequence, numbers, target, settings, flow)
+    film.check()
+    film.run()
+
+
+def find_sequence(command: Command) -> AnySequence | None:
+    """Return the frames in SOURCE, None if it is an image, or a folder of images that are to be translated alone.
 
     Raise `InputError` for frames that cannot be used, and for options of the command line that contradict them.
     """
+    source, (kind, frames, fps, *_) = command.source, command.film
     rate = DEFAULT_RATE if fps is None else Fraction(fps).limit_denominator(1001)
     found: AnySequence | None = None
     if kind == "images":
@@ -65,7 +105,7 @@ def find_sequence(
         raise InputError(f"{source} is no folder: --as views takes one with images and their poses")
     elif source.suffix.lower() in SUFFIXES:
         found = Video.open(source)
-    elif kind_of(source) is None and _moves(source, output):
+    elif kind_of(source) is None and _moves(source, command.output):
         found = Animation.open(source)
     if found is None and (kind == "film" or frames is not None):
         raise InputError(f"{source} is one image: --frames and --as film take a film, or a folder of frames")
@@ -128,13 +168,14 @@ def target_of(sequence: AnySequence, source: Path, output: Path | None) -> Targe
 
 @dataclass(frozen=True)
 class FilmJob:
-    """The frames `numbers` of a sequence, which `job` translates into `target` by `settings`."""
+    """The frames `numbers` of a sequence, which `job` translates into `target` by `settings`, along `flow`."""
 
     job: Job
     sequence: AnySequence
     numbers: range
     target: Target
     settings: FilmSettings
+    flow: Flow
 
     def check(self) -> None:
         """Raise `InputError` if the result cannot be written. Say what is worth knowing."""
@@ -246,7 +287,7 @@ class FilmJob:
             preset.sampler,
             job.recipe.seed,
             film=self.settings,
-            link=self._link(fit),
+            link=self.flow.link(fit, job.models.ddpm.device),
             first=first,
             finished=unfinished.picture,
             mask=arguments["mask"],
@@ -269,15 +310,6 @@ class FilmJob:
                 yield frame.picture
         except InputError as error:
             broken.append(error)
-
-    def _link(self, fit: Fit) -> Callable[[range, Tensor], Correspondence]:
-        if isinstance(self.sequence, Views) and self.sequence.have_depth:
-            from ..frames.links import link_by_depth
-
-            return link_by_depth(self.sequence, fit)
-        from ..film import link_by_flow
-
-        return link_by_flow
 
     def _finished(self, unfinished: Unfinished, bar: console.FilmBar) -> Iterator[Frame]:
         """Yield the results as they go into the file: at the size that was asked for."""
@@ -345,12 +377,17 @@ class FilmJob:
         # Results at the size of the model become the others.
         for name in ("size", "detail"):
             del settings[name]
-        return {"recipe": settings, "film": to_json(self.settings), "source": self._fingerprint()}
+        return {
+            "recipe": settings,
+            "film": to_json(self.settings),
+            "flow": self.flow.source,
+            "source": self._fingerprint(),
+        }
 
     def _fingerprint(self) -> str:
-        """A hash of the names and sizes of the source's files, and of when they were changed."""
+        """A hash of the names and sizes of the files of source and flow, and of when they were changed."""
         digest = sha256()
-        for file in self._sources():
+        for file in (*self._sources(), *self.flow.files):
             about = file.stat()
             digest.update(
                 f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
@@ -361,7 +398,12 @@ class FilmJob:
         """What the result says of its making. A recipe for one image would not make the same pixels."""
         from ..images.recipe import FILM
 
-        film = {"settings": to_json(self.settings), "first": self.numbers.start, "frames": len(self.numbers)}
+        film = {
+            "settings": to_json(self.settings),
+            "flow": self.flow.source,
+            "first": self.numbers.start,
+            "frames": len(self.numbers),
+        }
         return json.dumps(to_json(self.job.recipe) | {FILM: film})
 
     def _say_unfinished(self, unfinished: Unfinished, error: BaseException) -> None:

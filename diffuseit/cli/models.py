@@ -44,6 +44,7 @@ _KINDS = {
     "clip": "CLIPs",
     "measure": "For measuring",
     "watermark": "For watermarks",
+    "flow": "For films",
 }
 
 

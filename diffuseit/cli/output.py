@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..images import exr
 from ..images.io import OPTIONS, READABLE, check_writable, check_writable_folder, save_picture
 from ..images.marks import SourceType
-from ..images.medical.kinds import WRITTEN, kind_of, result_suffix, stem_of, suffix_of
+from ..images.medical.kinds import WRITTEN, kind_of, stem_of, suffix_of
 from . import console
 from .options import is_folder
 
@@ -99,7 +100,7 @@ class Target:
 def target_for(source: Path, output: Path | None, count: int = 1) -> Target:
     """Return where the result of `source` goes: `output`, or SOURCE-translated.png in the current folder.
 
-    The result of a medical file is of its own kind unless `output` says another one.
+    The result of a medical file and of OpenEXR is of its own kind unless `output` says another one.
 
     With a `count` above 1 there are variations beside it. Raise `InputError` for a name that cannot be used, and for
     variations that exist.
@@ -171,14 +172,24 @@ def result_names(sources: list[Path], room: int = 0) -> list[str]:
 
 
 def written_from(source: Path) -> tuple[str, ...]:
-    """Return how names of results end that hold a medical `source` as what it is; none of any other source."""
+    """Return how names of results end that hold `source` as what it is; none of an image that becomes PNG.
+
+    These are medical files and OpenEXR. The usual ending is the first.
+    """
     kind = kind_of(source)
-    return () if kind is None else WRITTEN[kind]
+    if kind is not None:
+        return WRITTEN[kind]
+    return exr.SUFFIXES if exr.is_exr(source) else ()
+
+
+def result_suffix(source: Path) -> str:
+    """Return how the name of a result ends unless another one is asked for."""
+    return (*written_from(source), ".png")[0]
 
 
 def is_medical(target: Path, source: Path) -> bool:
     """Whether a result is of the medical kind of its source, unlike a picture of it."""
-    return suffix_of(target) in written_from(source)
+    return kind_of(source) is not None and suffix_of(target) in written_from(source)
 
 
 def taken(path: Path) -> bool:

@@ -17,14 +17,22 @@ if TYPE_CHECKING:
     from ..provenance.watermark import Encoder
 
 
-def credential_for(
-    sign: bool, certificates: Path | None, key: Path | None, *, marked: bool, targets: Iterable[Path]
-) -> Credential | None:
+class Signing(NamedTuple):
+    """Whether results are signed and marked, and with which key; None is the local one."""
+
+    sign: bool
+    certificates: Path | None
+    key: Path | None
+    marked: bool
+
+
+def credential_for(signing: Signing, targets: Iterable[Path]) -> Credential | None:
     """Return the key for the results `targets`, if they are to be signed.
 
     Raise `InputError` for options that contradict each other, for a key that cannot be used, and for a target of a
     format that cannot be signed.
     """
+    sign, certificates, key, marked = signing
     if not sign:
         if certificates is not None or key is not None:
             raise InputError("--cert and --key go with --sign: add it")

@@ -24,7 +24,7 @@ from ..images.io import Picture
 from ..images.medical.cut import Cut
 from ..images.medical.files import open_stack
 from ..images.medical.grid import Grid
-from ..images.medical.kinds import suffix_of
+from ..images.medical.kinds import kind_of, suffix_of
 from ..images.medical.parts import Parts
 from ..images.medical.stack import About, Stack
 from . import console
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..guidance.loop import Step
     from ..images.recipe import Recipe
     from ..images.window import WindowChoice
+    from .command import Command
     from .job import AnyPicture, Job
     from .output import Target
 
@@ -59,6 +60,27 @@ class StackOptions:
     consensus: float = 0.0
     at_once: int | None = None
 
+    @classmethod
+    def of(cls, command: Command) -> StackOptions:
+        """Return those of the command line."""
+        return cls(
+            command.cut,
+            command.size or cls.size,
+            command.detail,
+            command.keep_identity,
+            consensus=command.film.consensus or 0.0,
+            at_once=command.film.at_once,
+        )
+
+    def masked(self, mask: Path | None, stack: Stack | None) -> StackOptions:
+        """Return the options with the masks of the slices of `stack`, if `mask` is a NIfTI file.
+
+        Raise `InputError` unless it has the voxels of the volume, and for anything else to translate.
+        """
+        if mask is None or kind_of(mask) != "NIfTI":
+            return self
+        return replace(self, masks=_open_masks(mask, stack))
+
 
 @dataclass
 class _Tally:
@@ -81,11 +103,7 @@ def open_source(path: Path, choice: WindowChoice, options: StackOptions) -> Stac
         return open_stack(path, choice, options.cut)
 
 
-def open_masks(mask: Path, stack: Stack | None) -> Stack:
-    """Return the masks of the slices of `stack`, from a NIfTI file.
-
-    Raise `InputError` unless it has the voxels of the volume, and for anything else to translate.
-    """
+def _open_masks(mask: Path, stack: Stack | None) -> Stack:
     from ..images.medical.nifti import NiftiStack
 
     if not isinstance(stack, NiftiStack):

@@ -6,30 +6,22 @@ imported, so that a wrong name is told at once too.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from ..errors import InputError
 from ..images.choices import LARGEST_SEED, FitMode, Folder, SizeMode
 from ..images.medical.cut import Cut, Plane
 from ..schema import LONGEST_TEXT, shown
 from ..shards import Shard
-from . import console
 from .options import is_folder, path
-from .signing import credential_for, encoder_for
 from .texts import texts_of
 
 if TYPE_CHECKING:
-    from ..images.deep import DeepPicture
-    from ..images.io import Picture
-    from ..images.recipe import FileRef
-    from ..images.window import Window
-    from .batch import Outcome
+    from .request import Request
 
 MOST_VARIATIONS = 64
 _BESIDE_AGAIN = {
@@ -274,6 +266,14 @@ def translate(
             help="Frames translated together, or slices with --consensus. Fewer need less memory. By default 8.",
         ),
     ] = None,
+    flow: Annotated[
+        str | None,
+        _film(
+            metavar="dis|raft|DIR",
+            help="How it is known what moves: estimated by OpenCV (dis, the default) or by the network RAFT, or from "
+            "files of 3D software (.flo, or OpenEXR with Blender's Vector pass). Views with depth maps need none.",
+        ),
+    ] = None,
     slices: Annotated[
         str | None,
         _medical(
@@ -319,20 +319,31 @@ def translate(
     `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
     own networks.
     """
+    from .signing import Signing
+
+    signing = Signing(sign, cert, key, mark)
     if again is not None:
+        from .again import translate_again
+
         given = _given(ctx)
         if others := given - _BESIDE_AGAIN:
             names = ", ".join(f"--{name.rstrip('_').replace('_', '-')}" for name in sorted(others))
             raise InputError(f"--again takes every setting from {again}: leave out {names}")
         if is_folder(source):
             raise InputError(f"{source} is a folder: --again takes one image")
-        where = models if "models" in given else None
-        _translate_again(
-            again, source, output, style, mask, where, device, mark, (sign, cert, key), keep_identity
+        translate_again(
+            again,
+            source,
+            output,
+            style=style,
+            mask=mask,
+            models=models if "models" in given else None,
+            device=device,
+            signing=signing,
+            keep_identity=keep_identity,
         )
         return
     texts = texts_of(to or [], targets)
-    in_styles = len(texts) > 1 or targets is not None
     if (not texts) == (style is None):
         raise InputError("Say what to translate to: either --to TEXT or --style IMAGE")
     if from_ is not None and not texts:
@@ -341,333 +352,70 @@ def translate(
         raise InputError(f"--from has {len(from_)} characters: use at most {LONGEST_TEXT}")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {shown(seed)}: use 0 to {LARGEST_SEED}")
-    part = Shard.parse(shard)
-    if part.of > 1 and not is_folder(source):
-        raise InputError(f"--shard is for a folder: {source} is none")
 
     from ..frames.base import Range
-    from ..images.io import check_readable, read_source
-    from ..images.labels import Labels
-    from ..images.medical.kinds import kind_of
     from ..images.window import parse_window
-    from .batch import Outcome, follow, save_sheet, translate_all, work_in
-    from .film import find_sequence, target_of
-    from .output import folder_for, is_medical, taken, target_for
-    from .stacks import StackOptions, only_picture, open_masks, open_source, translate_stack
+    from .command import Command, FilmOptions
+    from .film import find_sequence, translate_film
+    from .many import translate_many
+    from .one import translate_one
 
-    if engine == "ray" and not (is_folder(source) or in_styles):
-        raise InputError("--engine ray is for a folder or several texts: leave it out for one result")
-    if engine == "ray" and sign:
-        raise InputError("--engine ray goes without --sign: a private key stays on its machine")
-    if engine == "ray" and watermark:
-        raise InputError("--engine ray goes without --watermark: leave it out")
-    if workers is not None and engine != "ray":
-        raise InputError("--workers goes with --engine ray: add it")
-    if variations > 1 and with_labels is not None:
-        raise InputError("--variations goes without --with-labels: give each seed a run of its own")
-    chosen_window = parse_window(window)
-    picture = labels = stack = cut = None
-    is_stack = not is_folder(source) and kind_of(source) is not None
-    options = StackOptions(
-        Cut.parse(slices, axis, volume),
-        size or "source",
-        detail,
-        keep_identity,
-        consensus=consensus or 0.0,
-        at_once=at_once,
-    )
-    if options.cut != Cut() and not is_folder(source) and kind_of(source) is None:
-        raise InputError(f"--slices, --axis, and --volume are for DICOM and NIfTI files: {source} is none")
-    some = None if frames is None else Range.parse(frames)
-    sequence = find_sequence(source, as_, some, fps, output)
-    if sequence is None and not is_stack and (consensus is not None or at_once is not None):
-        name = "--at-once" if consensus is None else "--consensus"
-        raise InputError(f"{name} is for films, views, and volumes: {source} is none")
-    results: list[Path] = []
-    if sequence is not None:
-        contradictions = {
-            "--variations": variations > 1,
-            "--with-labels": with_labels is not None,
-            "--shard": part.of > 1,
-            "--window": window != "auto",
-            "--sign": sign,
-            "several texts": in_styles,
-            "--engine ray": engine == "ray",
-        }
-        if refused := [name for name, there in contradictions.items() if there]:
-            raise InputError(f"{source} is a sequence of frames, which goes without {refused[0]}")
-        numbers = (some or Range()).within(sequence.count, str(source))
-        film_target = target_of(sequence, source, output)
-        folder = film_target.path.parent
-    elif is_folder(source) or in_styles:
-        if variations > 1:
-            what = f"{source} is a folder" if is_folder(source) else "there are several texts"
-            raise InputError(f"{what}: --variations takes one image and one text")
-        folder = folder_for(source, output)
-        whole = work_in(source, folder, texts, in_styles)
-        work = [each for each in whole if part.has(each.source.name)]
-        todo = [each for each in work if not taken(each.target)]
-        if with_labels is not None and (bare := Labels.lacking(each.target for each in work)):
-            those = "1 result that is there has no labels: remove it to make it again"
-            console.note(
-                those
-                if bare == 1
-                else f"{bare} results that are there have no labels: remove them to make them again"
-            )
-        if not todo:
-            _say_batch(source, folder, len(work), Outcome())
-            return
-        results = [each.target for each in todo]
-        if not is_folder(source):
-            check_readable(source)
-        if with_labels is not None:
-            # Workers of Ray have another current folder.
-            labels = Labels.find(
-                with_labels.absolute() if engine == "ray" else with_labels,
-                dict.fromkeys(each.source for each in work),
-                folder,
-            )
-    else:
-        target = target_for(source, output, variations)
-        target.check_is_none_of({"source": source, "style image": style, "mask": mask})
-        folder, results = target.path.parent, [target.path]
-        if kind_of(source) is None:
-            with console.notes():
-                picture = read_source(source, chosen_window)
-        else:
-            stack = open_source(source, chosen_window, options)
-            cut = stack.cut
-            if not is_medical(target.path, source):
-                picture, stack = only_picture(stack), None
-            elif variations > 1:
-                raise InputError("--variations makes pictures: end the name in .png or .tif with -o")
-            elif with_labels is not None and len(stack) > 1:
-                raise InputError(
-                    "--with-labels is for images: the labels of a volume fit its result, whose grid is the same"
-                )
-            else:
-                size = options.size
-        if with_labels is not None:
-            labels = Labels.find(with_labels, [source], folder)
-    if mask is not None and kind_of(mask) == "NIfTI":
-        options = replace(options, masks=open_masks(mask, stack))
-    credential = credential_for(sign, cert, key, marked=mark, targets=results)
-    if watermark and (sequence is not None or any(is_medical(each, source) for each in results)):
-        raise InputError("--watermark is for images: films, DICOM, and NIfTI files get none")
-    encoder = encoder_for(watermark, picture)
-    from ..images.marks import of_result
-    from ..images.recipe import FileRef
-    from .request import Request
+    def request(size: SizeMode) -> Request:
+        # It imports torch.
+        from .request import Request
 
-    size = size or ("model" if sequence is None else "source")
-    request = Request(
-        to=texts,
-        from_=from_,
+        return Request(
+            to=texts,
+            from_=from_,
+            style=style,
+            mask=mask,
+            models=models,
+            preset=preset,
+            seed=seed,
+            steps=steps,
+            skip=skip,
+            resample=resample,
+            features=features,
+            cfg=cfg,
+            resolution=resolution,
+            device=device,
+            fit=fit,
+            size=size,
+            detail=detail,
+            window=window,
+            mark=mark,
+        )
+
+    command = Command(
+        source=source,
+        output=output,
+        texts=texts,
+        in_styles=len(texts) > 1 or targets is not None,
         style=style,
         mask=mask,
-        models=models,
-        preset=preset,
-        seed=seed,
-        steps=steps,
-        skip=skip,
-        resample=resample,
-        features=features,
-        cfg=cfg,
-        resolution=resolution,
-        device="cpu" if engine == "ray" else device,
-        fit=fit,
         size=size,
         detail=detail,
-        window=window,
-        mark=mark,
+        window=parse_window(window),
+        variations=variations,
+        part=Shard.parse(shard),
+        with_labels=with_labels,
+        signing=signing,
+        watermark=watermark,
+        engine=engine,
+        workers=workers,
+        film=FilmOptions(as_, None if frames is None else Range.parse(frames), fps, consensus, at_once, flow),
+        cut=Cut.parse(slices, axis, volume),
+        keep_identity=keep_identity,
+        request=request,
     )
-    jobs = request.jobs(folder, credential, encoder)
-    job = jobs[None] if cut is None else replace(jobs[None], recipe=replace(jobs[None].recipe, cut=cut))
-    if sequence is not None:
-        from ..film import FilmSettings
-        from .film import FilmJob
-
-        if not is_folder(source):
-            job = replace(job, recipe=replace(job.recipe, source=FileRef.of(source, folder)))
-        settings = FilmSettings()
-        settings = replace(
-            settings,
-            during=settings.during * (1 if consensus is None else consensus),
-            consensus=settings.consensus if consensus is None else consensus,
-            window=settings.window if at_once is None else at_once,
-        )
-        film = FilmJob(job, sequence, numbers, film_target, settings)
-        film.check()
-        film.run()
-    elif stack is not None:
-        if labels is not None:
-            job.with_labels(labels, source, stack.size, target.path)
-        translate_stack(job, source, stack, target, options)
-    elif picture is None:
-        if engine == "ray":
-            from .ray import translate_on_ray
-
-            settled = translate_on_ray(
-                todo, replace(request, device=device), folder, labels, options, workers
-            )
-            outcome = follow(settled, len(todo))
-        else:
-            outcome = translate_all(todo, jobs, labels, options)
-        _say_batch(source, folder, len(work), outcome)
-        if in_styles and (sheet := save_sheet(whole, folder, of_result(None) if mark else None)):
-            console.say(f"Saved {sheet}")
-        if outcome.failed or outcome.lacking:
+    command.check()
+    if (sequence := find_sequence(command)) is not None:
+        translate_film(command, sequence)
+    elif is_folder(source) or command.in_styles:
+        if not translate_many(command):
             raise typer.Exit(1)
-    elif variations > 1:
-        job.variations(source, picture, target, variations)
     else:
-        if labels is not None:
-            job.with_labels(labels, source, picture.size, target.path)
-        job.one(source, picture, target)
-
-
-def presets() -> None:
-    """List the presets that `diffuseit translate --preset` takes."""
-    from ..preset_files import list_presets, presets_folder, read_preset
-    from ..presets import PRESETS
-
-    table = Table("preset", "what it is")
-    for preset in PRESETS.values():
-        table.add_row(preset.name, preset.description)
-    for name, file in list_presets(presets_folder()).items():
-        try:
-            description = read_preset(file).description
-        except InputError as error:
-            description = f"cannot be used: {error}"
-        table.add_row(*map(console.plain, (name, description)))
-    console.show(table)
-    console.say(f"Folder of saved presets: {presets_folder()}")
-
-
-def _translate_again(
-    made: Path,
-    source: Path,
-    output: Path | None,
-    style: Path | None,
-    mask: Path | None,
-    models: str | None,
-    device: str,
-    marked: bool,
-    signing: tuple[bool, Path | None, Path | None],
-    keep_identity: bool,
-) -> None:
-    """Translate one image with the settings in the metadata of the result `made`.
-
-    `style` and `mask` say where these images are now, if they are no longer where they were, and `models` where the
-    diffusers checkpoint is, or the file of own networks.
-    """
-    from ..images.io import check_readable, read_picture, read_text
-    from ..images.medical.kinds import kind_of
-    from .output import is_medical, target_for
-    from .stacks import StackOptions, only_picture, open_masks, open_source, translate_stack
-
-    text = read_text(made)
-    if text is None:
-        raise InputError(
-            f"{made} holds no settings: `diffuseit translate` did not make it, or another program saved it again"
-        )
-    target = target_for(source, output)
-    target.check_is_none_of({"source": source, "earlier result": made})
-    folder = target.path.parent
-    # A wrong name is told before the seconds that torch takes. How to read the pixels, the recipe says.
-    check_readable(source)
-    sign, certificates, key = signing
-    credential = credential_for(sign, certificates, key, marked=marked, targets=[target.path])
-
-    from ..images.recipe import FileRef, Recipe
-    from .job import Job
-    from .networks import again
-
-    recipe = Recipe.from_text(text, str(made))
-    style = _found(made, "style", recipe.style, style)
-    mask = _found(made, "mask", recipe.mask, mask)
-    target.check_is_none_of({"style image": style, "mask": mask})
-    stack = None
-    cut = recipe.cut or Cut()
-    options = StackOptions(
-        cut, recipe.size, recipe.detail, keep_identity, consensus=cut.together, at_once=cut.at_once
-    )
-    if kind_of(source) is not None:
-        stack = open_source(source, recipe.window or "auto", options)
-        if not is_medical(target.path, source):
-            picture, stack = only_picture(stack), None
-    with console.notes():
-        if kind_of(source) is None:
-            picture = _read(source, recipe.window)
-        style_picture = None if style is None else _read(style, recipe.style_window)
-        mask_picture = None if mask is None or kind_of(mask) == "NIfTI" else read_picture(mask)
-    if mask is not None and mask_picture is None:
-        options = replace(options, masks=open_masks(mask, stack))
-    networks = again(recipe, made, models, device)
-    now = replace(
-        recipe,
-        weights=networks.weights,
-        versions=networks.versions,
-        checkpoint=networks.checkpoint,
-        own=networks.own,
-        source=FileRef.of(source, folder),
-        style=_reference(style, folder),
-        mask=_reference(mask, folder),
-    )
-    for difference in recipe.differences(now):
-        console.note(f"the pixels may differ from {made}: {difference}")
-    job = Job(now, networks.models, style_picture, mask_picture, marked=marked, credential=credential)
-    if stack is None:
-        job.one(source, picture, target)
-    else:
-        translate_stack(job, source, stack, target, options)
-
-
-def _found(made: Path, name: str, reference: FileRef | None, given: Path | None) -> Path | None:
-    """Where the image `reference` of the result `made` is. Raise `InputError` if it is not there, or is another."""
-    from ..files.checksum import sha256_of
-
-    if reference is None:
-        if given is not None:
-            raise InputError(f"{made} was made without a {name} image: leave out --{name}")
-        return None
-    found = given or reference.find(made.parent)
-    if found is None:
-        raise InputError(
-            f"The {name} image of {made} was not found{f' at {reference.path}' if reference.path else ''}: "
-            f"say with --{name} where it is"
-        )
-    if sha256_of(found) != reference.sha256:
-        raise InputError(
-            f"{found} is not the {name} image that {made} was made with: say with --{name} where that is"
-        )
-    return found
-
-
-def _say_batch(source: Path, output: Path, count: int, outcome: Outcome) -> None:
-    from ..images.folder import unread_in
-
-    there = count - outcome.done - outcome.failed
-    console.say(f"{outcome.done} translated into {output}, {there} there already, {outcome.failed} failed")
-    if is_folder(source) and (unread := unread_in(source)):
-        console.note(f"{source} has {unread}")
-    for picture, reason in outcome.failures:
-        console.complain(f"Failed: {reason if str(picture) in reason else f'{picture}: {reason}'}")
-    for failure in outcome.lacking:
-        console.complain(failure)
-
-
-def _read(file: Path, window: Window | None) -> Picture | DeepPicture:
-    """The image with the window of a recipe, at 8 bits without one."""
-    from ..images.io import read_picture, read_source
-
-    return read_picture(file) if window is None else read_source(file, window)
-
-
-def _reference(file: Path | None, folder: Path) -> FileRef | None:
-    from ..images.recipe import FileRef
-
-    return None if file is None else FileRef.of(file, folder)
+        translate_one(command)
 
 
 def _given(ctx: typer.Context) -> set[str]:

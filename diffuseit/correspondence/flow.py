@@ -3,6 +3,7 @@
 A flow [N, 2, H, W] says by how many pixels (x, y) each pixel of an image moves to the next one.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -89,12 +90,15 @@ def estimate_flow(frames: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([between(a, b) for a, b in pairs]), torch.stack([between(b, a) for a, b in pairs])
 
 
-def link_estimated(frames: Tensor) -> Correspondence:
+def link_estimated(
+    frames: Tensor, estimate: Callable[[Tensor], tuple[Tensor, Tensor]] = estimate_flow
+) -> Correspondence:
     """Return the correspondences of neighbors among images [N, 3, H, W] by estimated flow.
 
-    Where the colors of corresponding pixels differ, the flow is wrong or the light has changed, and certainty is lower.
+    `estimate` returns what `estimate_flow` does. Where the colors of corresponding pixels differ, the flow is wrong or
+    the light has changed, and certainty is lower.
     """
-    found = from_flow(*estimate_flow(frames))
+    found = from_flow(*estimate(frames))
     frames = frames.detach().cpu().float()
     difference = (frames[list(found.image)] - warp(frames, found)).abs().mean(1, keepdim=True)
     alike = 1 / (1 + (difference / SIMILAR).square())

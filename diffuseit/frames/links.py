@@ -1,16 +1,20 @@
-"""Correspondences at the size at which a model sees the images: of views from their depth maps, and given ones."""
+"""Correspondences at the size at which a model sees the images: from depth maps, from files of flow, and given ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import add
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..correspondence import Correspondence, from_geometry
+from ..correspondence import Correspondence, from_flow, from_geometry
+from ..correspondence.links import joined
 from ..errors import InputError
 from ..images.resize import Fit
+from .flows import FlowFolder
 from .views import Views
 
 
@@ -73,6 +77,22 @@ def link_by_depth(views: Views, fit: Fit) -> Callable[[range, Tensor], Correspon
             torch.stack([intrinsics(number) for number in indices]),
             torch.from_numpy(extrinsics),
         )
+
+    return link
+
+
+def link_by_files(flows: FlowFolder, fit: Fit) -> Callable[[range, Tensor], Correspondence]:
+    """Return the `link` of `translate_sequence` by the flow between frames that enter the model by `fit`."""
+
+    def link(indices: range, frames: Tensor) -> Correspondence:
+        none = torch.zeros(0, 2, *fit.canvas)
+        parts = [from_flow(none, none)]
+        # One pair at a time, since files have the size of the source.
+        for place, index in enumerate(indices[:-1]):
+            forward, backward = (flow[None] for flow in flows.read(index))
+            part = fitted(from_flow(forward, backward), fit)
+            parts.append(part.renumbered(partial(add, place)))
+        return joined(parts)
 
     return link
 

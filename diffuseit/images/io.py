@@ -19,17 +19,21 @@ from PIL import Image, ImageCms
 from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..schema import printable
-from . import marks
-from .decode import READABLE as READABLE
+from . import exr, marks
+from .decode import READABLE as DECODED
 from .decode import UNREADABLE, check_size, decode, decode_deep, look_into, reason, undecodable
 from .deep import TIFF_SUFFIXES, DeepPicture
+from .exr_picture import read_exr_picture
 from .medical.files import read_slice, settings_in
 from .medical.kinds import kind_of
-from .metadata import file_options, orientation, text_of
+from .metadata import KEY, file_options, orientation, text_of
 from .window import Window, WindowChoice, window_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+READABLE = (*DECODED, *(exr.SUFFIXES if exr.is_there() else ()))
+"""Extensions of images that are read."""
 
 OPTIONS: dict[str, dict] = {  # of Pillow's writers, by extension
     ".png": {},
@@ -92,7 +96,7 @@ def read_picture(source: str | os.PathLike[str] | Image.Image) -> Picture:
     """
     if isinstance(source, Image.Image):
         return _shown(_loaded(source, "The image"), "The image")
-    if kind_of(Path(source)) is not None:
+    if kind_of(Path(source)) is not None or exr.is_exr(Path(source)):
         picture = read_levels(source, "auto")
         return Picture(picture.over()) if isinstance(picture, DeepPicture) else picture
     return _shown(decode(Path(source)), printable(os.fspath(source)))
@@ -116,8 +120,10 @@ def read_levels(path: str | os.PathLike[str], choice: WindowChoice) -> Picture |
     at 8 bits only, unless `choice` is a window or "full". The profile of a gray image of more bits is left out. Raise
     `InputError` as `read_picture` does, and for a window that does not fit the levels (`window_of`).
 
-    Of a DICOM file this is the first frame, of a NIfTI file the middle slice.
+    Of a DICOM file this is the first frame, of a NIfTI file the middle slice. For OpenEXR see `read_exr_picture`.
     """
+    if exr.is_exr(Path(path)):
+        return read_exr_picture(Path(path), choice)
     if kind_of(Path(path)) is not None:
         found = read_slice(Path(path), choice)
         return found if isinstance(found, DeepPicture) else Picture(found)
@@ -147,6 +153,9 @@ def check_readable(path: Path) -> None:
     """
     if kind_of(path) is not None:
         return
+    if exr.is_exr(path):
+        exr.exr_size(path)
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         look_into(path, lambda image, _: None)
@@ -154,6 +163,8 @@ def check_readable(path: Path) -> None:
 
 def read_size(path: Path) -> tuple[int, int]:
     """Return height and width of an image upright. Its pixels are not decoded. Raise `InputError` as `read_picture`."""
+    if exr.is_exr(path):
+        return exr.exr_size(path)
 
     def size_of(image: Image.Image, _: object) -> tuple[int, int]:
         return image.size if _TURNS.get(orientation(image)) in _ON_ITS_SIDE else image.size[::-1]
@@ -167,6 +178,9 @@ def read_text(path: Path) -> str | None:
     """The text that `save_picture` put into the file's metadata; None where there is none."""
     if kind_of(path) is not None:
         return settings_in(path)
+    if exr.is_exr(path):
+        text = exr.exr_attributes(path).get(KEY)
+        return text if isinstance(text, str) else None
     return look_into(path, lambda image, _: text_of(image))
 
 
@@ -174,6 +188,8 @@ def read_mark(path: Path) -> str | None:
     """The term of IPTC's DigitalSourceType in the file's XMP; None where there is none."""
     if kind_of(path) is not None:
         return None
+    if exr.is_exr(path):
+        return marks.mark_of(exr.exr_attributes(path).get(marks.EXR_ATTRIBUTE))
     return look_into(path, lambda image, _: marks.mark_in(image))
 
 
@@ -182,7 +198,8 @@ def unread_kinds(folder: Path) -> dict[str, int]:
     suffixes = (
         path.suffix.lower() for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
     )
-    return dict(sorted(Counter(suffix for suffix in suffixes if suffix in UNREADABLE).items()))
+    unread = set(UNREADABLE) - set(READABLE)
+    return dict(sorted(Counter(suffix for suffix in suffixes if suffix in unread).items()))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -264,7 +281,8 @@ def save_picture(
 ) -> None:
     """Write the image whole or not at all, and make the folders above it. The extension says the format.
 
-    PNG and TIFF files hold all levels of a picture of more than 8 bits (`DeepPicture.save`), others its window.
+    PNG, TIFF, and OpenEXR files hold the levels of a picture of more than 8 bits (`DeepPicture.save`), others its
+    window. OpenEXR files are for these pictures alone.
 
     `text` (ASCII) or `graph`, and `mark` go into the file's metadata where the format can hold them (`file_options`).
     Transparency is kept where the format has it, else the image is laid on white. `finish` gets the finished file and
@@ -272,14 +290,16 @@ def save_picture(
     `FileExistsError` if `overwrite` is false and it exists.
     """
     path = Path(path)
-    check_writable(path)
+    check_writable(path, (*OPTIONS, *exr.SUFFIXES) if isinstance(image, DeepPicture) else OPTIONS)
     kind = path.suffix.lower()
-    deep = kind == ".png" or kind in TIFF_SUFFIXES
+    deep = kind == ".png" or kind in (*TIFF_SUFFIXES, *exr.SUFFIXES)
     if isinstance(image, DeepPicture) and not deep:
         image = image.shown()
     if isinstance(image, Image.Image) and image.has_transparency_data and kind in OPAQUE:
         image = Picture(image.convert("RGB"), image.getchannel("A")).over("white")
-    options = OPTIONS[kind] | file_options(kind, text, None if mark is None else marks.xmp(mark), graph)
+    options = OPTIONS.get(kind, {}) | file_options(
+        kind, text, None if mark is None else marks.xmp(mark), graph
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,6 +23,7 @@ MEANINGS: dict[str, str] = {
 
 PNG_KEY = "XML:com.adobe.xmp"
 TIFF_TAG = 700
+EXR_ATTRIBUTE = "xmp"
 TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 """Before the names of the terms."""
 
@@ -58,7 +59,13 @@ def xmp(mark: SourceType) -> bytes:
 
 def mark_in(image: Image.Image) -> str | None:
     """Return the term in the XMP of an opened image, whoever wrote it; None if there is none."""
-    found = image.info.get("xmp") or image.info.get(PNG_KEY) or getattr(image, "tag_v2", {}).get(TIFF_TAG)
+    return mark_of(
+        image.info.get("xmp") or image.info.get(PNG_KEY) or getattr(image, "tag_v2", {}).get(TIFF_TAG)
+    )
+
+
+def mark_of(found: object) -> str | None:
+    """Return the term in what may be XMP, as text or bytes; None if there is none."""
     if isinstance(found, str):
         found = found.encode("utf-8", "replace")
     if not isinstance(found, bytes):

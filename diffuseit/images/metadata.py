@@ -1,7 +1,7 @@
 """What an image file says beside its pixels: its orientation, and what `save_picture` puts into it.
 
-The text lies in PNG's text chunk, EXIF's UserComment (JPEG, WebP) or TIFF's ImageDescription, and XMP where each format
-has it. EXIF of strangers is read for single tags, so that no other tag can do harm.
+The text lies in PNG's text chunk, EXIF's UserComment (JPEG, WebP), TIFF's ImageDescription, or an attribute of OpenEXR,
+and XMP where each format has it. EXIF of strangers is read for single tags, so that no other tag can do harm.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def text_options(suffix: str, text: str) -> dict[str, Any]:
         return {"pnginfo": chunks}
     if suffix in (".tif", ".tiff"):
         return {"tiffinfo": {DESCRIPTION: f"{KEY} {text}"}}
+    if suffix == ".exr":
+        return {"attributes": {KEY: text}}
     if suffix in (".jpg", ".jpeg", ".webp"):
         exif = Image.Exif()
         comment = f"{KEY} {text}".encode("ascii")
@@ -81,6 +83,8 @@ def file_options(
         options.setdefault("pnginfo", PngImagePlugin.PngInfo()).add_itxt(marks.PNG_KEY, xmp.decode())
     elif suffix in (".tif", ".tiff"):
         options["tiffinfo"] = options.get("tiffinfo", {}) | {marks.TIFF_TAG: xmp}
+    elif suffix == ".exr":
+        options["attributes"] = options.get("attributes", {}) | {marks.EXR_ATTRIBUTE: xmp.decode()}
     elif suffix in (".jpg", ".jpeg", ".webp"):
         options["xmp"] = xmp
     return options

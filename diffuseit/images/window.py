@@ -15,6 +15,10 @@ from ..errors import InputError
 from ..schema import check, number, shown
 
 _FARTHEST = 1e38
+_MIDDLE_GRAY = 0.18
+"""What the median of a picture's light becomes where "auto" exposes it."""
+_DIM, _GLARING = 0.02, 1.0
+"""Between these two, the median shows that the picture is exposed."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,7 @@ def window_of(levels: np.ndarray, choice: WindowChoice, name: str) -> Window:
     none outside, as in photos; else the least to the largest level, as for 12 bits in a file of 16, or for signed
     levels. Raise `InputError` for levels that are not finite, and for a window that shows nothing of them.
     """
-    if levels.dtype.kind == "f" and not np.isfinite(levels).all():
-        raise InputError(
-            f"{name} has pixels that are not finite numbers (NaN or infinity): replace them first"
-        )
+    _check_finite(levels, name)
     least, largest = float(levels.min()), float(levels.max())
     full = _full(levels.dtype)
     inside = full.low <= least and largest <= full.high
@@ -82,12 +83,41 @@ def window_of(levels: np.ndarray, choice: WindowChoice, name: str) -> Window:
                 "use --window auto or LEVEL,WIDTH"
             )
         return full
-    if least != largest and (choice.high <= least or choice.low >= largest):
+    return _checked(choice, least, largest, name)
+
+
+def window_of_light(light: np.ndarray, choice: WindowChoice, name: str) -> Window:
+    """Return the window of the linear light of the picture `name`, floats of any shape.
+
+    "full" is 0 to 1, what a display shows. "auto" is that too, unless the picture would be nearly black or white: then
+    the median of what is above 0 becomes middle gray. Raise `InputError` as `window_of` does.
+    """
+    _check_finite(light, name)
+    if isinstance(choice, Window):
+        return _checked(choice, float(light.min()), float(light.max()), name)
+    # A part of the pixels at even steps is enough.
+    some = light.reshape(-1)[:: max(1, light.size >> 20)]
+    lit = some[some > 0].astype(np.float64)
+    median = float(np.median(lit)) if lit.size else _MIDDLE_GRAY
+    exposed = choice == "full" or _DIM <= median <= _GLARING
+    return Window(0, 1 if exposed else median / _MIDDLE_GRAY)
+
+
+def _check_finite(levels: np.ndarray, name: str) -> None:
+    if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise InputError(
-            f"the window {choice} shows nothing of {name}, whose levels are {least:g} to {largest:g}: "
+            f"{name} has pixels that are not finite numbers (NaN or infinity): replace them first"
+        )
+
+
+def _checked(window: Window, least: float, largest: float, name: str) -> Window:
+    """The window, if it shows something."""
+    if least != largest and (window.high <= least or window.low >= largest):
+        raise InputError(
+            f"the window {window} shows nothing of {name}, whose levels are {least:g} to {largest:g}: "
             "give another --window LEVEL,WIDTH"
         )
-    return choice
+    return window
 
 
 def _full(kind: np.dtype) -> Window:

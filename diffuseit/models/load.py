@@ -38,6 +38,10 @@ def load_entry(entry: Entry, path: Path, **options: Any) -> Network:
         raise InputError(f"{entry.name} only measures results: `diffuseit evaluate` reads its file")
     if entry.kind == "watermark":
         raise InputError(f"{entry.name} is for watermarks: `diffuseit translate --watermark` reads its file")
+    if entry.kind == "flow":
+        raise InputError(
+            f"{entry.name} estimates optical flow: `diffuseit translate FILM --flow raft` reads its file"
+        )
     if entry.kind == "ddpm":
         from .ddpm_checkpoint import load_ddpm
 

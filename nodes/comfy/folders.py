@@ -7,7 +7,9 @@ from pathlib import Path
 import folder_paths
 
 from ...diffuseit.errors import InputError
+from ...diffuseit.frames.flows import BACKWARD, FORWARD
 from ...diffuseit.images.decode import READABLE
+from ...diffuseit.images.exr import SUFFIXES as EXR
 from ...diffuseit.schema import shown
 
 FOLDER = "diffuseit"
@@ -90,5 +92,28 @@ def input_file(name: str) -> Path | None:
         path = Path(folder_paths.get_annotated_filepath(name)).resolve()
         inside = any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
         return path if inside and path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def flow_folders(most: int) -> list[str]:
+    """Return at most `most` folders with optical flow below the input folder, as `input_folder` takes them, by name."""
+    root = folder_paths.get_input_directory()
+    found = []
+    for place, folders, names in os.walk(root):
+        both_ways = {FORWARD, BACKWARD} <= set(folders)
+        if both_ways:
+            folders[:] = [name for name in folders if name not in (FORWARD, BACKWARD)]
+        if place != root and (both_ways or any(name.lower().endswith(EXR) for name in names)):
+            found.append(Path(place).relative_to(root).as_posix())
+    return sorted(found)[:most]
+
+
+def input_folder(name: str) -> Path | None:
+    """Return the folder of this name in the input folder; None if there is none."""
+    root = Path(folder_paths.get_input_directory()).resolve()
+    try:
+        path = Path(root, name).resolve()
+        return path if path != root and path.is_relative_to(root) and path.is_dir() else None
     except (OSError, ValueError):
         return None

@@ -10,6 +10,7 @@ import torch
 from comfyui.prompts import LOADERS, SKIP, STEPS, changed, text_prompt
 from comfyui.server import Prompt, PromptError
 from comfyui.workflows import example
+from flow_files import save_both_ways
 from safetensors.torch import save_file
 
 from diffuseit.frames.base import Frame
@@ -88,6 +89,25 @@ def test_a_video_file_becomes_a_video_file_that_holds_together(server, film):
     together, alone = map(Video.open, results(server)[-2:])
     assert (together.count, together.size, together.rate) == (FRAMES, (128, 128), 10)
     assert flicker(together) < 0.7 * flicker(alone)
+
+
+def test_the_flow_of_files(server, film):
+    flow = torch.zeros(FRAMES - 1, 2, 128, 128)
+    flow[:, 0] = -2.0
+    save_both_ways(server.base / "input" / "walk" / "flow", flow, -flow)
+    loaded = {"flow_forward": ["flow", 0], "flow_backward": ["flow", 1]}
+    prompt = film_prompt(film, **loaded) | {"flow": ("DiffuseITLoadFlow", {"folder": "walk/flow"})}
+    before = len(results(server))
+    server.run(prompt)
+    server.run(changed(film_prompt(film), "sampler", seed=70))
+    from_files, exact = (
+        [np.asarray(frame.picture.rgb) for frame in Video.open(path).frames()]
+        for path in results(server)[before:]
+    )
+    assert np.array_equal(from_files, exact)
+    assert "walk/flow" in str(server.get("/object_info/DiffuseITLoadFlow"))
+    with pytest.raises(PromptError, match="no folder in ComfyUI's input folder"):
+        server.run(changed(prompt, "flow", folder="../output"))
 
 
 def test_the_example_runs(server, film):

@@ -184,7 +184,7 @@ def test_models_that_are_here_and_that_are_not(page, server, shoot):
     }
     assert list(states) == [
         entry.name
-        for kind in ("ddpm", "vit", "clip", "measure", "watermark")
+        for kind in ("ddpm", "vit", "clip", "measure", "watermark", "flow")
         for entry in catalog().values()
         if entry.kind == kind
     ]

@@ -58,7 +58,9 @@ def described_input(kind, name, type_, options):
     if options.get("image_upload"):
         yield "    - files of the input and the output folder"
         return
-    if name == "model" and "pocket" in options.get("options", ()):
+    if name == "folder":
+        yield "    - folders of the input folder"
+    elif name == "model" and "pocket" in options.get("options", ()):
         builtin = options["options"][: options["options"].index("pocket") + 1]
         yield from (f"    - {option}" for option in [*builtin, "files of models/diffuseit"])
     else:

@@ -40,12 +40,6 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] if _is_word(suffix) else path.name
 
 
-def result_suffix(path: Path) -> str:
-    """Return how the name of a result ends unless another one is asked for: the kind of a medical file, or PNG."""
-    kind = kind_of(path)
-    return ".png" if kind is None else WRITTEN[kind][0]
-
-
 def is_there(kind: Kind) -> bool:
     """Whether the library for files of the kind is installed."""
     return find_spec(_LIBRARIES[kind]) is not None

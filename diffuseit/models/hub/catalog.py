@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 from ...errors import InputError, ModelError
 from ...schema import shown
 
-Kind = Literal["ddpm", "vit", "clip", "measure", "watermark"]
+Kind = Literal["ddpm", "vit", "clip", "measure", "watermark", "flow"]
 FOLDER_VARIABLE = "DIFFUSEIT_MODELS"
 PRECISIONS = ("fp16", "bf16")
 """What `convert` writes."""
@@ -56,7 +56,7 @@ class Entry:
     - `file`: its name in the models folder.
     - `config`: a name of `models.configs.CONFIGS` (ddpm), the fields of a `ViTConfig` (vit), or open_clip's
       architecture and tag (clip), or the row's own name (measure: networks that only measure results;
-      watermark: networks that hide one and read it).
+      watermark: networks that hide one and read it; flow: networks that estimate optical flow).
     - `sha256` and `bytes`: None if its publisher does not say. Where the publisher gives only the first digits of the
       checksum, in the file's name, these are all: they tell damage, and no more.
     - `tokenizer`: further files of the hub repository.

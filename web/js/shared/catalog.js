@@ -16,7 +16,7 @@ import { app } from "../../../../scripts/app.js";
  *
  * @typedef {object} Model
  * @property {string} name
- * @property {"ddpm" | "vit" | "clip" | "measure" | "watermark"} kind
+ * @property {"ddpm" | "vit" | "clip" | "measure" | "watermark" | "flow"} kind
  * @property {string} purpose in English
  * @property {string} terms the license, in English
  * @property {string} limits what the license asks for, in English

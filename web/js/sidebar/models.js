@@ -10,7 +10,7 @@ import { PocketFiles } from "./pocket_files.js";
 
 /** @typedef {import("../shared/catalog.js").Bundle} Bundle */
 
-const KINDS = /** @type {const} */ (["ddpm", "vit", "clip", "measure", "watermark"]);
+const KINDS = /** @type {const} */ (["ddpm", "vit", "clip", "measure", "watermark", "flow"]);
 const t = translator("sidebar");
 
 /** The lists of bundles and models. */
