@@ -34,11 +34,11 @@ def check_film(run: "Run") -> None:
 
 
 def check_links(links: Correspondence, count: int, what: str) -> None:
-    """Raise `InputError` for links of other images than the `count` that a sampler has; `what` says of which kind."""
+    """Raise `InputError` for links of other images than the `count` that there are; `what` says what they are."""
     own = max((*links.image, *links.other), default=0) + 1
     if own != count:
         raise InputError(
-            f"the correspondences are of {own} images, and the sampler has {count} {what}: connect the same images to "
+            f"the correspondences are of {own} images, and here are {count} {what}: connect the same images to "
             "DiffuseIT Correspondences"
         )
 

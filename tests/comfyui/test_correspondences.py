@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_said_in_one_line(server, film):
     one_way = {name: value for name, value in inputs.items() if name != "flow_backward"}
     with pytest.raises(PromptError, match="flow_backward is not connected"):
         server.run(other | {"together": (kind, one_way)})
-    with pytest.raises(PromptError, match="of 5 images, and the sampler has 1"):
+    with pytest.raises(PromptError, match="of 5 images, and here are 1 images"):
         server.run(changed(other, "sampler", image=["three", 0]))
     small = {"small": ("ImageScaleBy", {"image": ["source", 0], "upscale_method": "area", "scale_by": 0.5})}
     with pytest.raises(PromptError, match="128x128 pixels, and the images have 64x64"):
@@ -242,15 +242,23 @@ def latent_prompt(film: str, way: str, **options) -> Prompt:
             },
         ),
         "decode": ("VAEDecode", {"samples": ["sampler", 0], "vae": ["pocket", 1]}),
-        "save": ("PreviewImage", {"images": ["decode", 0]}),
+        "consensus": ("DiffuseITConsensus", {"image": ["decode", 0], "options": ["together", 0]}),
+        "save": ("PreviewImage", {"images": ["consensus", 0]}),
+        "during": ("PreviewImage", {"images": ["decode", 0]}),
     }
 
 
 @pytest.mark.parametrize("way", ["patch", "sampler"])
 def test_latents_hold_together(server, small_film, way):
-    def changes(**options) -> float:
-        pictures = server.images(server.run(latent_prompt(small_film, way, **options)), "save").astype(float)
-        assert pictures.shape == (FRAMES, 64, 64, 3)
-        return float(np.mean([np.abs(b[:, :-1] - a[:, 1:]).mean() for a, b in pairwise(pictures)]))
+    def changes(**options) -> list[float]:
+        outcome = server.run(latent_prompt(small_film, way, **options))
+        found = []
+        for node in ("during", "save"):
+            pictures = server.images(outcome, node).astype(float)
+            assert pictures.shape == (FRAMES, 64, 64, 3)
+            found.append(np.mean([np.abs(b[:, :-1] - a[:, 1:]).mean() for a, b in pairwise(pictures)]))
+        return found
 
-    assert changes() < 0.6 * changes(during=0.0)
+    (during, both), (alone, _) = changes(), changes(during=0.0)
+    assert during < 0.6 * alone
+    assert both < 0.6 * during
