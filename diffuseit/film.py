@@ -5,6 +5,7 @@ end. Each image has noise of its own: the mean of several tries is better than e
 in windows, so memory does not grow with its length.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +25,7 @@ from .correspondence import (
 )
 from .correspondence.links import joined
 from .correspondence.raft import Estimator, network_flow
-from .correspondence.warp import check_images
+from .correspondence.warp import check_images, differences
 from .errors import InputError
 from .guidance.loop import Agree, Step
 from .guidance.mask import as_mask, blend
@@ -82,11 +83,16 @@ class FilmSettings:
 
 @dataclass(frozen=True)
 class Frame:
-    """A result: `picture` [3, H, W] in [-1, 1] on the CPU. `cut`: it begins a new scene, and knows none before it."""
+    """A result: `picture` [3, H, W] in [-1, 1] on the CPU. `cut`: it begins a new scene, and knows none before it.
+
+    `warp_error` is the mean difference to the frame before it along the correspondences, in units of [0, 1]; None
+    where nothing corresponds.
+    """
 
     index: int
     picture: Tensor
     cut: bool = False
+    warp_error: float | None = None
 
 
 @dataclass
@@ -145,9 +151,10 @@ def translate_sequence(
     rest = iter(frames)
     buffer, emitted, cuts = _Buffer(first), first, set[int]()
     known: set[int] = set()
+    last: Tensor | None = None
 
     def ready(end: int) -> Iterator[Frame]:
-        nonlocal emitted
+        nonlocal emitted, last
         if end <= emitted:
             return
         links = _shifted(joined(buffer.links), -buffer.first) if buffer.links else None
@@ -156,10 +163,17 @@ def translate_sequence(
             pictures = consensus(pictures, links, film.consensus, film.reach)
         if mask is not None:
             pictures = blend(pictures, torch.stack(buffer.sources), mask)
+        # What is finished already is compared as it is.
+        for index in known:
+            pictures[index - buffer.first] = buffer.pictures[index - buffer.first]
+        if last is not None:
+            pictures[emitted - 1 - buffer.first] = last
+        errors = {} if links is None else _warp_errors(pictures, links)
         for index in range(emitted, end):
             if index not in known:
-                yield Frame(index, pictures[index - buffer.first], index in cuts)
-        emitted = end
+                place = index - buffer.first
+                yield Frame(index, pictures[place], index in cuts, errors.get(place))
+        last, emitted = pictures[end - 1 - buffer.first].clone(), end
         known.difference_update(range(end))
         cuts.difference_update(range(end))
         buffer.drop(end - max(film.reach, 1))
@@ -205,6 +219,13 @@ def translate_sequence(
     if buffer.end == first:
         raise InputError("there are no frames: give at least one")
     yield from ready(buffer.end)
+
+
+def _warp_errors(pictures: Tensor, links: Correspondence) -> dict[int, float]:
+    """Return the mean difference of images to the one before them, in units of [0, 1], where there is one."""
+    back = links.keep(lambda a, b: b == a - 1)
+    found = zip(back.image, (differences(pictures, back) / 2).tolist(), strict=True)
+    return {image: error for image, error in found if math.isfinite(error)}
 
 
 def _shifted(links: Correspondence, by: int) -> Correspondence:

@@ -15,6 +15,7 @@ from ..diffuseit.film import translate_sequence
 from ..diffuseit.frames.links import fitted
 from ..diffuseit.guidance.loop import Step
 from ..diffuseit.performance.options import Execution
+from .verdicts import tell_film
 
 if TYPE_CHECKING:
     from .run import Run
@@ -90,18 +91,22 @@ def translate_film(run: "Run", options: Execution, on_step: Callable[[Step], Non
         return own.renumbered(lambda index: index - indices.start)
 
     counted = _Counted(on_step, windows(run), {"loss": []})
-    frames = translate_sequence(
-        run.ddpm.module,
-        iter(run.source),
-        run.losses,
-        run.settings,
-        run.seed,
-        film=film.settings,
-        link=link,
-        mask=run.mask,
-        colors=run.colors,
-        options=options,
-        on_step=counted,
+    frames = list(
+        translate_sequence(
+            run.ddpm.module,
+            iter(run.source),
+            run.losses,
+            run.settings,
+            run.seed,
+            film=film.settings,
+            link=link,
+            mask=run.mask,
+            colors=run.colors,
+            options=options,
+            on_step=counted,
+        )
     )
+    # Networks that wait on the processor are too slow for all frames.
+    tell_film(frames, run.source, run.losses if options.offload is None else ())
     pictures = torch.stack([frame.picture for frame in frames])
     return Result(pictures, counted.history, tuple(picture[None] for picture in pictures))

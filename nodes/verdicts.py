@@ -13,6 +13,7 @@ from .comfy.events import show_text
 # These bring timm and open_clip, which must not be loaded with the pack.
 if TYPE_CHECKING:
     from ..diffuseit.evaluation.verdict import Verdict
+    from ..diffuseit.film import Frame
 
 
 def verdicts_on(results: Tensor, sources: Tensor, losses: Iterable[BoundLoss]) -> "Sequence[Verdict]":
@@ -26,6 +27,19 @@ def verdicts_on(results: Tensor, sources: Tensor, losses: Iterable[BoundLoss]) -
 
         return verdicts_on_run(shown, sources[: len(shown)], **_at_hand(losses))
     return ()
+
+
+def tell_film(frames: Sequence["Frame"], sources: Tensor, losses: Iterable[BoundLoss]) -> None:
+    """Say on the node what a film is worth, all frames of it. Their `sources` are [N, 3, H, W] in [-1, 1]."""
+    with Decoration("the verdict on the film"):
+        from ..diffuseit.evaluation.film_verdict import FilmVerdict
+        from ..diffuseit.pocket.witnesses import verdicts_on_run
+
+        found, at_hand = FilmVerdict(), _at_hand(losses)
+        for frame in frames:
+            (verdict,) = verdicts_on_run(frame.picture[None], sources[frame.index][None], **at_hand)
+            found.add(frame.index, verdict, frame.warp_error)
+        show_text(found.summary())
 
 
 def look_ahead(sources: Tensor, losses: Iterable[BoundLoss]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,21 @@ def test_a_scene_cut_ends_the_chain_and_is_reported() -> None:
         link=lambda indices, part: links,
     )
     assert [frame.cut for frame in made] == [False, False, True, False]
+
+
+def test_the_warp_error_is_the_difference_along_the_flow() -> None:
+    frames, _ = panned(4)
+    settings = FilmSettings(window=2, reach=1, during=0)
+    made = film(frames, settings)
+    assert made[0].warp_error is None
+    for before, after in pairwise(made):
+        apart = (after.picture[..., :-2] - before.picture[..., 2:]).abs().mean() / 2
+        assert after.warp_error == pytest.approx(float(apart), rel=1e-3)
+    # The first frame of another run is compared with what is finished.
+    other = -frames
+    again = film(frames, settings, finished=lambda index: other[index] if index < 2 else None)
+    apart = (again[0].picture[..., :-2] - other[1, ..., 2:]).abs().mean() / 2
+    assert again[0].warp_error == pytest.approx(float(apart), rel=1e-3)
 
 
 def test_memory_does_not_grow_with_the_film() -> None:

@@ -1,5 +1,6 @@
 """`diffuseit translate` on films and views, with a stand-in for the networks that inverts colors."""
 
+import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -17,7 +18,9 @@ from translate_command import good, refused, run
 
 import diffuseit
 import diffuseit.film
+from diffuseit.cli.job import Job
 from diffuseit.correspondence import Correspondence
+from diffuseit.evaluation.verdict import Verdict
 from diffuseit.film import Frame
 from diffuseit.frames.animation import Animation, save_animation
 from diffuseit.frames.video import Video
@@ -52,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SimpleNamespa
                 if STOP_AT and index == STOP_AT[0]:
                     raise KeyboardInterrupt
                 call.made.append(index)
-                yield Frame(index, -frame, index == 5)
+                yield Frame(index, -frame, index == 5, 0.25)
 
     monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
     monkeypatch.setattr(diffuseit.film, "translate_sequence", translate)
@@ -141,7 +144,8 @@ def test_a_broken_frame_is_named_and_the_frames_before_it_are_kept():
     assert "Error: frame 4: frames/4.png is damaged" in result.stderr
     assert "4 of 6 frames are kept in out-frames: --frames 0:4 makes a film of the first 4" in result.stderr
     good("frames", "--to", "snow", "--as", "film", "-o", "out", "--frames", "0:4")
-    assert sorted(file.name for file in Path("out").iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
+    saved = ["0.png", "1.png", "2.png", "3.png", "verdicts.csv"]
+    assert sorted(file.name for file in Path("out").iterdir()) == saved
     assert "part of a film" in refused("--again", "out/0.png", "frames/0.png")
 
 
@@ -277,6 +281,46 @@ def test_what_contradicts_a_film_is_said_at_once(options: tuple[object, ...], wh
     arguments = options if "--shard" not in options else ("film.mp4", "--shard", "1/2")
     assert why in refused(*arguments, "--to", "snow")
     assert sorted(path.name for path in Path().iterdir()) == ["empty", "film.mp4", "one.png"]
+
+
+def test_a_film_gets_a_verdict(calls: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch):
+    def verdicts(job: Job, results: torch.Tensor, arguments: dict[str, torch.Tensor]) -> list[Verdict]:
+        assert torch.equal(results, -arguments["source"])  # each result beside its own source
+        return [Verdict(True, None, True, 0.9)]
+
+    monkeypatch.setattr(Job, "verdicts", verdicts)
+    film(Path("film.mp4"), 12)
+    STOP_AT.append(7)
+    run("film.mp4", "--to", "snow", "-o", "out.mkv")
+    STOP_AT.clear()
+    said = good("film.mp4", "--to", "snow", "-o", "out.mkv").stdout
+    assert "s): structure kept, in place, warp error 0.2500\n" in said
+    with Path("out.mkv-verdicts.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame"] for row in rows] == list(map(str, range(12)))
+    assert {row["structure_kept"] for row in rows} == {"true"}
+    import av
+
+    with av.open("out.mkv") as opened:
+        verdict = json.loads(opened.metadata["DIFFUSEIT"])["verdict"]
+    assert (verdict["lost_frames"], verdict["warp_error"]) == (0, 0.25)
+    # Another film of that name replaces the table, and parts in one folder share it.
+    good("film.mp4", "--to", "snow", "-o", "out.mkv", "--frames", "3:5")
+    assert len(Path("out.mkv-verdicts.csv").read_text().splitlines()) == 3
+    Path("frames").mkdir()
+    for number in range(4):
+        picture(number).save(f"frames/{number}.png")
+    for part in ("0:2", "2:4"):
+        good("frames", "--to", "snow", "--as", "film", "-o", "out", "--frames", part)
+    assert len(Path("out/verdicts.csv").read_text().splitlines()) == 5
+
+
+def test_a_table_of_somebody_else_stays():
+    save_animation(frames_of([0.1, 0.1]), Path("film.webp"))
+    Path("out.webp-verdicts.csv").write_text("mine\n")
+    said = good("film.webp", "--to", "snow", "-o", "out.webp")
+    assert "no verdicts are kept: out.webp-verdicts.csv is another table" in said.stderr
+    assert Path("out.webp-verdicts.csv").read_text() == "mine\n"
 
 
 def test_nothing_that_is_there_is_overwritten_by_frames():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from ..images.medical.kinds import kind_of
 from ..schema import to_json
 from . import console
 from .command import Command
+from .film_verdict import Judge, save_table, verdict_on
 from .flow import Flow, flow_for
 from .options import is_folder
 from .output import folder_for, result_names, taken, target_for
@@ -37,6 +38,7 @@ from .signing import credential_for
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..evaluation.film_verdict import FilmVerdict
     from ..film import FilmSettings
     from ..images.resize import Fit
     from .job import Job
@@ -220,14 +222,18 @@ class FilmJob:
                 with console.film_bar(len(self.numbers)) as bar:
                     if todo:
                         self._translate(unfinished, todo[0], bar)
-                    self._write(unfinished, bar)
+                    verdict = verdict_on(unfinished, self.numbers)
+                    self._write(unfinished, verdict, bar)
             except BaseException as error:
                 self._say_unfinished(unfinished, error)
                 raise
+            save_table(self.target.path, unfinished, self.numbers, in_folder=self._is_folder)
             unfinished.remove(self.numbers)
         count = "1 frame" if len(self.numbers) == 1 else f"{len(self.numbers)} frames"
         height, width = self._size()
-        console.say(f"Saved {self.target.path} ({count}, {width}x{height}, {time.monotonic() - began:.1f} s)")
+        facts = f"({count}, {width}x{height}, {time.monotonic() - began:.1f} s)"
+        summary = verdict.summary()
+        console.say(f"Saved {self.target.path} {facts}{f': {summary}' if summary else ''}")
 
     @property
     def _video(self) -> Video | None:
@@ -274,10 +280,15 @@ class FilmJob:
                 "frames that are made together do not start again, unlike single images with this preset"
             )
 
+        # Those of the frames that are being made.
+        sources: dict[int, Tensor] = {}
+
         def canvases() -> Iterator[Tensor]:
-            yield arguments["source"][0]
-            for other in pictures:
-                yield fit.apply(other.tensor("white"))[0]
+            rest = (fit.apply(other.tensor("white")) for other in pictures)
+            for number, canvas in enumerate(chain([arguments["source"]], rest), start=first):
+                if not unfinished.has(number):
+                    sources[number] = canvas
+                yield canvas[0]
 
         bar.begin(name, sum(map(unfinished.has, self.numbers)))
         results = translate_sequence(
@@ -294,8 +305,10 @@ class FilmJob:
             colors=style if preset.color_match else None,
             on_step=bar.step,
         )
+        judge = Judge(job, arguments)
         for result in results:
-            unfinished.add(result.index, result.picture)
+            note = judge.note_on(result, sources.pop(result.index))
+            unfinished.add(result.index, result.picture, note)
             if result.cut:
                 console.inform(
                     f"Frame {result.index} begins a new scene: nothing is held together across the cut"
@@ -327,10 +340,10 @@ class FilmJob:
             yield Frame(Picture(image.convert("RGB"), alpha), frame.start, frame.duration)
             bar.advance()
 
-    def _write(self, unfinished: Unfinished, bar: console.FilmBar) -> None:
+    def _write(self, unfinished: Unfinished, verdict: FilmVerdict, bar: console.FilmBar) -> None:
         bar.begin(f"writing {self.target.path.name}", 0)
         frames = self._finished(unfinished, bar)
-        text, mark = self._text(), marks.of_result(self._mark()) if self.job.marked else None
+        text, mark = self._text(verdict), marks.of_result(self._mark()) if self.job.marked else None
         path = self.target.path
         if self._is_folder:
             for frame, file in zip(frames, self._files(), strict=False):
@@ -394,9 +407,9 @@ class FilmJob:
             )
         return digest.hexdigest()
 
-    def _text(self) -> str:
+    def _text(self, verdict: FilmVerdict) -> str:
         """What the result says of its making. A recipe for one image would not make the same pixels."""
-        from ..images.recipe import FILM
+        from ..images.recipe import FILM, VERDICT
 
         film = {
             "settings": to_json(self.settings),
@@ -404,7 +417,7 @@ class FilmJob:
             "first": self.numbers.start,
             "frames": len(self.numbers),
         }
-        return json.dumps(to_json(self.job.recipe) | {FILM: film})
+        return json.dumps(to_json(self.job.recipe) | {FILM: film, VERDICT: verdict.to_json()})
 
     def _say_unfinished(self, unfinished: Unfinished, error: BaseException) -> None:
         """Say what is there and how to go on, after what ended the run."""

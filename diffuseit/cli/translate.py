@@ -315,7 +315,7 @@ def translate(
     With several texts, OUT is a folder with a result for each, and a contact sheet.
     Several commands may work on one folder, also on several machines: each takes what no other one has.
 
-    PNG, WebP, JPEG, TIFF, DICOM and NIfTI results carry their settings.
+    PNG, WebP, JPEG, TIFF, OpenEXR, DICOM and NIfTI results carry their settings.
     `--again RESULT SOURCE` repeats them and gives the same pixels. Add --models for a diffusers checkpoint and for your
     own networks.
     """

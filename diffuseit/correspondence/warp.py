@@ -27,6 +27,17 @@ def warp(images: Tensor, correspondence: Correspondence) -> Tensor:
     return sampled(images[list(correspondence.other)], correspondence.position)
 
 
+def differences(images: Tensor, correspondence: Correspondence) -> Tensor:
+    """Return how much corresponding pixels of images [N, C, H, W] differ along each link: [L].
+
+    It is the mean of absolute differences, weighted by certainty; NaN where nothing corresponds. Raise `InputError` if
+    the correspondences belong to other images.
+    """
+    apart = (warp(images, correspondence) - images[list(correspondence.image)]).abs().mean(1, keepdim=True)
+    certainty = correspondence.to(images).certainty
+    return (apart * certainty).sum((1, 2, 3)) / certainty.sum((1, 2, 3))
+
+
 def consensus(
     images: Tensor, correspondence: Correspondence, strength: float = 1.0, reach: int = 1
 ) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..files.atomic import atomic_path
 from ..images.decode import open_regular, reason
-from ..images.io import check_writable_folder, read_picture, save_picture, to_pil
+from ..images.io import check_writable_folder, read_picture, read_text, save_picture, to_pil
 from ..schema import parse, printable
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ class Unfinished:
         """Return the finished frame [3, H, W] in [-1, 1], None if it is not there."""
         return read_picture(self._file(number)).tensor()[0] if self.has(number) else None
 
-    def add(self, number: int, picture: Tensor) -> None:
-        """Keep a finished frame [3, H, W] in [-1, 1]."""
-        save_picture(to_pil(picture), self._file(number))
+    def add(self, number: int, picture: Tensor, note: Mapping[str, Any]) -> None:
+        """Keep a finished frame [3, H, W] in [-1, 1], and a note of JSON values on it."""
+        save_picture(to_pil(picture), self._file(number), json.dumps(note))
+
+    def note(self, number: int) -> Mapping[str, Any]:
+        """Return the note on a finished frame, empty where there is none."""
+        text = read_text(self._file(number)) if self.has(number) else None
+        note = None if text is None else parse(text, printable(str(self._file(number))), _LARGEST)
+        return note if isinstance(note, dict) else {}
 
     def remove(self, numbers: range) -> None:
         """Remove the folder, unless it has frames of other numbers, or files of somebody else."""

@@ -1,5 +1,6 @@
 """A film through a real ComfyUI: from a video file to a video file, held together."""
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -84,7 +85,10 @@ def flicker(video: Video) -> float:
 
 
 def test_a_video_file_becomes_a_video_file_that_holds_together(server, film):
+    mark = len(server.log())
     server.run(film_prompt(film))
+    # The node says what the film is worth, all frames of it.
+    assert re.search(r"DiffuseIT: structure .*, warp error 0\.0\d+", server.log_since(mark))
     server.run(film_prompt(film, during=0.0, consensus=0.0))
     together, alone = map(Video.open, results(server)[-2:])
     assert (together.count, together.size, together.rate) == (FRAMES, (128, 128), 10)
