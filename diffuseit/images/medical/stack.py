@@ -38,10 +38,12 @@ class About:
 class Stack(ABC):
     """Slices of equal size. `window` holds the levels that become black to white in all; None for 8-bit colors.
 
-    `numbers` are the places of the slices in the file, from 0 on. `noun` is "slice" or "frame".
+    `numbers` are the places of the slices in the file, from 0 on. `noun` is "slice" or "frame". `is_mask` says that
+    the pixels tell where something is, and not how it looks.
     """
 
     noun = "slice"
+    is_mask = False
     path: Path
     numbers: range
     size: tuple[int, int]
