@@ -15,17 +15,25 @@ import torch
 from torch import Tensor
 
 from .api import translate_with
-from .correspondence import Agreement, Correspondence, consensus, link_estimated, scene_cuts
+from .correspondence import (
+    Agreement,
+    Correspondence,
+    LatentAgreement,
+    consensus,
+    link_estimated,
+    scene_cuts,
+)
 from .correspondence.links import joined
 from .correspondence.raft import Estimator, network_flow
 from .correspondence.warp import check_images, differences
 from .errors import InputError
-from .guidance.loop import Step
+from .guidance.loop import Agree, Step
 from .guidance.mask import as_mask, blend
 from .guidance.rng import Seeded
 from .guidance.settings import SamplerSettings
 from .losses import BoundLoss, CorrespondenceLoss, bind
 from .models.base import Backbone
+from .models.latent import LatentDiffusion
 from .performance.options import FULL_SPEED, Execution
 from .schema import check, number
 
@@ -202,7 +210,7 @@ def translate_sequence(
                 on_step=on_step,
                 rng=None if settings.shared_noise else Seeded.of(seed + window[place] for place in wanted),
                 seed=seed,
-                agree=film.agreement(links, _encoded(made, backbone)),
+                agree=_agree(film, links, made, backbone),
             )
             made.update(zip(wanted, result.pictures, strict=True))
         buffer.sources += new
@@ -246,10 +254,17 @@ def _held(
 
 
 @torch.no_grad()
-def _encoded(made: Mapping[int, Tensor], backbone: Backbone) -> dict[int, Tensor]:
-    """Return finished images in the space in which predictions agree."""
-    device = backbone.device
-    return {place: backbone.encode(picture.unsqueeze(0).to(device))[0] for place, picture in made.items()}
+def _agree(
+    film: FilmSettings, links: Correspondence, made: Mapping[int, Tensor], backbone: Backbone
+) -> Agree | None:
+    """Return what lets the predictions of a window agree, and with the images of it that are `made`."""
+    if isinstance(backbone, LatentDiffusion):
+        agreement = film.agreement(links, made)
+        return agreement and LatentAgreement(agreement, backbone.decode, backbone.encode)
+    encoded = {
+        place: backbone.encode(picture.unsqueeze(0).to(backbone.device))[0] for place, picture in made.items()
+    }
+    return film.agreement(links, encoded)
 
 
 def _checked(new: list[Tensor], buffer: _Buffer) -> list[Tensor]:

@@ -25,6 +25,7 @@ MODULES = (
     "color",
     "evaluate",
     "full_size",
+    "consensus",
     "save_signed",
     "verify",
     "inspect",

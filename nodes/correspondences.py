@@ -36,7 +36,7 @@ class Correspondences(io.ComfyNode):
             category=MENU,
             description="Holds the images of a batch together, as frames of a film or views of a scene: finds where "
             "the pixels of each image lie in the images beside it. The sampler then translates them so that these "
-            "pixels agree.",
+            "pixels agree. It works with DiffuseIT Guide Model and DiffuseIT Latent Sampler too.",
             search_aliases=[
                 "film",
                 "video",
@@ -84,7 +84,8 @@ class Correspondences(io.ComfyNode):
                     default=DEFAULTS.window,
                     min=int(bounds["window"].low),
                     max=int(bounds["window"].high),
-                    tooltip="How many images are translated together. Up: more memory, hardly another result.",
+                    tooltip="How many images are translated together. Up: more memory, hardly another result. It does "
+                    "not count for latents, whose batch is sampled as a whole.",
                 ),
                 OPTICAL_FLOW.Input(
                     "optical_flow",

@@ -31,10 +31,15 @@ def check_film(run: "Run") -> None:
         raise InputError(
             "options holds the images together: give one mask and one style image for all of them"
         )
-    links = run.film.correspondence
-    if (own := max((*links.image, *links.other), default=0) + 1) != count:
+    check_links(run.film.correspondence, count, "images")
+
+
+def check_links(links: Correspondence, count: int, what: str) -> None:
+    """Raise `InputError` for links of other images than the `count` that there are; `what` says what they are."""
+    own = max((*links.image, *links.other), default=0) + 1
+    if own != count:
         raise InputError(
-            f"the correspondences are of {own} images, and the sampler has {count}: connect the same images to "
+            f"the correspondences are of {own} images, and here are {count} {what}: connect the same images to "
             "DiffuseIT Correspondences"
         )
 

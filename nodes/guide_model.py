@@ -80,7 +80,12 @@ class GuideModel(io.ComfyNode):
                     tooltip="The VAE of the model, which shows its latents to the losses. A tiny one (taesd, taesdxl, "
                     "taesd3, taef1 in Load VAE) takes a tenth of the memory. Models that work on pixels need none.",
                 ),
-                OPTIONS.Input("options", optional=True, tooltip="From DiffuseIT Model Guidance Options."),
+                OPTIONS.Input(
+                    "options",
+                    optional=True,
+                    tooltip="From DiffuseIT Model Guidance Options, and from DiffuseIT Correspondences for a batch "
+                    "that holds together.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="To the sampler or the guider.")],
             hidden=[io.Hidden.unique_id],
@@ -110,6 +115,7 @@ class GuideModel(io.ComfyNode):
                 vae,
                 values["view_size"],
                 str(cls.hidden.unique_id),
+                None if options is None else options.film,
             )
         through = values["gradient"] == "model"
         return io.NodeOutput(

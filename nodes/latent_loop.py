@@ -83,6 +83,7 @@ def _loop(run: LatentRun, settings: SamplerSettings, call: SamplerCall, plan: La
             x_start=call.x / run.sigmas.scale(run.sigmas.values[0]) if from_noise else None,
             mask=mask,
             options=plan.options,
+            agree=run.agree,
             measure_every=math.ceil(visits / live.MEASUREMENTS),
         ):
             devices.hold(run.guests(plan))

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..diffuseit.correspondence import Agreement, LatentAgreement
 from ..diffuseit.errors import InputError
+from ..diffuseit.frames.links import fitted as fitted_links
 from ..diffuseit.images.resize import Fit
 from ..diffuseit.losses import BoundLoss
 from ..diffuseit.models.base import Backbone
@@ -19,8 +21,9 @@ from .comfy import devices, events, memory
 from .comfy.latent import PixelAutoencoder, VAEAutoencoder
 from .comfy.memory import LatentPlan
 from .comfy.sampling import Sampling
+from .film_run import check_links
 from .run import check_chain, feature_networks, fitted, named_features
-from .types import Losses, Network
+from .types import Film, Losses, Network
 
 Found = TypeVar("Found")
 
@@ -29,7 +32,7 @@ Found = TypeVar("Found")
 class Wanted:
     """What a node asks for: the losses, the source [B, 3, H, W] in [-1, 1] of any size, and the VAE.
 
-    `node` is the node's id, by which the front end shows the run.
+    `node` is the node's id, by which the front end shows the run. The images of a batch hold together by `film`.
     """
 
     image: Tensor
@@ -37,11 +40,12 @@ class Wanted:
     vae: Any | None
     view_size: int
     node: str
+    film: Film | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LatentRun:
-    """Everything that a run needs, checked. `source` has the size of the decoded latents."""
+    """Everything that a run needs, checked. `source` has the size of the decoded latents, as `agreement` wants it."""
 
     wanted: Wanted
     sampling: Sampling
@@ -49,6 +53,15 @@ class LatentRun:
     autoencoder: PixelAutoencoder | VAEAutoencoder
     source: Tensor
     losses: tuple[BoundLoss, ...]
+    agreement: Agreement | None = None
+
+    @property
+    def agree(self) -> LatentAgreement | None:
+        """Return what lets the predictions agree in each step."""
+        autoencoder = self.autoencoder
+        return self.agreement and LatentAgreement(
+            self.agreement, autoencoder.decode, autoencoder.encode_in_place
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -147,7 +160,11 @@ def prepare(wanted: Wanted, sampling: Sampling) -> LatentRun:
     fit = Fit.covering((image.shape[-2], image.shape[-1]), canvas)
     image = image.expand(batch, -1, -1, -1)
     losses = tuple(fitted(one, fit, image) for one in wanted.losses)
-    return LatentRun(wanted, sampling, sigmas, autoencoder, fit.apply(image), losses)
+    agreement = None
+    if wanted.film is not None:
+        check_links(wanted.film.correspondence, batch, "latents")
+        agreement = wanted.film.settings.agreement(fitted_links(wanted.film.correspondence, fit))
+    return LatentRun(wanted, sampling, sigmas, autoencoder, fit.apply(image), losses, agreement)
 
 
 def with_less_memory(plans: list[LatentPlan], attempt: Callable[[LatentPlan], Found]) -> Found:

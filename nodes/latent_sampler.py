@@ -114,10 +114,6 @@ class LatentSampler(io.ComfyNode):
             raise InputError(
                 "options takes the colors of an image: use DiffuseIT Match Colors after the decoder"
             )
-        if options.film is not None:
-            raise InputError(
-                "options holds images together (DiffuseIT Correspondences): use DiffuseIT Sampler"
-            )
         values = {**DEFAULTS, **widgets, **options.values}
         make_latent_settings(values, steps=1)
         with gradients():
@@ -127,6 +123,7 @@ class LatentSampler(io.ComfyNode):
                 vae,
                 values.get("view_size", VIEW_SIZE),
                 str(cls.hidden.unique_id),
+                options.film,
             )
         return io.NodeOutput(sampler(partial(sample_latents, wanted, partial(make_latent_settings, values))))
 

@@ -33,8 +33,6 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
 
 def model_guidance(options: Options | None) -> dict[str, Any]:
     """Return the settings of DiffuseIT Guide Model. Raise `InputError` for options of DiffuseIT's own samplers."""
-    if options is not None and options.film is not None:
-        raise InputError("options holds images together (DiffuseIT Correspondences): use DiffuseIT Sampler")
     values = {} if options is None else options.values
     if foreign := sorted(values.keys() - MODEL_DEFAULTS.keys()):
         names = ", ".join(foreign[:3]) + (", and others" if foreign[3:] else "")

@@ -72,7 +72,7 @@ class PredictionSession:
         return self.run.required(self._plans[0])
 
     def guides(self, sigma: float) -> bool:
-        return self._guidance.guides(sigma)
+        return self.run.agreement is not None or self._guidance.guides(sigma)
 
     def guided(self, x: Tensor, denoise: Denoise, sigma: float) -> Tensor:
         step = self.run.sigmas.at(sigma)
@@ -103,7 +103,13 @@ class PredictionSession:
         devices.load(run.guests(plan), run.required(plan))
         backbone = run.backbone(_unasked, plan)
         guidance = PredictionGuidance(
-            run.losses, run.source, backbone, self.settings, rng=self._rng, options=plan.options
+            run.losses,
+            run.source,
+            backbone,
+            self.settings,
+            rng=self._rng,
+            options=plan.options,
+            agree=run.agree,
         )
         if self.settings.anchor > 0:
             # The VAE encodes now, before the model takes the device, and may have been moved for that.

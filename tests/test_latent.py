@@ -7,7 +7,9 @@ import torch
 from losses_alone import Toward
 from torch import nn
 
+from diffuseit.correspondence import Agreement, LatentAgreement, from_flow, neighbors, warp
 from diffuseit.errors import InputError
+from diffuseit.film import FilmSettings, translate_sequence
 from diffuseit.guidance.loop import sample
 from diffuseit.guidance.prediction import PredictionGuidance, PredictionSettings
 from diffuseit.guidance.rng import Seeded
@@ -279,3 +281,81 @@ def test_the_source_is_encoded_only_if_something_needs_it():
     )
     x = noise_like(FLOW)
     assert not torch.equal(guidance.guide(x, smooth(x, 0.9), 0.9).pred_xstart, smooth(x, 0.9))
+
+
+def panned_latents(count=3):
+    """Latents of a batch, and the correspondences of images that a camera shows, 1 pixel further each time."""
+    flow = torch.zeros(count - 1, 2, 16, 16)
+    flow[:, 0] = -1.0
+    return noise_like(FLOW, count), from_flow(flow, -flow)
+
+
+def disagreement(images, links):
+    here = images[list(links.image)]
+    return float(((warp(images, links) - here).abs() * links.certainty).mean())
+
+
+def test_latents_agree_where_their_images_correspond():
+    latents, links = panned_latents()
+    autoencoder = Halving()
+    agreed = LatentAgreement(Agreement(links), autoencoder.decode, autoencoder.encode)(latents)
+    before, after = (disagreement(autoencoder.decode(x), links) for x in (latents, agreed))
+    assert after < 0.7 * before
+
+
+def test_latents_whose_images_agree_stay_though_the_autoencoder_loses():
+    class Lossy(Halving):
+        def encode(self, image):
+            return super().encode(image) + 0.3
+
+    latents = noise_like(FLOW).expand(3, -1, -1, -1)
+    agree = LatentAgreement(Agreement(neighbors(3, (16, 16))), Lossy().decode, Lossy().encode)
+    assert torch.allclose(agree(latents), latents, atol=1e-6)
+
+
+@pytest.mark.parametrize("through", [False, True], ids=["at the prediction", "through the network"])
+def test_predictions_agree_in_a_foreign_sampler_whether_the_losses_act_or_not(through):
+    x, seen = noise_like(FLOW, 2), []
+
+    def agree(predictions):
+        seen.append(len(predictions))
+        return predictions.mean(0, keepdim=True).expand_as(predictions)
+
+    guidance = PredictionGuidance(
+        [BoundLoss(Toward(level=0.5, size=3.0))],
+        torch.zeros(2, 3, 16, 16),
+        backbone(FLOW),
+        PredictionSettings(guide_until=0.5),
+        agree=agree,
+    )
+    for sigma in FLOW.values[:-1]:
+        if through:
+            found = guidance.guide_through(x, lambda x, sigma=sigma: smooth(x, sigma), sigma)
+        else:
+            found = guidance.guide(x, smooth(x, sigma), sigma)
+        apart = (found.pred_xstart[0] - found.pred_xstart[1]).abs().max()
+        # Back through the network, the gradients of different x differ.
+        assert apart < 1e-5 or (through and guidance.guides(sigma))
+    assert seen == [2] * FLOW.steps
+
+
+def test_the_frames_of_a_film_agree_in_latents_too():
+    _, links = panned_latents(4)
+    frames = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def made(during):
+        film = FilmSettings(window=2, reach=1, during=during, consensus=0.0)
+        settings = SamplerSettings(steps=FLOW.steps, skip=0, resample=1, method=MPGD())
+        found = translate_sequence(
+            backbone(FLOW),
+            iter(frames),
+            [BoundLoss(Toward(level=0.5, size=0.1))],
+            settings,
+            film=film,
+            link=lambda indices, _: links.keep(lambda a, b: a in indices and b in indices).renumbered(
+                lambda i: i - indices.start
+            ),
+        )
+        return torch.stack([frame.picture for frame in found])
+
+    assert disagreement(made(1.0), links) < 0.8 * disagreement(made(0.0), links)

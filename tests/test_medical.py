@@ -20,7 +20,7 @@ from translate_command import good, refused, run
 
 import diffuseit
 from diffuseit.cli import job
-from diffuseit.images.io import read_text
+from diffuseit.images.io import read_picture, read_text
 from diffuseit.images.medical.cut import Cut
 from diffuseit.images.recipe import Recipe
 from diffuseit.images.window import Window
@@ -346,6 +346,99 @@ def test_every_sample_of_pydicom_comes_back_or_is_refused_in_one_line(core: Core
     assert read >= 60
 
 
+def one_bit(frames: int, photometric: str = "MONOCHROME2") -> np.ndarray:
+    """Write bits.dcm, a scan of black and white whose frames end within a byte, and return its pixels, 0 and 1."""
+    bits = np.random.default_rng(1).integers(0, 2, (frames, 33, 41)).astype(np.uint8)
+    bits = np.kron(bits[:, ::3, ::3], np.ones((3, 3), np.uint8))[:, :33, :41]
+    header = pydicom.dcmread(CT)
+    for name in ("PixelSpacing", "RescaleSlope", "RescaleIntercept", "PixelPaddingValue"):
+        delattr(header, name) if name in header else None
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.1"
+    header.BitsAllocated = header.BitsStored = 1
+    header.HighBit = header.PixelRepresentation = 0
+    header.Rows, header.Columns, header.NumberOfFrames = 33, 41, frames
+    header.PhotometricInterpretation = photometric
+    header.PixelData = pydicom.pixels.pack_bits(bits)
+    header.save_as("bits.dcm")
+    return bits
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_pixels_of_one_bit_come_back_with_grays(core: Core, frames: int):
+    bits = one_bit(frames)
+    good("bits.dcm", *TO)
+    result = pydicom.dcmread("bits-translated.dcm")
+    assert (result.pixel_array.reshape(bits.shape) == 255 * bits).all()
+    assert result.SOPClassUID.name == "Multi-frame Grayscale Byte Secondary Capture Image Storage"
+    assert result.BitsAllocated == result.BitsStored == 8 and result.NumberOfFrames == frames
+    assert result.SyntheticData == "YES" and "ImagePositionPatient" not in result
+    good("bits.dcm", *TO, "--slices", frames - 1, "--size", "source", "-o", "out.png")
+    assert (np.array(Image.open("out.png")) == 255 * bits[-1]).all()
+
+
+def test_one_bit_that_does_not_fit_is_refused(core: Core):
+    one_bit(1, "MONOCHROME1")
+    assert "has pixels of 1 bit in MONOCHROME1: give -o NAME.png" in run("bits.dcm", *TO).stderr
+    one_bit(2)
+    assert "more than the file holds" in refused(
+        changed(Path("bits.dcm"), "cut.dcm", NumberOfFrames=900), *TO
+    )
+
+
+def test_a_segmentation_is_a_mask_and_no_source(core: Core):
+    liver = DICOM_SAMPLES / "liver_1frame.dcm"
+    said = refused(liver, *TO)
+    assert "is a segmentation, which is no image: give it with --mask" in said
+    Image.new("RGB", (512, 512), (40, 40, 40)).save("plain.png")
+    good("plain.png", *TO, "--mask", liver, "-o", "out.png")
+    with pytest.warns(UserWarning, match="become black to white"):
+        mask = np.array(read_picture(liver).rgb)
+    assert (mask == 255 * pydicom.dcmread(liver).pixel_array[..., None]).all() and mask.any()
+
+
+def lut(first: int, table: np.ndarray, kind: str = "SS") -> Dataset:
+    item = Dataset()
+    item.add_new(0x00283002, kind, [len(table), first, 16])
+    item.LUTData = table.astype("<u2").tobytes()
+    return item
+
+
+RISE = np.r_[np.zeros(100), np.linspace(0, 65_535, 801), np.full(50, 65_535)]
+
+
+@pytest.mark.parametrize(
+    ("items", "window"),
+    [
+        ([lut(0, RISE)], (100, 900)),
+        ([lut(-1000, RISE)], (-900, -100)),
+        ([lut(65_536 - 1000, RISE, "US")], (-900, -100)),
+        ([lut(0, 65_535 / (1 + np.exp(-np.linspace(-10, 10, 1001))))], (265, 735)),
+        ([lut(0, RISE[::-1])], None),
+        ([lut(0, np.zeros(9))], None),
+        ([Dataset()], None),
+    ],
+)
+def test_a_voi_lut_gives_the_window(core: Core, items: list[Dataset], window: tuple[int, int] | None):
+    header = pydicom.dcmread(CT)
+    header.VOILUTSequence = items
+    header.save_as("lut.dcm")
+    result = good("lut.dcm", *TO)
+    if window is None:
+        assert "has a VOI LUT that does not rise, which is left out" in result.stderr
+        return
+    assert "the window that the file names, become black to white" in result.stderr
+    low, high = window
+    made = pydicom.dcmread("lut-translated.dcm")
+    assert made.WindowCenter == pytest.approx((low + high + 1) / 2, abs=1.5)
+    assert made.WindowWidth == pytest.approx(high - low + 1, abs=3)
+    assert "VOILUTSequence" not in made
+
+
+def test_the_window_of_a_file_goes_before_its_lut(core: Core):
+    file = changed(CT, "both.dcm", VOILUTSequence=[lut(0, RISE)], WindowCenter=200, WindowWidth=101)
+    assert "149.5 to 249.5" in good(file, *TO).stderr
+
+
 # NIfTI
 
 
@@ -536,7 +629,7 @@ def test_not_a_number_is_named_before_the_work(core: Core):
         ({"Rows": 16_000, "Columns": 16_000}, "more than the file holds"),
         ({"RescaleSlope": 0}, "has a rescale slope of 0"),
         ({"PhotometricInterpretation": "CMYK"}, "has colors of the kind CMYK"),
-        ({"BitsAllocated": 1}, "has pixels of 1 bits"),
+        ({"BitsAllocated": 4}, "has pixels of 4 bits"),
         ({"SamplesPerPixel": 3}, "which do not fit its colors"),
     ],
     ids=str,

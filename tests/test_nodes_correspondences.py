@@ -1,8 +1,10 @@
 """DiffuseIT Correspondences and the sampler's run with it, without a ComfyUI."""
 
+import importlib
+
 import pytest
 import torch
-from nodes_alone import import_node_module
+from nodes_alone import NAME, import_node_module
 
 from diffuseit.correspondence import neighbors
 from diffuseit.errors import InputError
@@ -89,3 +91,16 @@ def test_correspondences_go_through_the_fit_of_the_images(mode: str):
     assert found.certainty[0, 0, y, left + columns - 2] == 0
     with pytest.raises(InputError, match="100x60"):
         fitted(moved, Fit.of((60, 90), Canvas(), "keep"))
+
+
+def test_the_consensus_takes_images_of_another_size_than_the_sources(monkeypatch: pytest.MonkeyPatch):
+    module = import_node_module(monkeypatch, "consensus")
+    types = importlib.import_module(f"{NAME}.nodes.types")
+    together = types.Film(neighbors(3, (8, 12)), types.FilmSettings())
+    images = torch.rand(3, 16, 24, 3, generator=torch.Generator().manual_seed(0))
+    (agreed,) = module.Consensus.execute(image=images, options=types.Options(film=together)).args
+    assert torch.allclose(agreed, images.mean(0, keepdim=True).expand_as(images), atol=1e-3)
+    with pytest.raises(module.InputError, match="of 3 images, and here are 2"):
+        module.Consensus.execute(image=images[:2], options=types.Options(film=together))
+    with pytest.raises(module.InputError, match="connect DiffuseIT Correspondences"):
+        module.Consensus.execute(image=images, options=types.Options())

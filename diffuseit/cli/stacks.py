@@ -98,9 +98,14 @@ class _Tally:
 
 
 def open_source(path: Path, choice: WindowChoice, options: StackOptions) -> Stack:
-    """Return the slices of a medical file. Say which window they have."""
+    """Return the slices of a medical file. Say which window they have. Raise `InputError` for a segmentation."""
     with console.notes():
-        return open_stack(path, choice, options.cut)
+        stack = open_stack(path, choice, options.cut)
+        if stack.is_mask:
+            raise InputError(
+                f"{stack.name} is a segmentation, which is no image: give it with --mask, and the image that it is of"
+            )
+        return stack
 
 
 def _open_masks(mask: Path, stack: Stack | None) -> Stack:

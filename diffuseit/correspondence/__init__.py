@@ -4,7 +4,7 @@ They come from optical flow (film), from depth and camera poses (views of a scen
 volume). A result keeps the geometry of its source, so the correspondences of the sources hold for the results too.
 """
 
-from .agreement import Agreement
+from .agreement import Agreement, LatentAgreement
 from .flow import estimate_flow, from_flow, link_estimated, scene_cuts
 from .geometry import from_geometry
 from .links import Correspondence, neighbors
@@ -13,6 +13,7 @@ from .warp import consensus, warp
 __all__ = [
     "Agreement",
     "Correspondence",
+    "LatentAgreement",
     "consensus",
     "estimate_flow",
     "from_flow",

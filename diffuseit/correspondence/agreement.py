@@ -3,7 +3,7 @@
 It is to correspondences what MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113) is to overlapping tiles.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -38,3 +38,29 @@ class Agreement:
             images.append(self.finished[number].to(predictions) if number in self.finished else next(rest))
         agreed = consensus(torch.stack(images), self._resized[size], self.strength, self.reach)
         return agreed[[number for number in range(len(images)) if number not in self.finished]]
+
+
+@dataclass(frozen=True, eq=False)
+class LatentAgreement:
+    """Moves latents [B, C, h, w] by what an agreement changes in the images that they decode to.
+
+    A latent pixel stands for many pixels of an image. Latents that are shifted by a part of it are not those of the
+    shifted image, so their mean is blurred, and the mean of images is not. Only the change is encoded: what the
+    autoencoder loses stays out. No gradient passes through it.
+    """
+
+    agreement: Agreement
+    decode: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def _change(self, latents: Tensor) -> Tensor:
+        # One by one: the decoder of a batch takes much memory.
+        images = torch.cat([self.decode(one) for one in latents.split(1)])
+        agreed = self.agreement(images)
+        pairs = zip(agreed.split(1), images.split(1), strict=True)
+        return torch.cat([self.encode(new) - self.encode(old) for new, old in pairs])
+
+    def __call__(self, predictions: Tensor) -> Tensor:
+        """Return the predictions after the consensus of their images."""
+        return predictions + self._change(predictions.detach())

@@ -79,9 +79,14 @@ class Correspondence:
             return self
         (old_height, old_width), (height, width) = self.size, size
         scale = self.position.new_tensor([width / old_width, height / old_height]).view(2, 1, 1)
-        position = F.interpolate(self.position, size, mode="bilinear", align_corners=False)
-        certainty = F.interpolate(self.certainty, size, mode="bilinear", align_corners=False)
-        return Correspondence(self.image, self.other, (position + 0.5) * scale - 0.5, certainty.clamp(0, 1))
+        # Interpolation repeats the border, which is right for the flow and wrong for positions.
+        flow = self.position - grid(self.size, self.position)
+        flow, certainty = (
+            F.interpolate(values, size, mode="bilinear", align_corners=False)
+            for values in (flow, self.certainty)
+        )
+        position = grid(size, flow) + scale * flow
+        return Correspondence(self.image, self.other, position, certainty.clamp(0, 1))
 
 
 def joined(parts: Sequence[Correspondence]) -> Correspondence:

@@ -20,6 +20,7 @@ from ..performance.options import FULL_SPEED, Execution
 from ..schema import check, number
 from .balance import BalanceMode
 from .guidance import Guidance, InnerGuidance
+from .loop import Agree
 from .rng import Rng, Seeded
 from .settings import SamplerSettings
 
@@ -59,7 +60,8 @@ class Guided:
 class PredictionGuidance:
     """The losses of one run of a sampler, bound to the `source` [B, 3, H, W] in [-1, 1].
 
-    `backbone` gives the sigmas and the autoencoder; its network is not asked. Raise `InputError` without losses.
+    `backbone` gives the sigmas and the autoencoder; its network is not asked. In each step, whether the losses act or
+    not, `agree` replaces the predictions of the batch before the losses see them. Raise `InputError` without losses.
     """
 
     def __init__(
@@ -72,10 +74,11 @@ class PredictionGuidance:
         *,
         rng: Rng | None = None,
         options: Execution = FULL_SPEED,
+        agree: Agree | None = None,
     ):
         if not losses:
             raise InputError("there are no losses, so nothing would guide the image: add at least one")
-        self.settings, self.sigmas = settings, backbone.sigmas
+        self.settings, self.sigmas, self.agree = settings, backbone.sigmas, agree
         steps = self.sigmas.steps
         sampler = SamplerSettings(
             steps=steps,
@@ -98,6 +101,7 @@ class PredictionGuidance:
 
     def guide(self, x: Tensor, pred_xstart: Tensor, sigma: float, measure: bool = False) -> Guided:
         """Move `pred_xstart`, predicted from `x` at `sigma`; both [B, C, H, W]. `measure` asks for shares."""
+        pred_xstart = self._agreed(pred_xstart)
         if not self.guides(sigma):
             return Guided(pred_xstart)
         return self._guided(x / self.sigmas.scale(sigma), pred_xstart, sigma, measure)
@@ -110,14 +114,17 @@ class PredictionGuidance:
         Raise `InputError` if its result has no graph.
         """
         if not self.guides(sigma):
-            return Guided(predict(x))
+            return Guided(self._agreed(predict(x)))
         scale = self.sigmas.scale(sigma)
         with torch.enable_grad():
             x_t = (x / scale).detach().requires_grad_()
-            pred_xstart = predict(scale * x_t)
+            pred_xstart = self._agreed(predict(scale * x_t))
         if not pred_xstart.requires_grad:
             raise InputError("no gradient comes back through this diffusion model: take it at the prediction")
         return self._guided(x_t, pred_xstart, sigma, measure)
+
+    def _agreed(self, pred_xstart: Tensor) -> Tensor:
+        return pred_xstart if self.agree is None else self.agree(pred_xstart)
 
     def _guided(self, x_t: Tensor, pred_xstart: Tensor, sigma: float, measure: bool) -> Guided:
         """Return `pred_xstart` moved, by the gradient at `x_t` if that has a graph."""

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,8 @@ class PixelAutoencoder:
         x: Tensor = self.latent_format.process_in(image)
         return x
 
+    encode_in_place = encode
+
     def decode(self, x: Tensor) -> Tensor:
         image: Tensor = self.latent_format.process_out(x)
         return image
@@ -155,6 +157,10 @@ class VAEAutoencoder:
             latents = latents[:, :, 0] if latents.ndim == 5 else latents
             x = self.latent_format.process_in(self._model.to_comfy(latents))
         return self._model.to_core(x).to(image.device)
+
+    def encode_in_place(self, image: Tensor) -> Tensor:
+        """Encode one image [1, 3, H, W] with the network where it is, so that ComfyUI moves no model."""
+        return self._decoder.encode(image)
 
     def decode(self, x: Tensor) -> Tensor:
         image: Tensor = self._decoder(x)
@@ -196,6 +202,7 @@ class VAEAutoencoder:
 class VAEDecoder(nn.Module):
     """Decodes differentiably: latents of the diffusion model [B, C, h, w] to images [B, 3, H, W], not clamped.
 
+    It encodes, too.
     A network of half precision that overflows is run again in float32, and from then on.
     """
 
@@ -208,18 +215,36 @@ class VAEDecoder(nn.Module):
         self.frames = vae.latent_dim == 3
         # 0 becomes the middle of [0, 1] if the network gives [-1, 1], and stays if it gives [0, 1].
         self.signed = float(vae.process_output(torch.zeros(1))) > 0.25
+        self.process_input = vae.process_input
         self.recompute = False
 
     def forward(self, x: Tensor) -> Tensor:
         latents = self.shaped(self.latent_format.process_out(self.model.to_comfy(x))).to(self.device)
+        return self._finite(lambda network, dtype: self._decode(network, latents.to(dtype), x), x)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the latents of the diffusion model [1, C, h, w] of an image [1, 3, H, W] in [-1, 1]."""
+        pixels = self.process_input((image + 1) / 2).to(self.device)
+        pixels = pixels.unsqueeze(2) if self.frames else pixels
+
+        def encoded(network: nn.Module, dtype: torch.dtype) -> Tensor:
+            latents: Tensor = network.encode(pixels.to(dtype)).float()  # type: ignore[operator]
+            latents = latents[:, :, 0] if latents.ndim == 5 else latents
+            x = self.latent_format.process_in(self.model.to_comfy(latents))
+            return self.model.to_core(x).to(image.device)
+
+        return self._finite(encoded, image)
+
+    def _finite(self, run: Callable[[nn.Module, torch.dtype], Tensor], given: Tensor) -> Tensor:
+        """Return `run` of the network and its dtype, in float32 if the result is not finite and `given` is."""
         if self.exact is not None:
-            return self._decode(self.exact, latents.float(), x)
-        image = self._decode(self.network, latents.to(self.dtype), x)
-        if self.dtype.itemsize >= 4 or image.isfinite().all() or not x.isfinite().all():
-            return image
+            return run(self.exact, torch.float32)
+        found = run(self.network, self.dtype)
+        if self.dtype.itemsize >= 4 or found.isfinite().all() or not given.isfinite().all():
+            return found
         logging.warning("DiffuseIT: the VAE overflows in %s; it runs in float32 now", self.dtype)
         self.exact = copy.deepcopy(self.network).float()
-        return self._decode(self.exact, latents.float(), x)
+        return run(self.exact, torch.float32)
 
     def _decode(self, network: nn.Module, latents: Tensor, x: Tensor) -> Tensor:
         with recomputed_blocks(network) if self.recompute else nullcontext():

@@ -54,7 +54,9 @@ class Session(Protocol):
         """Note that the model is loaded, and that the first step comes next."""
         ...
 
-    def guides(self, sigma: float) -> bool: ...
+    def guides(self, sigma: float) -> bool:
+        """Return whether the networks are needed at `sigma`."""
+        ...
 
     def guided(self, x: Tensor, denoise: Denoise, sigma: float) -> Tensor:
         """Return the guided prediction from `x` at `sigma`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comfyui.prompts import SKIP, STEPS, changed, text_prompt
+from comfyui.prompts import LOADERS, SKIP, STEPS, changed, text_prompt
 from comfyui.server import Prompt, PromptError
 from comfyui.workflows import example
 from flow_files import save_both_ways
@@ -27,15 +27,25 @@ EXACT = {"flow_forward": ["forward", 0], "flow_backward": ["backward", 0]}
 
 @pytest.fixture(scope="module")
 def film(server) -> str:
-    """A video file among the inputs: the camera goes to the right."""
+    """A video file among the inputs: the camera goes to the right, by 2 pixels of 128 a frame."""
+    return filmed(server, "film.mp4", 2)
+
+
+@pytest.fixture(scope="module")
+def small_film(server) -> str:
+    """The same with 64 pixels, 1 a frame."""
+    return filmed(server, "small.mp4", 1)
+
+
+def filmed(server, name: str, scale: int) -> str:
     geometry = sample_geometry("landscape", [(2 << 40) + 11])
-    scenes = [render(geometry, [0], [5], View(128, 2, (step, 0.0)))[0] for step in range(FRAMES)]
+    scenes = [render(geometry, [0], [5], View(64 * scale, scale, (step, 0.0)))[0] for step in range(FRAMES)]
     frames = [
         Frame(Picture(to_pil(scene)), Fraction(number, 10), Fraction(1, 10))
         for number, scene in enumerate(scenes)
     ]
-    save_video(frames, server.base / "input" / "film.mp4", (128, 128))
-    return "film.mp4"
+    save_video(frames, server.base / "input" / name, (64 * scale, 64 * scale))
+    return name
 
 
 def film_prompt(film: str, **options) -> Prompt:
@@ -151,7 +161,7 @@ def test_what_does_not_fit_is_said_in_one_line(server, film):
     one_way = {name: value for name, value in inputs.items() if name != "flow_backward"}
     with pytest.raises(PromptError, match="flow_backward is not connected"):
         server.run(other | {"together": (kind, one_way)})
-    with pytest.raises(PromptError, match="of 5 images, and the sampler has 1"):
+    with pytest.raises(PromptError, match="of 5 images, and here are 1 images"):
         server.run(changed(other, "sampler", image=["three", 0]))
     small = {"small": ("ImageScaleBy", {"image": ["source", 0], "upscale_method": "area", "scale_by": 0.5})}
     with pytest.raises(PromptError, match="128x128 pixels, and the images have 64x64"):
@@ -166,3 +176,93 @@ def test_flow_without_opencv_says_what_else_to_connect(server, film):
         server.run(prompt | {"together": (kind, estimated)})
     except PromptError as error:
         assert "OpenCV" in str(error) and "or connect Load Optical Flow Model" in str(error)  # noqa: PT017
+
+
+LATENT_LOSSES = {
+    "style": (
+        "DiffuseITTextStyleLoss",
+        {"clip": ["clip", 0], "to_text": "winter landscape", "from_text": "summer landscape"},
+    ),
+    "structure": ("DiffuseITStructureLoss", {"vit": ["vit", 0], "previous": ["style", 0]}),
+}
+
+
+def latent_prompt(film: str, way: str, **options) -> Prompt:
+    """A film of 64x64 pixels through the latent pocket model, whose latents "patch" or "sampler" guides.
+
+    `options` are inputs of DiffuseIT Correspondences.
+    """
+    links = {
+        "image": ["source", 0],
+        "losses": ["structure", 0],
+        "vae": ["pocket", 1],
+        "options": ["together", 0],
+    }
+    patched = way == "patch"
+    return {
+        **{node: LOADERS[node] for node in ("vit", "clip")},
+        **LATENT_LOSSES,
+        "load": ("LoadVideo", {"file": film}),
+        "source": ("GetVideoComponents", {"video": ["load", 0]}),
+        "forward": ("PanFlow", {"image": ["source", 0], "x": -1.0}),
+        "backward": ("PanFlow", {"image": ["source", 0], "x": 1.0}),
+        "together": (
+            "DiffuseITCorrespondences",
+            {"image": ["source", 0], "during": 0.5, "consensus": 1.0, "reach": 4, "window": 8}
+            | EXACT
+            | options,
+        ),
+        "pocket": ("DiffuseITLoadPocketLatent", {}),
+        "to": ("DiffuseITPocketText", {"clip": ["clip", 0], "text": "winter landscape"}),
+        "nothing": ("DiffuseITPocketText", {"clip": ["clip", 0], "text": ""}),
+        "patch": (
+            "DiffuseITGuideModel",
+            {"model": ["pocket", 0], "step_size": 1.0, "start": 0.0, "end": 0.85} | links,
+        ),
+        "ours": ("DiffuseITLatentSampler", {"method": "mpgd", "resample": 4, "step_size": 1.0} | links),
+        "theirs": ("KSamplerSelect", {"sampler_name": "euler_ancestral"}),
+        "encode": ("VAEEncode", {"pixels": ["source", 0], "vae": ["pocket", 1]}),
+        "noise": ("RandomNoise", {"noise_seed": 3}),
+        "guider": (
+            "CFGGuider",
+            {
+                "model": ["patch" if patched else "pocket", 0],
+                **{"positive": ["to", 0], "negative": ["nothing", 0], "cfg": 2.0},
+            },
+        ),
+        "sigmas": (
+            "BasicScheduler",
+            {"model": ["pocket", 0], "scheduler": "simple", "steps": STEPS, "denoise": 0.6},
+        ),
+        "sampler": (
+            "SamplerCustomAdvanced",
+            {
+                **{
+                    "noise": ["noise", 0],
+                    "guider": ["guider", 0],
+                    "sampler": ["theirs" if patched else "ours", 0],
+                },
+                **{"sigmas": ["sigmas", 0], "latent_image": ["encode", 0]},
+            },
+        ),
+        "decode": ("VAEDecode", {"samples": ["sampler", 0], "vae": ["pocket", 1]}),
+        "consensus": ("DiffuseITConsensus", {"image": ["decode", 0], "options": ["together", 0]}),
+        "save": ("PreviewImage", {"images": ["consensus", 0]}),
+        "during": ("PreviewImage", {"images": ["decode", 0]}),
+    }
+
+
+@pytest.mark.parametrize("way", ["patch", "sampler"])
+def test_latents_hold_together(server, small_film, way):
+    def changes(**options) -> list[float]:
+        outcome = server.run(latent_prompt(small_film, way, **options))
+        found = []
+        for node in ("during", "save"):
+            pictures = server.images(outcome, node).astype(float)
+            assert pictures.shape == (FRAMES, 64, 64, 3)
+            found.append(np.mean([np.abs(b[:, :-1] - a[:, 1:]).mean() for a, b in pairwise(pictures)]))
+        return found
+
+    (during, both), (alone, _) = changes(), changes(during=0.0)
+    assert during < 0.6 * alone
+    assert both < 0.6 * during

@@ -29,6 +29,7 @@ _MOST_PER_BYTE = 4000
 """Bytes of pixels that a byte of compressed data may hold, beyond `_FREE_BYTES`."""
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "PALETTE COLOR")
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _FLOATS: dict[int | None, type] = {0x7FE00008: np.float32, 0x7FE00009: np.float64}
 _EXPLICIT = 8
@@ -40,9 +41,10 @@ _J2K_SIZE = b"\xff\x4f\xff\x51"
 class DicomFrames(Stack):
     """The frames of a DICOM file, for reading. `DicomStack` writes too.
 
-    Levels are the file's units (rescale slope and intercept, or modality LUT). `inverted` is MONOCHROME1, whose lowest
-    level is white. Raise `InputError` for a file without pixels, of a compression whose plugin is missing, whose header
-    claims more than it holds, and for anything else that cannot be read.
+    Levels are the file's units (rescale slope and intercept, or modality LUT). Pixels of 1 bit are 0 and 255.
+    `inverted` is MONOCHROME1, whose lowest level is white. Raise `InputError` for a file without pixels, for a
+    compression whose plugin is missing, for a header that claims more than the file holds, and for anything else that
+    cannot be read.
     """
 
     noun = "frame"
@@ -79,8 +81,15 @@ class DicomFrames(Stack):
         return max(1, self._whole("NumberOfFrames", 1))
 
     @cached_property
+    def packed(self) -> bool:
+        """Whether the file has pixels of 1 bit."""
+        return self._whole("BitsAllocated", 16) == 1
+
+    @cached_property
     def bits(self) -> int:
         """Bits of a stored number that are used."""
+        if self.packed:
+            return 8
         return self._whole("BitsStored", self._whole("BitsAllocated", 16))
 
     @cached_property
@@ -88,8 +97,14 @@ class DicomFrames(Stack):
         """The type of stored numbers."""
         if self._pixel_tag in _FLOATS:
             return np.dtype(_FLOATS[self._pixel_tag])
+        if self.packed:
+            return np.dtype(np.uint8)
         signed = self._whole("PixelRepresentation", 0) == 1
         return np.dtype(f"{'i' if signed else 'u'}{self._whole('BitsAllocated', 16) // 8}")
+
+    @property
+    def is_mask(self) -> bool:
+        return str(self.header.get("SOPClassUID", "")) in _SEGMENTATIONS
 
     def scale(self, frame: int) -> Scale:
         """Return the scale of a frame: that of its functional groups, or that of the file."""
@@ -130,8 +145,10 @@ class DicomFrames(Stack):
                 f"{what} colors of the kind {printable(self.photometric[:40]) or 'unknown'}: they are not read"
             )
         allocated, samples = self._whole("BitsAllocated", 16), self._whole("SamplesPerPixel", 1)
-        if allocated not in (8, 16, 32, 64) or not 1 <= self.bits <= allocated:
-            raise InputError(f"{what} pixels of {allocated} bits, such as a segmentation: they are not read")
+        if allocated not in (1, 8, 16, 32, 64) or not (self.packed or 1 <= self.bits <= allocated):
+            raise InputError(f"{what} pixels of {allocated} bits, which are not read")
+        if self.packed and self.is_color:
+            raise InputError(f"{what} colors of 1 bit, which are not read")
         if samples != (3 if self.is_color and self.photometric != "PALETTE COLOR" else 1):
             raise InputError(f"{what} {samples} samples a pixel, which do not fit its colors: save it again")
         syntax, stored = self._syntax, self.path.stat().st_size
@@ -140,15 +157,14 @@ class DicomFrames(Stack):
             raise InputError(
                 f"{what} {columns}x{rows} pixels: make it smaller than {limit / 1e6:g} megapixels"
             )
-        frame = rows * columns * samples * allocated // 8
+        bits = rows * columns * samples * allocated
         if self.photometric == "YBR_FULL_422":
-            frame = frame * 2 // 3
+            bits = bits * 2 // 3
         if not syntax.is_compressed or self._bytes is not None:
-            held = (
-                len(self._bytes.get(self._pixel_tag).value) if self._bytes is not None else stored
-            ) // frame
+            there = len(self._bytes.get(self._pixel_tag).value) if self._bytes is not None else stored
+            held = 8 * there // bits
         else:
-            held = stored // 8 if frame <= max(_FREE_BYTES, _MOST_PER_BYTE * stored) else 0
+            held = stored // 8 if bits <= 8 * max(_FREE_BYTES, _MOST_PER_BYTE * stored) else 0
         if self.frames > held:
             some = "" if self.frames == 1 else f" in {self.frames} frames"
             raise InputError(
@@ -216,18 +232,35 @@ class DicomFrames(Stack):
         return self._choose(choice, own, full, lambda index: self._without_padding(self.numbers[index]))
 
     def _own_window(self, frame: int) -> Window | None:
-        """The first window of the file (PS3.3 C.11.2.1.2), None if there is none that can be used."""
+        """The first window of the file (PS3.3 C.11.2.1.2), or that of its VOI LUT; None if none can be used."""
         values = self.group(frame, "FrameVOILUTSequence") or self.header
         center, width = _number(values, "WindowCenter", np.nan), _number(values, "WindowWidth", np.nan)
         exact = str(values.get("VOILUTFunction", "LINEAR")) == "LINEAR_EXACT"
         half = width / 2 if exact else (width - 1) / 2
         middle = center if exact else center - 0.5
         if not np.isfinite((middle, half)).all():
-            return None
+            return self._window_of_lut(values, frame)
         if half <= 0:
             warnings.warn(f"{self.name} names a window of width {width:g}, which is left out", stacklevel=5)
             return None
         return Window(middle - half, middle + half)
+
+    def _window_of_lut(self, values: Any, frame: int) -> Window | None:
+        """The levels between which a VOI LUT (PS3.3 C.11.2.1.1) rises from black to white; None if none can be used."""
+        if not values.get("VOILUTSequence"):
+            return None
+        try:
+            first, table = _table(values.VOILUTSequence[0], self.header.original_encoding[1] is not False)
+        except Exception:  # of pydicom or numpy, on values of a stranger
+            first, table = 0, np.zeros(1)
+        # Without a VR, nobody knows whether the first level has a sign.
+        limits = self.scale(frame).limits
+        if limits.low < 0 and first > limits.high:
+            first -= 1 << 16
+        window = _rise(first, table)
+        if window is None:
+            warnings.warn(f"{self.name} has a VOI LUT that does not rise, which is left out", stacklevel=6)
+        return window
 
     def _without_padding(self, frame: int) -> np.ndarray:
         """The levels of a frame that are not padding, such as what is outside the circle of a CT."""
@@ -263,6 +296,8 @@ class DicomFrames(Stack):
                 found = pixels.apply_color_lut(found, self.header)[..., :3]
                 # Tables of 16 bits hold colors of 8 bits, in the high byte as a rule.
                 found = (found >> 8 if found.max() > 255 else found).astype(np.uint8)
+        if self.packed:
+            found = found * np.uint8(255)
         if found.shape != (*self.size, 3)[: 3 if self.is_color else 2]:
             raise InputError(f"{self.name} has pixels of another size than its header says: get it again")
         return found
@@ -361,6 +396,32 @@ def _tag_at(file: Any, header: Any) -> int | None:
         return None
     tag = int.from_bytes(found[:2], order) << 16 | int.from_bytes(found[2:], order)
     return tag if tag in (0x7FE00008, 0x7FE00009, 0x7FE00010) else None
+
+
+def _table(lut: Any, little: bool) -> tuple[int, np.ndarray]:
+    """The first level of an item with a lookup table, and the table."""
+    count, first, _ = (int(value) for value in lut.LUTDescriptor)
+    count = count or 1 << 16
+    data = lut.LUTData
+    if isinstance(data, bytes):
+        width = 1 if len(data) < 2 * count else 2
+        data = np.frombuffer(data, f"{'<' if little else '>'}u{width}")
+    table = np.asarray(data, np.float64)[:count]
+    return first, table if len(table) == count else table[:0]
+
+
+def _rise(first: int, table: np.ndarray) -> Window | None:
+    """The levels from which on and up to which a table rises. A curve is taken for the straight line through it.
+
+    This is the line through the points where 1 and 99 percent of the rise are reached.
+    """
+    if len(table) < 2 or not table[-1] > table[0]:
+        return None
+    share = np.maximum.accumulate(table - table[0]) / (table.max() - table[0])
+    low, high = float(np.flatnonzero(share <= 0.01)[-1]), float(np.argmax(share >= 0.99))
+    beyond = (high - low) / 98
+    low, high = max(low - beyond, 0.0), min(high + beyond, len(table) - 1.0)
+    return Window(first + low, first + high) if low < high else None
 
 
 def _number(values: Any, keyword: str, otherwise: float) -> float:

@@ -102,14 +102,16 @@ def _check(stack: DicomFrames, grid: Grid, about: About) -> None:
     """Raise `InputError` where the result of `stack` could not be written."""
     if stack.kind.kind == "f" or stack.kind.itemsize > 2:
         raise InputError(
-            f"{stack.name} has pixels of {stack.kind.itemsize * 8} bits, which DICOM results cannot have: "
-            "give -o NAME.tif"
+            f"{stack.name} has pixels of {stack.kind.itemsize * 8} bits, as doses and measured maps have, which a "
+            "result is not: give -o NAME.tif"
         )
-    capture = len(stack) > 1 and not _is_enhanced(stack)
+    capture = _is_capture(stack)
     if capture and _bytes_of_pixel(stack) * 8 not in _MULTI_FRAME_CAPTURE:
         raise InputError(f"{stack.name} has several frames of 16-bit colors: choose one with --slices N")
     if capture and stack.inverted:
-        raise InputError(f"{stack.name} has several frames of MONOCHROME1: choose one with --slices N")
+        remedy = "give -o NAME.png" if stack.packed else "choose one with --slices N"
+        what = "pixels of 1 bit" if stack.packed else "several frames"
+        raise InputError(f"{stack.name} has {what} in MONOCHROME1: {remedy}")
     if len(stack) * grid.size[0] * grid.size[1] * _bytes_of_pixel(stack) > _LARGEST:
         raise InputError(f"{stack.name} has frames of more than 4 GB: choose some with --slices A:B")
     _encode(_header(stack, grid, about), io.BytesIO())
@@ -149,9 +151,7 @@ def _header(stack: DicomFrames, grid: Grid, about: About) -> Any:
     _copy(source, result, _ABOUT_IMAGE)
     if about.keep_identity:
         _copy(source, result, _IDENTITY)
-    _identifiers(
-        source, result, about, len(stack) > 1 and not _is_enhanced(stack), _bytes_of_pixel(stack) * 8
-    )
+    _identifiers(source, result, about, _is_capture(stack), _bytes_of_pixel(stack) * 8)
     _derivation(stack, result, about)
     _pixels(stack, result, grid)
     if _is_enhanced(stack):
@@ -159,7 +159,7 @@ def _header(stack: DicomFrames, grid: Grid, about: About) -> Any:
     else:
         _copy(source, result, _GEOMETRY)
         _move(result, grid)
-        if len(stack) > 1:
+        if _is_capture(stack):
             _frames_of_capture(result, len(stack))
     block = result.private_block(GROUP, CREATOR, create=True)
     block.add_new(SETTINGS, "UT", about.settings)
@@ -296,8 +296,11 @@ def _frames_of_capture(result: Any, count: int) -> None:
     ):
         result.pop(keyword, None)
     result.NumberOfFrames = count
-    result.FrameIncrementPointer = 0x00182001
-    result.PageNumberVector = list(range(1, count + 1))
+    if count > 1:
+        result.FrameIncrementPointer = 0x00182001
+        result.PageNumberVector = list(range(1, count + 1))
+    if "PatientOrientation" not in result:
+        result.PatientOrientation = None
     # It may be in the pixels, unless the source says that it is not.
     result.BurnedInAnnotation = result.get("BurnedInAnnotation") or "YES"
     if result.SamplesPerPixel == 1:
@@ -368,6 +371,11 @@ def _uid(source: Any, entropy: str) -> str:
 def _is_enhanced(stack: DicomFrames) -> bool:
     """Whether frames are described by functional groups, each its own."""
     return "PerFrameFunctionalGroupsSequence" in stack.header
+
+
+def _is_capture(stack: DicomFrames) -> bool:
+    """Whether the result is a Secondary Capture of several frames: the class of a source of 1 bit holds no grays."""
+    return (len(stack) > 1 or stack.packed) and not _is_enhanced(stack)
 
 
 def _bytes_of_sample(stack: DicomFrames) -> int:

@@ -55,6 +55,11 @@ class Stack(ABC):
     def name(self) -> str:
         return printable(str(self.path))
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether the pixels tell where something is, and not how it looks."""
+        return False
+
     @abstractmethod
     def picture(self, index: int) -> Image.Image | DeepPicture:
         """Return a slice of the stack, RGB of 8 bits or levels. Raise `InputError` if it cannot be read."""
