@@ -212,9 +212,10 @@ def geometry_of(geometry: Mapping[str, Any], images: Tensor) -> Correspondence:
 def scaled_to(size: tuple[int, int], intrinsics: Tensor) -> Tensor:
     """Return intrinsics [N, 3, 3] for images of `size`.
 
-    Those of Depth Anything 3 are for the size at which the network saw the images, whose middle is the center.
+    Those of Depth Anything 3 are for the size at which the network saw the images. Its middle is the center, with the
+    method `ray_pose` only on average.
     """
-    center = intrinsics[:, :2, 2]
+    center = intrinsics[:, :2, 2].mean(0, keepdim=True)
     scale = torch.tensor([size[1], size[0]]) / (2 * center.clamp_min(1e-6))
     own = intrinsics.clone()
     own[:, :2] *= scale.unsqueeze(-1)

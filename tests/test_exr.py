@@ -119,6 +119,21 @@ def test_subsampled_and_deep_pixels_are_refused(tmp_path):
         read_exr(path)
 
 
+def test_names_and_bytes_of_strangers_do_no_harm(tmp_path, capfd):
+    """One byte of the header after the other is changed."""
+    path = write(tmp_path / "a.exr", {"R": ramp(), "G": ramp(), "B": ramp()})
+    content = path.read_bytes()
+    said = []
+    for at in range(4, 340, 7):
+        path.write_bytes(content[:at] + b"\x9b" + content[at + 1 :])
+        try:
+            read_exr(path)
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > 10 and all(map(str.isprintable, said))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_other_files_are_refused(tmp_path):
     for name, content in (("empty.exr", b""), ("text.exr", b"no picture at all")):
         (tmp_path / name).write_bytes(content)

@@ -86,6 +86,7 @@ def test_light_comes_back_in_its_type_with_its_highlights(core: Core, kind: type
     assert read_mark(Path("in-translated.exr")) == "compositeWithTrainedAlgorithmicMedia"
     text = read_text(Path("in-translated.exr"))
     assert text is not None and Recipe.from_text(text, "it").window == Window(0, 1)
+    assert "in-translated.exr: not signed" in CliRunner().invoke(app, ["verify", "in-translated.exr"]).output
 
 
 @pytest.mark.parametrize(("painted", "expected"), [(-1.0, 0.0), (0.0, float(to_light(np.array(0.5))))])

@@ -48,6 +48,15 @@ def test_geometry_is_scaled_to_the_images(module):
     assert torch.allclose(x, torch.arange(5.0, 25.0) - 3, atol=0.05)
 
 
+def test_centers_of_views_may_differ(module):
+    own = geometry()
+    own["intrinsics"][0, :, 0, 2] += torch.tensor([1.0, -1.0])
+    found = module.geometry_of(own, torch.zeros(2, 3, 20, 30))
+    # The network saw the images at twice the size: 2 pixels there are one here.
+    x = found.position[found.pairs.index((0, 1)), 0, 10, 5:25]
+    assert torch.allclose(x, torch.arange(5.0, 25.0) - 3 - 1, atol=0.05)
+
+
 def test_geometry_without_cameras_or_of_other_images_is_refused(module):
     with pytest.raises(module.InputError, match="multiview"):
         module.geometry_of({"depth": torch.ones(2, 20, 30)}, torch.zeros(2, 3, 20, 30))

@@ -81,11 +81,10 @@ def read_exr(path: Path) -> dict[str, np.ndarray]:
     H and W are those of the display window. A channel is 0 where the file has no pixels of it. Pixels outside the
     display window are left out, with a warning. Values may be infinite or not a number (NaN).
 
-    Channels of all parts are returned. If two parts have channels of one name, they are called "part.channel". Parts of
-    deep data are left out, with a warning. Sizes are checked before memory is taken: at most 256 megapixels, and 4 GB
-    of pixels in all channels together.
+    Channels of all parts are returned. If two parts have channels of one name, they are called "part.channel". Sizes
+    are checked before memory is taken: at most 256 megapixels, and 4 GB of pixels in all channels together.
 
-    Raise `InputError` for a file that is missing, damaged, cut off, or too large, for one of deep data alone or with
+    Raise `InputError` for a file that is missing, damaged, cut off, or too large, for one with deep pixels or with
     subsampled channels, and where the library OpenEXR is missing.
     """
     name = printable(str(path))
@@ -145,18 +144,35 @@ def write_exr(path: Path, channels: Mapping[str, np.ndarray], attributes: Mappin
 
 @dataclass(frozen=True)
 class _Part:
-    """What the header says of a part of flat pixels. `number` counts from 0."""
+    """What the header says of a part. `number` counts from 0."""
 
     number: int
     name: str
     channels: tuple[str, ...]
     data: _Box
     display: _Box
+    deep: bool
+    subsampled: bool
     header: Mapping[str, Any]
+
+    def check(self, name: str) -> None:
+        """Raise `InputError` for a part that is not read: the library would decode it with the others."""
+        if self.deep:
+            raise InputError(f"{name} has deep pixels, which are not read: flatten it, and save it again")
+        if self.subsampled:
+            raise InputError(f"{name} has subsampled channels, which are not read: save it with RGB channels")
+        for box in (self.data, self.display):
+            if box.pixels > MAX_PIXELS:
+                height, width = box.size
+                raise InputError(
+                    f"{name} is {width}x{height} pixels: make it smaller than {MAX_PIXELS / 1e6:g} megapixels"
+                )
+        if min(self.data.common(self.display).size) <= 0:
+            raise InputError(f"{name} has no pixels in its display window: save it again")
 
 
 def _parts(path: Path) -> list[_Part]:
-    """The parts of flat pixels in a file, within our bounds. No pixels are decoded. Raise `InputError` for others."""
+    """The parts of a file, within our bounds. No pixels are decoded. Raise `InputError` for what is not read."""
     name = printable(str(path))
     with open_regular(path, name) as file:
         bytes_in_file = os.fstat(file.fileno()).st_size
@@ -165,34 +181,12 @@ def _parts(path: Path) -> list[_Part]:
     library = _library()
     with _quiet():
         try:
-            headers = [
-                part.header
-                for part in library.File(str(path), separate_channels=True, header_only=True).parts
-            ]
+            file_parts = library.File(str(path), separate_channels=True, header_only=True).parts
+            parts = [_part(number, part.header, library) for number, part in enumerate(file_parts)]
         except Exception as error:
             raise _undecodable(name, error) from None
-    parts = []
-    for number, header in enumerate(headers):
-        if header["type"] not in (library.scanlineimage, library.tiledimage):
-            continue
-        if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
-            raise InputError(f"{name} has subsampled channels, which are not read: save it with RGB channels")
-        names = tuple(channel.name for channel in header["channels"])
-        data, display = (_box(header[window]) for window in ("dataWindow", "displayWindow"))
-        part = str(header.get("name", number))
-        for box in (data, display):
-            if box.pixels > MAX_PIXELS:
-                height, width = box.size
-                raise InputError(
-                    f"{name} is {width}x{height} pixels: make it smaller than {MAX_PIXELS / 1e6:g} megapixels"
-                )
-        if min(data.common(display).size) <= 0:
-            raise InputError(f"{name} has no pixels in its display window: save it again")
-        parts.append(_Part(number, part, names, data, display, header))
-    if not parts:
-        raise InputError(f"{name} has deep pixels alone, which are not read: flatten it, and save it again")
-    if len(parts) < len(headers):
-        warnings.warn(f"{name} has parts of deep pixels, which are left out", stacklevel=3)
+    for part in parts:
+        part.check(name)
     claimed = sum(4 * len(part.channels) * max(part.data.pixels, part.display.pixels) for part in parts)
     if claimed > MAX_BYTES:
         raise InputError(
@@ -204,6 +198,21 @@ def _parts(path: Path) -> list[_Part]:
             "save or download it again"
         )
     return parts
+
+
+def _part(number: int, header: Mapping[str, Any], library: Any) -> _Part:
+    """What a header says, with its texts and numbers read: a stranger has written them."""
+    channels = header["channels"]
+    return _Part(
+        number,
+        str(header.get("name", number)),
+        tuple(channel.name for channel in channels),
+        _box(header["dataWindow"]),
+        _box(header["displayWindow"]),
+        header["type"] not in (library.scanlineimage, library.tiledimage),
+        any((channel.xSampling, channel.ySampling) != (1, 1) for channel in channels),
+        header,
+    )
 
 
 def _box(window: Any) -> _Box:

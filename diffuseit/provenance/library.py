@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import ModelError
 from ..images.decode import look_into
+from ..images.exr import is_exr
+from ..images.medical.kinds import kind_of
 
 NAMESPACE = "io.github.diffuseit"
 """Before the names of our own fields in a manifest."""
@@ -80,6 +82,8 @@ def media_type(path: Path) -> str | None:
 
     Raise `InputError` for what is no image.
     """
+    if kind_of(path) is not None or is_exr(path):
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return TYPES.get(str(look_into(path, lambda image, _: image.format)))

@@ -296,8 +296,11 @@ def _frames_of_capture(result: Any, count: int) -> None:
     ):
         result.pop(keyword, None)
     result.NumberOfFrames = count
-    result.FrameIncrementPointer = 0x00182001
-    result.PageNumberVector = list(range(1, count + 1))
+    if count > 1:
+        result.FrameIncrementPointer = 0x00182001
+        result.PageNumberVector = list(range(1, count + 1))
+    if "PatientOrientation" not in result:
+        result.PatientOrientation = None
     # It may be in the pixels, unless the source says that it is not.
     result.BurnedInAnnotation = result.get("BurnedInAnnotation") or "YES"
     if result.SamplesPerPixel == 1:

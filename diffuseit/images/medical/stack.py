@@ -38,12 +38,10 @@ class About:
 class Stack(ABC):
     """Slices of equal size. `window` holds the levels that become black to white in all; None for 8-bit colors.
 
-    `numbers` are the places of the slices in the file, from 0 on. `noun` is "slice" or "frame". `is_mask` says that
-    the pixels tell where something is, and not how it looks.
+    `numbers` are the places of the slices in the file, from 0 on. `noun` is "slice" or "frame".
     """
 
     noun = "slice"
-    is_mask = False
     path: Path
     numbers: range
     size: tuple[int, int]
@@ -56,6 +54,11 @@ class Stack(ABC):
     @property
     def name(self) -> str:
         return printable(str(self.path))
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the pixels tell where something is, and not how it looks."""
+        return False
 
     @abstractmethod
     def picture(self, index: int) -> Image.Image | DeepPicture:
