@@ -144,7 +144,7 @@ def test_a_folder_with_one_direction_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no flow"):
         FlowFolder.open(tmp_path)
     save_flo(tmp_path / "a.flo", torch.zeros(2, 4, 4))
-    with pytest.raises(InputError, match="put the files into the folders forward and backward"):
+    with pytest.raises(InputError, match="put such files into the folders forward and backward"):
         FlowFolder.open(tmp_path)
     (tmp_path / "forward").mkdir()
     with pytest.raises(InputError, match="needs the folders forward and backward"):

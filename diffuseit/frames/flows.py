@@ -66,11 +66,12 @@ class FlowFolder:
                 )
         else:
             forward = backward = _flows_in(folder)
-            if forward[0].suffix.lower() not in EXR:
-                raise InputError(
-                    f"{printable(str(forward[0]))} has flow in one direction: put the files into the folders "
-                    f"{FORWARD} and {BACKWARD}"
-                )
+            for file in forward:
+                if file.suffix.lower() not in EXR:
+                    raise InputError(
+                        f"{printable(str(file))} has flow in one direction: put such files into the folders "
+                        f"{FORWARD} and {BACKWARD}"
+                    )
         size = flow_size(forward[0])
         for file in (*forward, *(backward if ways else ())):
             if (other := flow_size(file)) != size:

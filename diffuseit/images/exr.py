@@ -256,6 +256,6 @@ def _library() -> Any:
         import OpenEXR
     except ImportError as error:
         raise InputError(
-            f"OpenEXR files need the library OpenEXR: run pip install 'diffuseit[scientific]' ({shown(str(error))})"
+            f"OpenEXR files need the library OpenEXR: run pip install OpenEXR in this Python ({shown(str(error))})"
         ) from None
     return OpenEXR
