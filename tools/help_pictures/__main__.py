@@ -36,7 +36,7 @@ from diffuseit.pocket.witnesses import pocket_witnesses
 from diffuseit.pocket.world.render import SEGMENTS, STYLES, render, sample_geometry, segment
 from diffuseit.presets import PRESETS, at_strength
 from diffuseit.shards import Shard
-from tools.help_pictures.film import filmed
+from tools.help_pictures.film import averaged, filmed
 from tools.help_pictures.full_size import enlarged
 from tools.help_pictures.latent import Rows, painted
 from tools.help_pictures.marks import changes_of, sources_of
@@ -213,6 +213,7 @@ PICTURES: dict[str, Callable[[], Tiles]] = {
         similar_to, _WINTER, {f"y {y:g}": (0.5, y) for y in (0.1, 0.5, 0.9)}
     ),
     "DiffuseITCorrespondences/consensus": partial(filmed, scene("landscape", "summer", "winter", 26)),
+    "DiffuseITConsensus/image": partial(averaged, scene("landscape", "summer", "winter", 26)),
     "DiffuseITExamplePicture/picture": _examples,
     "DiffuseITPocketText/text": partial(
         painted, ("summer landscape", "night landscape", "desert landscape", "zebra"), 3
