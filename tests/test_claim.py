@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from standin import MODELS
+from standin import replace_core
 from typer.testing import CliRunner
 
-import diffuseit
 from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.files import claim as claim_module
@@ -162,8 +161,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return Result(-source)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
+    replace_core(monkeypatch, translate)
     Path("in").mkdir()
     for name in "abcdefgh":
         Image.new("RGB", (64, 64), "red").save(f"in/{name}.png")

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from standin import MODELS
+from standin import MODELS, replace_core
 from typer.testing import CliRunner
 
 import diffuseit
@@ -32,8 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
             on_step(SimpleNamespace(number=index, total=3, terms={"structure": torch.tensor([0.125])}))
         return Result(-source)
 
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
+    replace_core(monkeypatch, translate)
     return recorded
 
 
@@ -207,7 +206,7 @@ import torch
 from PIL import Image
 import diffuseit
 from diffuseit import cli
-from standin import MODELS
+from standin import MODELS, replace_core
 
 def slow_translate(source, *, on_step, **_):
     on_step(SimpleNamespace(number=0, total=100, terms={"loss": torch.zeros(1)}))

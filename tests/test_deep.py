@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image, ImageCms
-from standin import MODELS
+from standin import MODELS, replace_core
 from torchvision.io import ImageReadMode, read_image
 from typer.testing import CliRunner
 
@@ -53,8 +53,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     """The stand-in, of 64 pixels, in an otherwise empty current folder."""
     core = Core()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", core.translate, raising=False)
+    replace_core(monkeypatch, core.translate)
     monkeypatch.setattr(diffuseit, "vary", core.vary, raising=False)
     return core
 

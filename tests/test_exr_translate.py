@@ -9,11 +9,10 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from standin import MODELS
+from standin import replace_core
 from translate_command import good, refused
 from typer.testing import CliRunner
 
-import diffuseit
 from diffuseit.cli import app
 from diffuseit.images.curve import to_display, to_light
 from diffuseit.images.exr import exr_attributes, read_exr, write_exr
@@ -46,8 +45,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     """The stand-in, of 64 pixels, in an otherwise empty current folder."""
     core = Core()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", core.translate, raising=False)
+    replace_core(monkeypatch, core.translate)
     return core
 
 

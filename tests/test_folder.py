@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from standin import MODELS
+from standin import replace_core
 from typer.testing import CliRunner
 
-import diffuseit
 from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.errors import DivergedError
@@ -32,8 +31,7 @@ def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return Result(-source)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
+    replace_core(monkeypatch, translate)
     Path("in").mkdir()
     for name in ("b.png", "a.jpg", "c.webp"):
         Image.new("RGB", (80, 64), "red").save(f"in/{name}")

@@ -8,10 +8,9 @@ import numpy as np
 import profiles
 import pytest
 from PIL import Image
-from standin import MODELS
+from standin import replace_core
 from typer.testing import CliRunner
 
-import diffuseit
 from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.images.io import read_picture
@@ -22,8 +21,7 @@ RED, GREEN, BLUE, WHITE, BLACK, GRAY = "red", "lime", "blue", "white", "black", 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", lambda source, **_: Result(-source), raising=False)
+    replace_core(monkeypatch, lambda source, **_: Result(-source))
 
 
 def run(*arguments: object):

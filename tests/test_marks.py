@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
-from standin import MODELS
+from standin import replace_core
 from typer.testing import CliRunner
 
-import diffuseit
 from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.images import marks
@@ -24,8 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def translate(source: torch.Tensor, **_) -> Result:
         return Result(-source)
 
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
+    replace_core(monkeypatch, translate)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (64, 64), "red").save("photo.png")
     return tmp_path

@@ -15,10 +15,9 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import apply_rescale
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
-from standin import MODELS
+from standin import MODELS, replace_core
 from translate_command import good, refused, run
 
-import diffuseit
 from diffuseit.cli import job
 from diffuseit.images.io import read_picture, read_text
 from diffuseit.images.medical.cut import Cut
@@ -62,8 +61,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     core = Core()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(MODELS.ddpm, "image_size", 128)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", core.translate, raising=False)
+    replace_core(monkeypatch, core.translate)
     monkeypatch.setattr(job, "restore", core.restore)
     return core
 

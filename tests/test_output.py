@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from standin import MODELS
+from standin import replace_core
 from typer.testing import CliRunner
 
 import diffuseit
@@ -50,8 +50,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Core:
     """The stand-in, in an otherwise empty current folder with a red `lion.png`."""
     core = Core()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", core.translate, raising=False)
+    replace_core(monkeypatch, core.translate)
     monkeypatch.setattr(diffuseit, "vary", core.vary, raising=False)
     red("lion.png")
     return core

@@ -10,10 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from standin import MODELS
+from standin import MODELS, replace_core
 from translate_command import good, refused, run
 
-import diffuseit
 from diffuseit.api import Result
 from diffuseit.cli.texts import slug
 from diffuseit.images.io import read_text
@@ -32,8 +31,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Result(-source)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
+    replace_core(monkeypatch, translate)
     for folder in ("in", "maps"):
         Path(folder).mkdir()
     for name, color in (("a", "red"), ("b", "blue")):

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from standin import MODELS
+from standin import replace_core
 from typer.testing import CliRunner
 
-import diffuseit
 from diffuseit.api import Result
 from diffuseit.cli import app
 from diffuseit.images.io import read_picture
@@ -77,8 +76,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def translate(source: torch.Tensor, **_) -> Result:
         return Result(-source)
 
-    monkeypatch.setattr(diffuseit, "load_models", lambda name: MODELS, raising=False)
-    monkeypatch.setattr(diffuseit, "translate", translate, raising=False)
+    replace_core(monkeypatch, translate)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "keys"))
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (64, 64), (90, 90, 90)).save("photo.png")

@@ -146,8 +146,8 @@ class VAEAutoencoder:
         self.vae, self.latent_format, self._model = vae, latent_format, model
         self.factor = int(vae.spacial_compression_decode())
         patcher = static(vae.patcher)
-        self._decoder = VAEDecoder(vae, patcher, latent_format, model)
-        self.guest: Network[Any] | None = Network(self._decoder, (patcher,))
+        self._network = VAENetwork(vae, patcher, latent_format, model)
+        self.guest: Network[Any] | None = Network(self._network, (patcher,))
 
     def encode(self, image: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -160,14 +160,14 @@ class VAEAutoencoder:
 
     def encode_in_place(self, image: Tensor) -> Tensor:
         """Encode one image [1, 3, H, W] with the network where it is, so that ComfyUI moves no model."""
-        return self._decoder.encode(image)
+        return self._network.encode(image)
 
     def decode(self, x: Tensor) -> Tensor:
-        image: Tensor = self._decoder(x)
+        image: Tensor = self._network(x)
         return image
 
     def networks(self) -> Mapping[str, nn.Module]:
-        return {"VAE": self._decoder}
+        return {"VAE": self._network}
 
     def footprint(self, size: tuple[int, int], batch: int, recompute: bool) -> "Footprint":
         """Return the bytes of decoding latents of `size`, and of its backward pass."""
@@ -175,7 +175,7 @@ class VAEAutoencoder:
 
         latents = self._latents(size, batch)
         try:
-            return decoder_footprint(self._decoder.network, latents, recompute and self._recomputes)
+            return decoder_footprint(self._network.network, latents, recompute and self._recomputes)
         except Exception:
             logging.info("DiffuseIT: this VAE cannot be measured without running it", exc_info=True)
             kept = int(_KEPT * self.vae.memory_used_decode(latents.shape, self.vae.vae_dtype))
@@ -183,7 +183,7 @@ class VAEAutoencoder:
 
     def release(self, recompute: bool = False) -> None:
         """Forget what a run has left, and say whether blocks are computed again from now on, if they can be."""
-        self._decoder.recompute, self._decoder.exact = recompute and self._recomputes, None
+        self._network.recompute, self._network.exact = recompute and self._recomputes, None
 
     @property
     def _recomputes(self) -> bool:
@@ -191,19 +191,18 @@ class VAEAutoencoder:
 
         The VAE of Wan and Qwen-Image keeps none of a single frame.
         """
-        return self.vae.latent_dim == 2 or type(self._decoder.network).__module__ == "comfy.ldm.wan.vae"
+        return self.vae.latent_dim == 2 or type(self._network.network).__module__ == "comfy.ldm.wan.vae"
 
     def _latents(self, size: tuple[int, int], batch: int) -> Tensor:
         """Return latents without contents, as the VAE takes them."""
         latents = torch.empty(batch, self._model.shape[1], *size, dtype=self.vae.vae_dtype, device="meta")
-        return self._decoder.shaped(latents)
+        return self._network.shaped(latents)
 
 
-class VAEDecoder(nn.Module):
-    """Decodes differentiably: latents of the diffusion model [B, C, h, w] to images [B, 3, H, W], not clamped.
+class VAENetwork(nn.Module):
+    """Decodes latents of the diffusion model [B, C, h, w] to images [B, 3, H, W], not clamped, and encodes images.
 
-    It encodes, too.
-    A network of half precision that overflows is run again in float32, and from then on.
+    Both are differentiable. A network of half precision that overflows is run again in float32, and from then on.
     """
 
     def __init__(self, vae: Any, patcher: Any, latent_format: Any, model: LatentModel):
